@@ -1,0 +1,26 @@
+//! What master, zygote and workers say to each other.
+//!
+//! Two kinds of channel, both `SOCK_SEQPACKET` socket pairs, so one packet is one message and a
+//! reader never sees half of one:
+//!
+//! - master ↔ zygote: JSON, since Python reads and writes it ([`ToZygote`], [`FromZygote`]).
+//! - master ↔ worker: one word a packet, since Rust reads and writes it inside the worker's own
+//!   epoll loop ([`ToWorker`], [`FromWorker`]).
+//!
+//! End of file on either means that the other side is dead.
+//!
+//! This crate holds the words only; who says them when is decided in `supervisor`, and the
+//! sockets belong to `runtime`, `front` and `python/remuda/zygote.py`.
+
+#![forbid(unsafe_code)]
+
+mod plan;
+mod word;
+mod zygote;
+
+pub use plan::{ListenerPlan, Preload, WorkerClass, WorkerPlan};
+pub use word::{FromWorker, ToWorker, UnknownWord};
+pub use zygote::{BootFailure, CHANNEL_FD, FIRST_LISTENER_FD, FromZygote, SCOREBOARD_FD, ToZygote};
+
+/// Longest packet on any channel, in bytes; a longer traceback is cut by its sender.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;

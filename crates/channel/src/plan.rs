@@ -1,0 +1,87 @@
+//! What a zygote and its workers need to know, resolved: no option left open, all units fixed.
+
+use serde::{Deserialize, Serialize};
+
+/// How a worker runs the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerClass {
+    /// One request at a time.
+    Sync,
+    /// Greenlets on gevent's hub.
+    Gevent,
+}
+
+/// Whether the app is imported in the zygote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preload {
+    /// In the zygote, unless a fork would break what the import left behind.
+    Auto,
+    /// Always in the zygote.
+    Always,
+    /// Never: each worker imports it.
+    Never,
+}
+
+/// A listener as workers see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerPlan {
+    /// Its descriptor in the zygote and the workers.
+    pub fd: i32,
+    /// Host of the bound address, or the path of a unix socket: `SERVER_NAME`.
+    pub host: String,
+    /// Port of the bound address; `None` for a unix socket.
+    pub port: Option<u16>,
+}
+
+/// Everything a zygote and its workers need to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerPlan {
+    /// `module` or `module:attribute` or `module:factory(arguments)`.
+    pub app: String,
+    /// How a worker runs the app.
+    pub worker_class: WorkerClass,
+    /// Whether the app is imported in the zygote.
+    pub preload: Preload,
+    /// Working directory, absolute; also put at the front of `sys.path`.
+    pub chdir: String,
+    /// Put at the front of `sys.path`, in this order of insertion.
+    pub pythonpath: Vec<String>,
+    /// Number of workers wanted at start: `wsgi.multiprocess` is true above 1.
+    pub workers: u16,
+    /// Listeners, in the order of their descriptors.
+    pub listeners: Vec<ListenerPlan>,
+    /// Open connections a worker holds at most.
+    pub worker_connections: usize,
+    /// Seconds after which a hung worker is replaced; 0 = never.
+    pub timeout_s: f64,
+    /// Seconds a draining worker may finish its requests.
+    pub graceful_timeout_s: f64,
+    /// Seconds an idle keep-alive connection is kept; 0 = close after each response.
+    pub keepalive_s: f64,
+    /// Seconds a client may take for a request head.
+    pub head_timeout_s: f64,
+    /// Seconds a client may pause within a request body.
+    pub body_timeout_s: f64,
+    /// Seconds a client may pause while it reads a response.
+    pub write_timeout_s: f64,
+    /// Request bodies above this many bytes go to a temporary file.
+    pub body_spool_bytes: usize,
+    /// Longest request line in bytes.
+    pub limit_request_line: usize,
+    /// Most header fields in a request.
+    pub limit_request_fields: usize,
+    /// Longest header field in bytes.
+    pub limit_request_field_size: usize,
+    /// Peers whose scheme headers are believed: `*`, addresses or networks.
+    pub forwarded_allow_ips: Vec<String>,
+    /// `-` = standard error, else a path.
+    pub errorlog: String,
+    /// `-` = standard output, else a path; `None` = no access log.
+    pub accesslog: Option<String>,
+    /// gunicorn's %-format of an access line.
+    pub access_log_format: String,
+    /// Least level that is logged: debug, info, warning, error or critical.
+    pub loglevel: String,
+}

@@ -1,0 +1,57 @@
+//! What we may ask of the runtime.
+
+use crate::{Generation, Line, Notice, Pid, SlotId, WorkerId};
+
+/// The signals we send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Leave at once, but by the worker's own code: requests in flight get a 500.
+    Quit,
+    /// Break out of what hangs.
+    Abort,
+    /// SIGKILL, to the whole process group.
+    Kill,
+}
+
+/// What a worker is told on its channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Accept no more, finish, leave.
+    Drain,
+    /// First accept what waits in the accept queue, then drain.
+    DrainQueue,
+    /// Open the log files again.
+    Reopen,
+}
+
+/// What we may ask of the runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Execute a zygote. Answered by `ZygoteSpawned` or `ZygoteSpawnFailed`.
+    StartZygote { generation: Generation },
+    /// Close a zygote's channel, at which it exits.
+    RetireZygote { generation: Generation },
+    /// Ask a zygote for a worker. Answered by `Forked` or `ForkFailed`.
+    Fork {
+        generation: Generation,
+        worker: WorkerId,
+        slot: SlotId,
+        line: Line,
+        /// Requests after which it is spent, jitter included; 0 = never.
+        max_requests: u64,
+    },
+    /// Say something on a worker's channel.
+    Tell { worker: WorkerId, order: Order },
+    /// Make a worker write all its Python stacks into the log.
+    DumpStacks { worker: WorkerId, pid: Pid },
+    /// Send a signal to a worker or a zygote.
+    Send { pid: Pid, signal: Signal },
+    /// Let no new connection into the accept queues; those inside can still be accepted.
+    CloseGate,
+    /// Open the master's own log files again.
+    ReopenLogs,
+    /// Tell the log.
+    Report(Notice),
+    /// End the master. The last action there ever is.
+    Exit { status: u8 },
+}

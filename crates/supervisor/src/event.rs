@@ -1,0 +1,75 @@
+//! What may happen to us.
+
+use crate::{Generation, Pid, Tick, WorkerId};
+
+/// Why something could not boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootFailure {
+    /// The app's module raised while it was imported, or is missing. gunicorn's exit status 3.
+    Import,
+    /// The module has no such app. gunicorn's exit status 4.
+    App,
+    /// The worker class cannot run here. Exit status 1.
+    Class,
+    /// Something of ours, before the app was touched. Exit status 1.
+    Setup,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It called exit.
+    Exited(i32),
+    /// A signal ended it.
+    Signaled(i32),
+}
+
+/// What an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Finish what is held and what waits in the accept queue, then leave (TERM).
+    Stop,
+    /// Leave at once (INT, QUIT).
+    Quit,
+    /// Load the code again (HUP).
+    Reload,
+    /// One worker more (TTIN).
+    MoreWorkers,
+    /// One worker less, never below one (TTOU).
+    FewerWorkers,
+    /// Close and open the log files again (USR1).
+    ReopenLogs,
+}
+
+/// What may happen to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The listeners are bound; begin.
+    Start,
+    /// Time has passed; deadlines are looked at. Sent at `next_deadline`, harmless at any time.
+    Tick,
+    /// A zygote's process exists.
+    ZygoteSpawned { generation: Generation, pid: Pid },
+    /// A zygote's process could not be made.
+    ZygoteSpawnFailed { generation: Generation },
+    /// A zygote waits for fork requests.
+    ZygoteReady { generation: Generation },
+    /// A zygote says that it cannot; its exit follows.
+    ZygoteFailed { generation: Generation, failure: BootFailure },
+    /// The zygote has forked the worker.
+    Forked { worker: WorkerId, pid: Pid },
+    /// The zygote could not fork the worker.
+    ForkFailed { worker: WorkerId },
+    /// The worker takes requests from now on.
+    WorkerReady { worker: WorkerId },
+    /// The worker has served its requests and asks to be replaced.
+    WorkerSpent { worker: WorkerId },
+    /// Since when the oldest request (sync) or the loop (other classes) of a worker has stood
+    /// still, from the scoreboard; `None` when it is idle. Sent for every worker once a sampling
+    /// round, only when the plan has a timeout.
+    Sampled { worker: WorkerId, standing_since: Option<Tick> },
+    /// A child was reaped: a worker, a zygote, or a stranger.
+    Exited { pid: Pid, ending: Ending },
+    /// An operator asks.
+    Asked(Wish),
+}

@@ -1,0 +1,71 @@
+//! What we tell the log. One variant an event; the words stand in `journal`.
+
+use std::time::Duration;
+
+use crate::{BootFailure, Ending, Generation, Pid, SlotId, WorkerId};
+
+/// Why a worker's life was ended by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Served its `max_requests`.
+    Recycle,
+    /// A newer generation serves.
+    Reload,
+    /// The pool was made smaller.
+    Scale,
+    /// The service stops.
+    Stop,
+    /// It hung.
+    Hang,
+    /// It was not ready in time.
+    BootTimeout,
+    /// It did not finish draining in time.
+    DrainTimeout,
+}
+
+/// What we tell the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A worker was forked.
+    WorkerForked { worker: WorkerId, slot: SlotId, pid: Pid },
+    /// A worker takes requests.
+    WorkerReady { worker: WorkerId, slot: SlotId, pid: Pid, took: Duration },
+    /// A worker is told to drain.
+    WorkerDraining { worker: WorkerId, slot: SlotId, pid: Pid, cause: Cause },
+    /// A worker's request or loop has stood for too long. gunicorn: `WORKER TIMEOUT (pid:N)`.
+    WorkerHung { worker: WorkerId, slot: SlotId, pid: Pid, stood: Duration },
+    /// A worker was not ready in time and is killed.
+    WorkerBootTimedOut { worker: WorkerId, slot: SlotId, pid: Pid },
+    /// A worker did not finish draining in time and is killed.
+    WorkerDrainTimedOut { worker: WorkerId, slot: SlotId, pid: Pid },
+    /// A worker was reaped. `cause` is ours; `None` = nobody asked for it.
+    WorkerExited { worker: WorkerId, slot: SlotId, pid: Pid, ending: Ending, cause: Option<Cause> },
+    /// A fork failed or was not answered in time.
+    ForkFailed { worker: WorkerId, slot: SlotId },
+    /// The next boot in this slot waits, after so many deaths in a row.
+    BackingOff { slot: SlotId, deaths: u32, wait: Duration },
+    /// A zygote waits for fork requests.
+    ZygoteReady { generation: Generation, pid: Pid },
+    /// A zygote was given up.
+    ZygoteFailed { generation: Generation, failure: BootFailure },
+    /// A zygote was not ready in time and is killed.
+    ZygoteBootTimedOut { generation: Generation },
+    /// A serving zygote died; a new one is started, the workers serve on.
+    ZygoteLost { generation: Generation, ending: Ending },
+    /// A reload begins. gunicorn: `Hang up: Master`.
+    ReloadStarted { generation: Generation },
+    /// All workers are of the new generation.
+    ReloadDone { generation: Generation, took: Duration },
+    /// The new code does not run; the old generation serves on.
+    ReloadGivenUp { generation: Generation, serving: Generation, failure: Option<BootFailure> },
+    /// A reload was asked for while one is under way; it follows afterwards.
+    ReloadQueued,
+    /// The service is complete for the first time: all wanted workers are ready.
+    Serving { workers: u16 },
+    /// The number of wanted workers has changed.
+    Scaled { workers: u16 },
+    /// The service stops. gunicorn: `Shutting down: Master`; `reason` when a boot failure ends it.
+    Stopping { reason: Option<BootFailure> },
+    /// An event that the state does not expect.
+    Surprise { what: &'static str },
+}

@@ -1,0 +1,60 @@
+//! What the supervisor needs to know: resolved, immutable, all units fixed.
+
+use std::time::Duration;
+
+/// The resolved wishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Workers wanted at start.
+    pub workers: u16,
+    /// Workers that TTIN can reach; the scoreboard has `2 * workers_max + max_surge` lines.
+    pub workers_max: u16,
+    /// Extra workers that replacements may add to the pool at one time; at least 1.
+    pub max_surge: u16,
+    /// Requests after which a worker is recycled; 0 = never.
+    pub max_requests: u64,
+    /// Up to this many are added to `max_requests`, drawn for each worker.
+    pub max_requests_jitter: u64,
+    /// A request (sync) or a loop (other classes) that stands longer is hung; `None` = no limit.
+    pub timeout: Option<Duration>,
+    /// Time a draining worker gets to finish.
+    pub graceful_timeout: Duration,
+    /// From fork to ready, and from a zygote's start to ready.
+    pub boot_timeout: Duration,
+    /// From the fork message to the zygote's answer.
+    pub fork_timeout: Duration,
+    /// Between the stack dump of a hung worker and its SIGABRT.
+    pub dump_grace: Duration,
+    /// Between SIGABRT or SIGQUIT and SIGKILL.
+    pub abort_grace: Duration,
+    /// A worker that was ready for this long before it died is replaced at once.
+    pub stable_life: Duration,
+    /// Wait after the first death before a stable life; doubles with each further one.
+    pub backoff_first: Duration,
+    /// Longest such wait.
+    pub backoff_max: Duration,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            workers_max: 512,
+            max_surge: 1,
+            max_requests: 0,
+            max_requests_jitter: 0,
+            timeout: Some(Duration::from_secs(30)),
+            graceful_timeout: Duration::from_secs(30),
+            boot_timeout: Duration::from_secs(300),
+            fork_timeout: Duration::from_secs(10),
+            dump_grace: Duration::from_millis(300),
+            abort_grace: Duration::from_secs(2),
+            stable_life: Duration::from_secs(10),
+            backoff_first: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(30),
+            seed: 1,
+        }
+    }
+}
