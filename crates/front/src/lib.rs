@@ -1,1 +1,46 @@
-//! Skeleton.
+//! The front: a client's bytes.
+//!
+//! ```text
+//! listener → accept → connection (hyper: parse, limits) → request, body read ahead → executor
+//!                         ▲                                                             │
+//!                         └───────────── response, written without blocking ◀───────────┘
+//! ```
+//!
+//! hyper does no I/O of its own: a connection is a future over a reader and a writer. Here both
+//! work on a non-blocking socket and return `Pending` at `EAGAIN`; one epoll instance tells which
+//! connection to poll next. There is no async runtime and no thread: whoever owns the worker's
+//! loop calls [`Front::collect`] when the epoll descriptor is readable, takes complete requests
+//! by [`Front::next_exchange`], and answers them by [`Exchange::reply`].
+//!
+//! The epoll descriptor can itself be watched ([`Front::fd`]), so gevent's hub can drive the
+//! front as well as a blocking loop can.
+//!
+//! No Python and no fork here. Start reading at `front.rs`.
+
+#![forbid(unsafe_code)]
+
+mod access_log;
+mod body;
+mod connection;
+mod exchange;
+mod forwarded;
+mod front;
+mod ingress;
+mod limits;
+mod listener;
+mod poller;
+mod refusal;
+mod reply;
+mod transport;
+
+pub use access_log::{AccessFormat, AccessFormatError};
+pub use body::RequestBody;
+pub use connection::Peer;
+pub use exchange::{ConnectionId, Exchange};
+pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
+pub use front::{Front, Notice};
+pub use limits::Limits;
+pub use listener::Listener;
+pub use reply::{Content, Reply, StreamClosed, StreamSink};
+
+pub use hyper::http;

@@ -1,1 +1,21 @@
-//! Skeleton.
+//! What the operator reads: the log line in gunicorn's form.
+//!
+//! ```text
+//! [2026-11-24 11:11:41 +0000] [16536] [INFO] Booting worker with pid: 16540
+//! ```
+//!
+//! Every process writes its own lines, each by one `write(2)` to a file opened for appending, so
+//! lines of several processes never mix. A log that cannot be written never stops service: lost
+//! lines are counted, and the count is said once writing works again.
+
+#![forbid(unsafe_code)]
+
+mod access;
+mod level;
+mod line;
+mod target;
+
+pub use access::AccessLog;
+pub use level::Level;
+pub use line::Journal;
+pub use target::OpenError;

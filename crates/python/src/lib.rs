@@ -1,1 +1,27 @@
-//! Skeleton.
+//! The interpreter: what the Python package needs from Rust, as the module `remuda._remuda`.
+//!
+//! A worker is one [`worker::Worker`]: the HTTP front, the app, and one thread. Python code drives
+//! it (`python/remuda/worker.py`): a blocking loop for `sync`, gevent's hub for `gevent`. The
+//! zygote needs little: a fork without Python's hooks, and the journal.
+//!
+//! The names that Python sees are listed at the end of this file.
+
+mod journal;
+mod process;
+mod worker;
+mod wsgi;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<journal::PyJournal>()?;
+    module.add_class::<worker::Worker>()?;
+    module.add_class::<wsgi::StartResponse>()?;
+    module.add_function(wrap_pyfunction!(process::fork_without_hooks, module)?)?;
+    module.add_function(wrap_pyfunction!(process::await_middle, module)?)?;
+    module.add_function(wrap_pyfunction!(process::die_with_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(process::trim_heap, module)?)?;
+    Ok(())
+}

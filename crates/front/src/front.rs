@@ -1,0 +1,539 @@
+//! The front of one worker: its listeners, its connections, and what is ready.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use slab::Slab;
+use socket2::Socket;
+
+use crate::access_log::{AccessFormat, AccessLines};
+use crate::connection::{Connection, Driven, Peer, Phase, Polled, Wire};
+use crate::exchange::ConnectionId;
+use crate::ingress::Ingress;
+use crate::listener::{Accepted, Listener};
+use crate::poller::{Poller, Ready, Token};
+use crate::refusal::Refusal;
+use crate::transport::{Scratch, Transport, scratch};
+use crate::{Exchange, Limits, TrustedPeers};
+
+/// Something the operator should read.
+#[derive(Debug)]
+pub enum Notice {
+    /// No descriptor or memory for another connection; accepting pauses for a moment.
+    CannotAccept(io::Error),
+    /// A request body could not be written to its temporary file.
+    SpoolFailed(io::Error),
+    /// The client's bytes were no HTTP.
+    InvalidRequest {
+        /// Who sent them.
+        peer: Peer,
+        /// What the parser says.
+        reason: String,
+    },
+}
+
+/// What exchanges, connections and the front share.
+pub(crate) struct Core {
+    pub(crate) limits: Limits,
+    pub(crate) now: Cell<u64>,
+    pub(crate) draining: Cell<bool>,
+    pub(crate) notices: RefCell<Vec<Notice>>,
+    pub(crate) access: Option<Rc<AccessLines>>,
+    ready: RefCell<VecDeque<usize>>,
+    arrived: RefCell<VecDeque<Exchange>>,
+    begun: Instant,
+}
+
+impl Core {
+    pub(crate) fn arrive(&self, exchange: Exchange) {
+        self.arrived.borrow_mut().push_back(exchange);
+    }
+
+    /// Puts a connection into the ready queue, once.
+    pub(crate) fn enqueue(&self, wire: &Wire) {
+        if !wire.queued.replace(true) {
+            self.ready.borrow_mut().push_back(wire.id);
+        }
+    }
+
+    fn read_clock(&self) -> u64 {
+        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.now.set(now);
+        now
+    }
+}
+
+/// The front of one worker.
+pub struct Front {
+    core: Rc<Core>,
+    poller: Poller,
+    builder: http1::Builder,
+    scratch: Scratch,
+    trusted: TrustedPeers,
+    listeners: Vec<Listener>,
+    connections: RefCell<Slab<Connection>>,
+    accepting: Cell<Accepting>,
+    /// Accepted since the listeners were last put at the end of the kernel's wait queue.
+    accepted: Cell<u32>,
+    watched_ready: Cell<bool>,
+    _watched: OwnedFd,
+}
+
+/// Whether the listeners are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    Yes,
+    /// Full, or out of descriptors; [`Front::sweep`] or a closed connection resumes.
+    Paused,
+    /// Drained for good.
+    Never,
+}
+
+/// With siblings, one connection a turn: whoever is busy with it leaves the rest to them.
+const ACCEPTS_WITH_SIBLINGS: usize = 1;
+const ACCEPTS_ALONE: usize = 64;
+/// The kernel wakes the first in its wait queue, so a worker that stays first gets everything;
+/// after this many connections it goes to the end.
+const ACCEPTS_BEFORE_REQUEUE: u32 = 16;
+/// A draining worker keeps idle connections this long: a request that is on its way to us while
+/// we decide to close would be lost.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
+/// And a client in the middle of a request head this long.
+const DRAIN_HEAD: Duration = Duration::from_secs(5);
+/// Bytes hyper may hold of one connection's requests or of its unsent response.
+const CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
+
+impl Front {
+    /// A front over listeners that the master has bound.
+    ///
+    /// `watched` is one more descriptor in the same epoll instance, the worker's channel to the
+    /// master; see [`Front::take_watched`].
+    ///
+    /// # Errors
+    ///
+    /// What epoll says.
+    pub fn new(
+        listeners: Vec<Listener>,
+        limits: Limits,
+        trusted: TrustedPeers,
+        access: Option<AccessFormat>,
+        watched: OwnedFd,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add_watched(&watched)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            poller.add_listener(listener, index, limits.has_siblings)?;
+        }
+        let mut builder = http1::Builder::new();
+        builder
+            .keep_alive(!limits.keepalive.is_zero())
+            .half_close(true)
+            .pipeline_flush(true)
+            .title_case_headers(true)
+            .max_headers(limits.header_fields.clamp(1, 32_768))
+            .max_buf_size(CONNECTION_BUFFER_BYTES);
+        Ok(Self {
+            core: Rc::new(Core {
+                limits,
+                now: Cell::new(0),
+                draining: Cell::new(false),
+                notices: RefCell::default(),
+                access: access.map(|format| Rc::new(AccessLines::new(format))),
+                ready: RefCell::default(),
+                arrived: RefCell::default(),
+                begun: Instant::now(),
+            }),
+            poller,
+            builder,
+            scratch: scratch(),
+            trusted,
+            listeners,
+            connections: RefCell::default(),
+            accepting: Cell::new(Accepting::Yes),
+            accepted: Cell::new(0),
+            watched_ready: Cell::new(false),
+            _watched: watched,
+        })
+    }
+
+    /// The epoll descriptor: readable when [`Front::collect`] has something to collect.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.poller.fd()
+    }
+
+    /// Takes what the kernel has ready, without waiting; true when there is something to do.
+    ///
+    /// # Errors
+    ///
+    /// What epoll says; never `EINTR`.
+    pub fn collect(&self) -> io::Result<bool> {
+        let mut listening: u64 = 0;
+        {
+            let connections = self.connections.borrow();
+            self.poller.wait(0, |ready| match ready.token {
+                Token::Listener(index) => listening |= 1 << index.min(63),
+                Token::Watched => self.watched_ready.set(true),
+                Token::Connection(id) => {
+                    if let Some(connection) = connections.get(id) {
+                        self.note(&connection.wire, ready);
+                    }
+                }
+            })?;
+        }
+        self.core.read_clock();
+        for index in 0..self.listeners.len() {
+            if listening & 1 << index.min(63) != 0 {
+                let most = if self.core.limits.has_siblings {
+                    ACCEPTS_WITH_SIBLINGS
+                } else {
+                    ACCEPTS_ALONE
+                };
+                self.accept(index, most);
+            }
+        }
+        Ok(self.has_work())
+    }
+
+    fn note(&self, wire: &Wire, ready: Ready) {
+        if ready.hangup {
+            wire.hangup.set(true);
+        }
+        if ready.readable {
+            wire.readable.set(true);
+        }
+        if ready.writable && !wire.writable.replace(true) {
+            wire.since.set(self.core.now.get());
+        }
+        self.core.enqueue(wire);
+    }
+
+    /// Whether a connection or a request waits for its turn.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.core.ready.borrow().is_empty() || !self.core.arrived.borrow().is_empty()
+    }
+
+    /// Whether the watched descriptor became readable since the last call.
+    #[must_use]
+    pub fn take_watched(&self) -> bool {
+        self.watched_ready.take()
+    }
+
+    /// The next complete request; polls ready connections until there is one.
+    #[must_use]
+    pub fn next_exchange(&self) -> Option<Exchange> {
+        loop {
+            if let Some(exchange) = self.core.arrived.borrow_mut().pop_front() {
+                return Some(exchange);
+            }
+            let id = self.core.ready.borrow_mut().pop_front()?;
+            self.poll_connection(ConnectionId(id));
+        }
+    }
+
+    /// Lets a connection read and write as far as its socket allows.
+    pub fn poll_connection(&self, ConnectionId(id): ConnectionId) {
+        let (mut driven, wire) = {
+            let mut connections = self.connections.borrow_mut();
+            let Some(connection) = connections.get_mut(id) else { return };
+            connection.wire.queued.set(false);
+            match connection.future.take() {
+                Some(driven) => (driven, connection.wire.clone()),
+                None => {
+                    let wire = connection.wire.clone();
+                    drop(connections);
+                    return self.linger(&wire);
+                }
+            }
+        };
+        match driven.poll(&wire, self.core.now.get()) {
+            Polled::Pending => {
+                if let Some(connection) = self.connections.borrow_mut().get_mut(id) {
+                    connection.future = Some(driven);
+                }
+            }
+            Polled::Closed => {
+                drop(driven);
+                wire.phase.set(Phase::Linger);
+                wire.since.set(self.core.now.get());
+                self.linger(&wire);
+            }
+            Polled::Failed(error) => {
+                drop(driven);
+                self.fail(&wire, &error);
+            }
+        }
+    }
+
+    /// The client spoke no HTTP (hyper has answered 400 or 431), or went away.
+    fn fail(&self, wire: &Rc<Wire>, error: &hyper::Error) {
+        if !error.is_parse() {
+            return self.remove(wire.id);
+        }
+        let reason = error.to_string();
+        self.core.notices.borrow_mut().push(Notice::InvalidRequest { peer: wire.peer, reason });
+        let _ = wire.socket.shutdown(std::net::Shutdown::Write);
+        wire.phase.set(Phase::Linger);
+        wire.since.set(self.core.now.get());
+        wire.readable.set(true);
+        self.linger(wire);
+    }
+
+    /// Reads and forgets what the client still sends after our last response. Closing with bytes
+    /// unread would make the kernel send a reset, which can overtake that response.
+    fn linger(&self, wire: &Rc<Wire>) {
+        if wire.ended.get() {
+            return self.remove(wire.id);
+        }
+        let mut scratch = self.scratch.borrow_mut();
+        for _ in 0..4 {
+            match (&wire.socket).read(&mut scratch) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        self.remove(wire.id);
+    }
+
+    fn remove(&self, id: usize) {
+        // Dropped after the borrow: a response body on its way out may touch the core.
+        let gone = self.connections.borrow_mut().try_remove(id);
+        drop(gone);
+        if self.accepting.get() == Accepting::Paused {
+            self.resume();
+        }
+    }
+
+    /// Blocks until a connection's socket takes bytes again, at most `timeout`; false when it
+    /// does not, or when the connection is gone. Needs no lock of anybody's.
+    #[must_use]
+    pub fn socket_of(&self, ConnectionId(id): ConnectionId) -> Option<RawFd> {
+        use std::os::fd::AsRawFd;
+        Some(self.connections.borrow().get(id)?.wire.socket.as_raw_fd())
+    }
+
+    /// Notes that a connection's socket takes bytes again, and writes.
+    pub fn resume_writing(&self, connection: ConnectionId) {
+        if let Some(connection) = self.connections.borrow().get(connection.0) {
+            connection.wire.writable.set(true);
+        }
+        self.poll_connection(connection);
+    }
+
+    fn accept(&self, index: usize, most: usize) {
+        for _ in 0..most {
+            if !self.has_room() {
+                return self.pause();
+            }
+            match self.listeners[index].accept() {
+                Accepted::One(socket, peer) => self.add(socket, peer, index),
+                Accepted::None => return,
+                Accepted::Exhausted(error) => {
+                    self.core.notices.borrow_mut().push(Notice::CannotAccept(error));
+                    self.close_oldest_idle();
+                    return self.pause();
+                }
+            }
+        }
+        if self.core.limits.has_siblings && self.accepted.get() >= ACCEPTS_BEFORE_REQUEUE {
+            self.requeue(index);
+        }
+    }
+
+    /// Whether one more connection may be held; makes room when only idle ones are in the way.
+    fn has_room(&self) -> bool {
+        self.connections.borrow().len() < self.core.limits.connections || self.close_oldest_idle()
+    }
+
+    fn close_oldest_idle(&self) -> bool {
+        let oldest = {
+            let connections = self.connections.borrow();
+            let idle = connections.iter().filter(|(_, c)| c.wire.phase.get() == Phase::Idle);
+            idle.min_by_key(|(_, c)| c.wire.since.get()).map(|(id, _)| id)
+        };
+        oldest.map(|id| drop(self.connections.borrow_mut().try_remove(id))).is_some()
+    }
+
+    fn add(&self, socket: Socket, peer: Peer, listener: usize) {
+        self.accepted.set(self.accepted.get() + 1);
+        let mut connections = self.connections.borrow_mut();
+        let entry = connections.vacant_entry();
+        let id = entry.key();
+        // Without a place in epoll it would never be heard again: closing it is the honest end.
+        if self.poller.add_connection(&socket, id).is_err() {
+            return;
+        }
+        let wire = Rc::new(Wire::new(id, socket, peer, listener, self.trusted.contains(peer)));
+        wire.since.set(self.core.now.get());
+        let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
+        let ingress = Ingress { core: self.core.clone(), wire: wire.clone() };
+        let future = Driven::new(self.builder.serve_connection(transport, ingress));
+        self.core.enqueue(&wire);
+        entry.insert(Connection { wire, future: Some(future) });
+    }
+
+    fn requeue(&self, index: usize) {
+        self.accepted.set(0);
+        let listener = &self.listeners[index];
+        // If it cannot be added again we would never accept; the next sweep tries once more.
+        if self.poller.remove(listener).is_err()
+            || self.poller.add_listener(listener, index, true).is_err()
+        {
+            self.accepting.set(Accepting::Paused);
+        }
+    }
+
+    fn pause(&self) {
+        if self.accepting.replace(Accepting::Paused) == Accepting::Yes {
+            for listener in &self.listeners {
+                let _ = self.poller.remove(listener);
+            }
+        }
+    }
+
+    fn resume(&self) {
+        self.accepting.set(Accepting::Yes);
+        for (index, listener) in self.listeners.iter().enumerate() {
+            // Already watched is what we want.
+            let _ = self.poller.add_listener(listener, index, self.core.limits.has_siblings);
+        }
+    }
+
+    /// Applies the limits of time; to be called about once a second, more often while draining.
+    pub fn sweep(&self) {
+        let now = self.core.read_clock();
+        let late: Vec<Rc<Wire>> = {
+            let connections = self.connections.borrow();
+            let late = connections.iter().filter(|(_, c)| self.is_late(&c.wire, now));
+            late.map(|(_, c)| c.wire.clone()).collect()
+        };
+        for wire in late {
+            self.on_late(&wire);
+        }
+        if self.accepting.get() == Accepting::Paused && self.has_room() {
+            self.resume();
+        }
+    }
+
+    fn is_late(&self, wire: &Wire, now: u64) -> bool {
+        let Some(mut allowance) = wire.allowance(&self.core.limits) else { return false };
+        if self.core.draining.get() {
+            match wire.phase.get() {
+                Phase::Idle => allowance = allowance.min(DRAIN_LINGER),
+                Phase::Head if wire.head_begun.get() => allowance = allowance.min(DRAIN_HEAD),
+                Phase::Head => allowance = allowance.min(DRAIN_LINGER),
+                _ => {}
+            }
+        }
+        Duration::from_nanos(now.saturating_sub(wire.since.get())) >= allowance
+    }
+
+    fn on_late(&self, wire: &Rc<Wire>) {
+        match wire.phase.get() {
+            Phase::Body => {
+                wire.body_late.set(true);
+                self.poll_connection(ConnectionId(wire.id));
+            }
+            Phase::Head if wire.head_begun.get() => {
+                // hyper has no request to answer yet, so the words go straight to the socket.
+                let _ = (&wire.socket).write(&Refusal::HeadTimeout.to_bytes());
+                self.remove(wire.id);
+            }
+            Phase::App => {}
+            Phase::Head | Phase::Writing | Phase::Idle | Phase::Linger => self.remove(wire.id),
+        }
+    }
+
+    /// Accepts no more and finishes what is held; each response from now on closes its
+    /// connection. With `queue`, first accepts what already waits: nobody else will.
+    pub fn drain(&self, queue: bool) {
+        self.core.read_clock();
+        if queue && self.accepting.get() != Accepting::Never {
+            for index in 0..self.listeners.len() {
+                while let Accepted::One(socket, peer) = self.listeners[index].accept() {
+                    self.add(socket, peer, index);
+                }
+            }
+        }
+        if self.accepting.replace(Accepting::Never) == Accepting::Yes {
+            for listener in &self.listeners {
+                let _ = self.poller.remove(listener);
+            }
+        }
+        if self.core.draining.replace(true) {
+            return;
+        }
+        // The limits of draining begin now, not when the connection became idle.
+        for (_, connection) in self.connections.borrow_mut().iter_mut() {
+            let phase = connection.wire.phase.get();
+            if matches!(phase, Phase::Idle | Phase::Head) {
+                connection.wire.since.set(self.core.now.get());
+            }
+            if matches!(phase, Phase::App | Phase::Body)
+                && let Some(driven) = &mut connection.future
+            {
+                driven.finish();
+            }
+        }
+    }
+
+    /// Whether a drain was asked for.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.core.draining.get()
+    }
+
+    /// Whether a drain was asked for and nothing is left to finish.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.core.draining.get() && self.connections.borrow().is_empty() && !self.has_work()
+    }
+
+    /// Open connections.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// The listener of an index from [`Exchange::listener`].
+    #[must_use]
+    pub fn listener(&self, index: usize) -> &Listener {
+        &self.listeners[index]
+    }
+
+    /// What the operator should read, since the last call.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<Notice> {
+        std::mem::take(&mut self.core.notices.borrow_mut())
+    }
+
+    /// Complete lines for the access log, since the last call; empty when there is none.
+    #[must_use]
+    pub fn take_access_lines(&self) -> String {
+        self.core.access.as_ref().map(|lines| lines.take()).unwrap_or_default()
+    }
+
+    /// Waits until the epoll descriptor is readable, at most `timeout`. Touches nothing else of
+    /// the front, so the interpreter's lock can be given up meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// What poll says; an interruption by a signal is no error.
+    pub fn wait_on(fd: impl AsFd, timeout: Duration) -> io::Result<()> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

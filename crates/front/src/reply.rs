@@ -1,0 +1,195 @@
+//! A response on its way to the client: whole, or piece by piece as the app makes it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::Response;
+
+use crate::access_log::Entry;
+use crate::connection::Wire;
+
+/// A response as the executor hands it over.
+pub type Reply = Response<Content>;
+
+/// What a response holds.
+pub enum Content {
+    /// All of it.
+    Whole(Bytes),
+    /// Pieces that follow; see [`StreamSink`].
+    Pieces(Rc<Pieces>),
+}
+
+/// Pieces between the app, which makes them, and the connection, which writes them.
+#[derive(Default)]
+pub struct Pieces {
+    queue: RefCell<VecDeque<Bytes>>,
+    bytes: Cell<usize>,
+    state: Cell<PiecesState>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum PiecesState {
+    #[default]
+    Open,
+    /// The app has made the last piece.
+    Ended,
+    /// The app has failed in the middle: the client must see that it is not complete.
+    Aborted,
+    /// The connection is gone.
+    Closed,
+}
+
+/// The connection went away before the response was complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamClosed;
+
+/// The app's end of a streamed response.
+#[derive(Clone)]
+pub struct StreamSink(pub(crate) Rc<Pieces>);
+
+impl StreamSink {
+    /// A sink and the content it fills.
+    #[must_use]
+    pub fn new() -> (Self, Content) {
+        let pieces = Rc::new(Pieces::default());
+        (Self(pieces.clone()), Content::Pieces(pieces))
+    }
+
+    /// Adds a piece. Nothing is written until the connection is polled.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamClosed`] when nobody will read it.
+    pub fn push(&self, piece: Bytes) -> Result<(), StreamClosed> {
+        if self.0.state.get() == PiecesState::Closed {
+            return Err(StreamClosed);
+        }
+        if !piece.is_empty() {
+            self.0.bytes.set(self.0.bytes.get() + piece.len());
+            self.0.queue.borrow_mut().push_back(piece);
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait for the connection.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.bytes.get()
+    }
+
+    /// Whether the connection is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.state.get() == PiecesState::Closed
+    }
+
+    /// The last piece was pushed.
+    pub fn end(&self) {
+        if self.0.state.get() == PiecesState::Open {
+            self.0.state.set(PiecesState::Ended);
+        }
+    }
+
+    /// There will be no more, and the response is not complete: the connection is cut.
+    pub fn abort(&self) {
+        if self.0.state.get() == PiecesState::Open {
+            self.0.state.set(PiecesState::Aborted);
+        }
+    }
+}
+
+/// The body that hyper writes. When it is dropped, the exchange is over.
+pub(crate) struct ReplyBody {
+    content: Content,
+    wire: Rc<Wire>,
+    sent_bytes: u64,
+    entry: Option<Box<Entry>>,
+}
+
+impl ReplyBody {
+    pub(crate) fn new(content: Content, wire: Rc<Wire>, entry: Option<Box<Entry>>) -> Self {
+        Self { content, wire, sent_bytes: 0, entry }
+    }
+}
+
+/// The app gave up in the middle of a response.
+#[derive(Debug)]
+pub(crate) struct Incomplete;
+
+impl std::fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the application failed before its response was complete")
+    }
+}
+
+impl std::error::Error for Incomplete {}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Incomplete;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Incomplete>>> {
+        let piece = match &mut self.content {
+            Content::Whole(bytes) if bytes.is_empty() => None,
+            Content::Whole(bytes) => Some(std::mem::take(bytes)),
+            Content::Pieces(pieces) => match pieces.queue.borrow_mut().pop_front() {
+                Some(piece) => {
+                    pieces.bytes.set(pieces.bytes.get() - piece.len());
+                    Some(piece)
+                }
+                None if pieces.state.get() == PiecesState::Open => return Poll::Pending,
+                None if pieces.state.get() == PiecesState::Aborted => {
+                    return Poll::Ready(Some(Err(Incomplete)));
+                }
+                None => None,
+            },
+        };
+        Poll::Ready(piece.map(|piece| {
+            self.sent_bytes += piece.len() as u64;
+            Ok(Frame::data(piece))
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Pieces(pieces) => {
+                pieces.state.get() == PiecesState::Ended && pieces.queue.borrow().is_empty()
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Pieces(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        self.wire.in_flight.set(false);
+        if let Content::Pieces(pieces) = &self.content {
+            pieces.state.set(PiecesState::Closed);
+            pieces.queue.borrow_mut().clear();
+            pieces.bytes.set(0);
+        }
+        if let Some(entry) = self.entry.take() {
+            entry.finish(self.sent_bytes);
+        }
+    }
+}
+
+/// A response without a body of the app's, made by the front itself.
+pub(crate) fn whole(response: Response<Bytes>, wire: Rc<Wire>) -> Response<ReplyBody> {
+    response.map(|bytes| ReplyBody::new(Content::Whole(bytes), wire, None))
+}

@@ -1,0 +1,94 @@
+//! The few things a zygote asks of the kernel that Python cannot, or that gevent would patch.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use pyo3::exceptions::{PyOSError, PyTimeoutError};
+use pyo3::prelude::*;
+
+/// Forks without running Python's fork hooks: 0 in the child.
+///
+/// For the middle process of a double fork, which calls `os.fork` at once and exits. With two
+/// `os.fork` the hooks would run twice, and hooks that restart threads would make the second
+/// fork come from a threaded process.
+#[pyfunction]
+pub(crate) fn fork_without_hooks() -> PyResult<i32> {
+    // SAFETY: the zygote checks that it has one thread, so no lock is held by somebody who is
+    // gone in the child; the interpreter's lock is held by the caller and stays held in the
+    // child's only thread.
+    match unsafe { libc::fork() } {
+        -1 => Err(Errno::last().into_os_error()),
+        pid => Ok(pid),
+    }
+}
+
+trait IntoOsError {
+    fn into_os_error(self) -> PyErr;
+}
+
+impl IntoOsError for Errno {
+    fn into_os_error(self) -> PyErr {
+        PyOSError::new_err((self as i32, self.desc()))
+    }
+}
+
+/// Waits until the middle process has written to `pipe` and has exited, and reaps it; kills it
+/// after `timeout` seconds. A fork hook of some library can hang, and must not take the zygote
+/// with it.
+///
+/// Not written with Python's `select`, which gevent replaces by one that runs its hub.
+#[pyfunction]
+pub(crate) fn await_middle(pid: i32, pipe: i32, timeout: f64) -> PyResult<()> {
+    let deadline = Instant::now() + Duration::from_secs_f64(timeout);
+    // SAFETY: the caller holds the descriptor open for the length of this call.
+    let pipe = unsafe { BorrowedFd::borrow_raw(pipe) };
+    let left = || deadline.saturating_duration_since(Instant::now());
+    loop {
+        let timeout = PollTimeout::try_from(left()).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pipe, PollFlags::POLLIN)], timeout) {
+            Ok(0) => return give_up(pid),
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into_os_error()),
+        }
+    }
+    // It has only `_exit` left to do.
+    loop {
+        match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) if left().is_zero() => return give_up(pid),
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_micros(200)),
+            Err(Errno::EINTR) => {}
+            Err(error) if error != Errno::ECHILD => return Err(error.into_os_error()),
+            Ok(_) | Err(_) => return Ok(()),
+        }
+    }
+}
+
+fn give_up(pid: i32) -> PyResult<()> {
+    let pid = Pid::from_raw(pid);
+    // It is our unreaped child, so the number cannot belong to anybody else.
+    let _ = kill(pid, Signal::SIGKILL);
+    let _ = waitpid(pid, None);
+    Err(PyTimeoutError::new_err("a fork hook did not return in time"))
+}
+
+/// Asks the kernel for SIGTERM when the parent dies; to be called once the parent is the master.
+#[pyfunction]
+pub(crate) fn die_with_parent() -> PyResult<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(IntoOsError::into_os_error)
+}
+
+/// Gives free heap pages back to the kernel, so that workers do not inherit them.
+#[pyfunction]
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no preconditions; takes malloc's own lock.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

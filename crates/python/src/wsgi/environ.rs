@@ -1,0 +1,282 @@
+//! The environ of a request, as gunicorn builds it.
+//!
+//! Where it differs on purpose: a chunked body was read ahead, so its length is known; it is
+//! given as `CONTENT_LENGTH`, as RFC 9112 §7.1.3 asks of whoever decodes it, and
+//! `HTTP_TRANSFER_ENCODING` is gone. Repeated `Cookie` fields are joined by `; `.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::IntoRawFd;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use remuda_front::http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
+use remuda_front::http::{Method, Version};
+use remuda_front::{Exchange, Listener, Peer, RequestBody, Scheme, SchemeHeaders};
+
+/// Why an environ cannot be built; the request is refused with this status and message.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: u16,
+    pub(crate) message: String,
+}
+
+/// Builds environs from what is the same for all requests and what is not.
+pub(crate) struct EnvironBuilder {
+    /// One for each listener: all keys that no request changes.
+    bases: Vec<Py<PyDict>>,
+    /// `HTTP_…` for the header names seen so far.
+    names: RefCell<HashMap<HeaderName, Py<PyString>>>,
+    bytes_io: Py<PyAny>,
+    fdopen: Py<PyAny>,
+    /// From the process environment; usually empty.
+    script_name: String,
+}
+
+/// A client must not be able to fill memory with invented header names.
+const NAMES_MAX: usize = 256;
+
+impl EnvironBuilder {
+    pub(crate) fn new(
+        py: Python<'_>,
+        listeners: &[Listener],
+        multiprocess: bool,
+        multithread: bool,
+        errors: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let script_name = std::env::var("SCRIPT_NAME").unwrap_or_default();
+        let io = py.import("io")?;
+        let wrapper = py.import("wsgiref.util")?.getattr("FileWrapper")?;
+        let bases = listeners.iter().map(|listener| {
+            let base = PyDict::new(py);
+            base.set_item("wsgi.version", (1, 0))?;
+            base.set_item("wsgi.url_scheme", intern!(py, "http"))?;
+            base.set_item("wsgi.errors", errors)?;
+            base.set_item("wsgi.multithread", multithread)?;
+            base.set_item("wsgi.multiprocess", multiprocess)?;
+            base.set_item("wsgi.run_once", false)?;
+            base.set_item("wsgi.input_terminated", true)?;
+            base.set_item("wsgi.file_wrapper", &wrapper)?;
+            base.set_item("SERVER_SOFTWARE", concat!("remuda/", env!("CARGO_PKG_VERSION")))?;
+            base.set_item("SCRIPT_NAME", &script_name)?;
+            base.set_item("SERVER_NAME", &listener.host)?;
+            base.set_item("SERVER_PORT", listener.port.map_or(String::new(), |p| p.to_string()))?;
+            Ok(base.unbind())
+        });
+        Ok(Self {
+            bases: bases.collect::<PyResult<_>>()?,
+            names: RefCell::default(),
+            bytes_io: io.getattr("BytesIO")?.unbind(),
+            fdopen: io.getattr("open")?.unbind(),
+            script_name,
+        })
+    }
+
+    /// The environ of a request. Takes the body out of the exchange.
+    pub(crate) fn build<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &mut Exchange,
+    ) -> PyResult<Result<Bound<'py, PyDict>, Refused>> {
+        let environ = self.bases[exchange.listener()].bind(py).copy()?;
+        let body = std::mem::replace(&mut exchange.body, RequestBody::Memory(bytes::Bytes::new()));
+        let body_length = body.length();
+        environ.set_item(intern!(py, "wsgi.input"), self.input(py, body)?)?;
+        set_request_line(&environ, exchange)?;
+        set_peer(&environ, exchange.peer())?;
+        if exchange.peer() == Peer::Unix {
+            set_unix_server(&environ, exchange)?;
+        }
+
+        let headers = &exchange.head.headers;
+        let chunked = headers.contains_key(TRANSFER_ENCODING);
+        if chunked {
+            environ.set_item(intern!(py, "CONTENT_LENGTH"), body_length.to_string())?;
+        }
+        let mut scheme = SchemeHeaders::default();
+        let mut script_name = None;
+        for name in headers.keys() {
+            // Decided already: the chunks are gone, and both lengths would contradict.
+            if chunked && (name == TRANSFER_ENCODING || name == CONTENT_LENGTH) {
+                continue;
+            }
+            if name.as_str().contains('_') {
+                // Not distinguishable from a dash in an environ, so only from those we trust.
+                if exchange.is_trusted() && name == "script_name" {
+                    script_name = headers.get(name).map(text_of);
+                }
+                continue;
+            }
+            let value = value_of(py, name, headers.get_all(name).iter());
+            if exchange.is_trusted() {
+                headers.get_all(name).iter().for_each(|value| scheme.see(name, value));
+            }
+            self.set_header(&environ, name, value)?;
+        }
+        match scheme.scheme() {
+            Some(Scheme::Http) => {}
+            Some(Scheme::Https) => {
+                environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+            }
+            None => {
+                let message = "Contradictory scheme headers".to_owned();
+                return Ok(Err(Refused { status: 400, message }));
+            }
+        }
+        let script_name = script_name.as_deref().unwrap_or(&self.script_name);
+        Ok(set_path(&environ, exchange, script_name)?.map(|()| environ))
+    }
+
+    fn input<'py>(&self, py: Python<'py>, body: RequestBody) -> PyResult<Bound<'py, PyAny>> {
+        match body {
+            RequestBody::Memory(bytes) if bytes.is_empty() => self.bytes_io.bind(py).call0(),
+            RequestBody::Memory(bytes) => self.bytes_io.bind(py).call1((PyBytes::new(py, &bytes),)),
+            RequestBody::File { file, .. } => {
+                self.fdopen.bind(py).call1((file.into_raw_fd(), intern!(py, "rb")))
+            }
+        }
+    }
+
+    fn set_header(
+        &self,
+        environ: &Bound<'_, PyDict>,
+        name: &HeaderName,
+        value: Bound<'_, PyString>,
+    ) -> PyResult<()> {
+        let py = environ.py();
+        if *name == CONTENT_TYPE {
+            return environ.set_item(intern!(py, "CONTENT_TYPE"), value);
+        }
+        if *name == CONTENT_LENGTH {
+            return environ.set_item(intern!(py, "CONTENT_LENGTH"), value);
+        }
+        let mut names = self.names.borrow_mut();
+        if let Some(key) = names.get(name) {
+            return environ.set_item(key.bind(py), value);
+        }
+        let key = PyString::new(py, &environ_name(name));
+        if names.len() < NAMES_MAX {
+            names.insert(name.clone(), key.clone().unbind());
+        }
+        environ.set_item(key, value)
+    }
+}
+
+/// `x-forwarded-for` → `HTTP_X_FORWARDED_FOR`.
+fn environ_name(name: &HeaderName) -> String {
+    let mut key = String::with_capacity("HTTP_".len() + name.as_str().len());
+    key.push_str("HTTP_");
+    key.extend(name.as_str().chars().map(|c| if c == '-' { '_' } else { c.to_ascii_uppercase() }));
+    key
+}
+
+/// Bytes as latin-1 text, which is what PEP 3333 calls a native string.
+fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => PyString::new(py, text),
+        _ => PyString::new(py, &bytes.iter().map(|&byte| char::from(byte)).collect::<String>()),
+    }
+}
+
+fn text_of(value: &HeaderValue) -> String {
+    value.as_bytes().iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// One value, or all values of a repeated field joined.
+fn value_of<'a, 'py>(
+    py: Python<'py>,
+    name: &HeaderName,
+    mut values: impl Iterator<Item = &'a HeaderValue>,
+) -> Bound<'py, PyString> {
+    let first = values.next().map_or(&b""[..], HeaderValue::as_bytes);
+    let Some(second) = values.next() else { return latin1(py, first) };
+    let separator: &[u8] = if *name == COOKIE { b"; " } else { b"," };
+    let mut joined = first.to_vec();
+    for value in std::iter::once(second).chain(values) {
+        joined.extend_from_slice(separator);
+        joined.extend_from_slice(value.as_bytes());
+    }
+    latin1(py, &joined)
+}
+
+fn set_request_line(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
+    let py = environ.py();
+    let head = &exchange.head;
+    let method = match head.method {
+        Method::GET => intern!(py, "GET").clone(),
+        Method::POST => intern!(py, "POST").clone(),
+        ref other => PyString::new(py, other.as_str()),
+    };
+    environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
+    environ.set_item(intern!(py, "QUERY_STRING"), head.uri.query().unwrap_or_default())?;
+    let protocol = match head.version {
+        Version::HTTP_10 => intern!(py, "HTTP/1.0"),
+        _ => intern!(py, "HTTP/1.1"),
+    };
+    environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol)?;
+    match head.uri.path_and_query() {
+        Some(target) if head.uri.authority().is_none() => {
+            environ.set_item(intern!(py, "RAW_URI"), latin1(py, target.as_str().as_bytes()))
+        }
+        _ => environ.set_item(intern!(py, "RAW_URI"), head.uri.to_string()),
+    }
+}
+
+fn set_peer(environ: &Bound<'_, PyDict>, peer: Peer) -> PyResult<()> {
+    let py = environ.py();
+    match peer {
+        Peer::Inet(ip, port) => {
+            environ.set_item(intern!(py, "REMOTE_ADDR"), ip.to_string())?;
+            environ.set_item(intern!(py, "REMOTE_PORT"), port.to_string())
+        }
+        Peer::Unix => environ.set_item(intern!(py, "REMOTE_ADDR"), ""),
+    }
+}
+
+/// A unix socket has no name that a URL could hold, so the Host header gives it.
+fn set_unix_server(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
+    let py = environ.py();
+    let Some(host) = exchange.head.headers.get("host").and_then(|host| host.to_str().ok()) else {
+        return Ok(());
+    };
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (host, "80"),
+    };
+    environ.set_item(intern!(py, "SERVER_NAME"), name)?;
+    environ.set_item(intern!(py, "SERVER_PORT"), port)
+}
+
+/// `PATH_INFO`, decoded and without the prefix that `SCRIPT_NAME` names.
+fn set_path(
+    environ: &Bound<'_, PyDict>,
+    exchange: &Exchange,
+    script_name: &str,
+) -> PyResult<Result<(), Refused>> {
+    let py = environ.py();
+    // `OPTIONS *` has a target that is no path.
+    let raw = exchange.head.uri.path();
+    let mut path = raw;
+    if !script_name.is_empty() {
+        let Some(rest) = raw.strip_prefix(script_name) else {
+            let message = format!(
+                "Configuration problem: Request path '{raw}' does not start with SCRIPT_NAME \
+                 '{script_name}'"
+            );
+            return Ok(Err(Refused { status: 500, message }));
+        };
+        environ.set_item(intern!(py, "SCRIPT_NAME"), script_name)?;
+        path = rest;
+    }
+    let decoded = if path.contains('%') {
+        let bytes: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
+        latin1(py, &bytes)
+    } else {
+        latin1(py, path.as_bytes())
+    };
+    environ.set_item(intern!(py, "PATH_INFO"), decoded)?;
+    Ok(Ok(()))
+}

@@ -1,0 +1,11 @@
+//! One request through a WSGI app: environ, the call, the response.
+
+mod environ;
+mod failure;
+mod respond;
+mod start_response;
+
+pub(crate) use environ::EnvironBuilder;
+pub(crate) use failure::{describe, page};
+pub(crate) use respond::run;
+pub(crate) use start_response::StartResponse;

@@ -1,0 +1,165 @@
+//! Calls the app and sends what it returns.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyBrokenPipeError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use remuda_front::Exchange;
+use remuda_journal::Level;
+
+use super::start_response::{StartResponse, owned};
+use super::{describe, page};
+use crate::worker::Serving;
+
+/// Serves one request, from environ to the last byte handed to the front. Errors of the app end
+/// in the log and in a 500, never here.
+///
+/// No borrow of ours is held while Python runs: a greenlet may switch away in any call.
+pub(crate) fn run(py: Python<'_>, serving: &Rc<Serving>, mut exchange: Exchange) {
+    let environ = match serving.environ.build(py, &mut exchange) {
+        Ok(Ok(environ)) => environ,
+        Ok(Err(refused)) => {
+            return exchange.reply(&serving.front, page(refused.status, &refused.message));
+        }
+        Err(error) => {
+            let request = format!("{} {}", exchange.head.method, exchange.head.uri);
+            serving.report_failure(&request, &describe(py, &error));
+            return exchange.reply(&serving.front, page(500, ""));
+        }
+    };
+    let start = match Bound::new(py, StartResponse::new(serving.clone(), exchange)) {
+        Ok(start) => start,
+        Err(error) => return serving.report_failure(&name_of(&environ), &describe(py, &error)),
+    };
+    if let Err(error) = call(py, serving, &environ, &start) {
+        fail(py, serving, &environ, &start, &error);
+    }
+}
+
+/// `GET /path?query`, for a log line.
+fn name_of(environ: &Bound<'_, PyDict>) -> String {
+    let text = |key| match environ.get_item(key) {
+        Ok(Some(value)) => value.to_string(),
+        _ => "?".to_owned(),
+    };
+    format!("{} {}", text("REQUEST_METHOD"), text("RAW_URI"))
+}
+
+fn call(
+    py: Python<'_>,
+    serving: &Serving,
+    environ: &Bound<'_, PyDict>,
+    start: &Bound<'_, StartResponse>,
+) -> PyResult<()> {
+    let result = serving.app.bind(py).call1((environ, start))?;
+    let response = start.borrow();
+    if let Some(body) = all_at_once(&result, &response)? {
+        return response.send_whole(body);
+    }
+    let sent = send_iterable(py, &result, &response);
+    // PEP 3333: close() is called however the iteration ended.
+    let closed = match result.getattr_opt(intern!(py, "close"))? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    };
+    sent.and(closed)
+}
+
+/// The body of a result that is complete already: a list or a tuple. Has no `close`.
+fn all_at_once(result: &Bound<'_, PyAny>, response: &StartResponse) -> PyResult<Option<Bytes>> {
+    if response.is_streaming() {
+        return Ok(None);
+    }
+    let one = if let Ok(list) = result.cast_exact::<PyList>() {
+        match list.len() {
+            0 => return Ok(Some(Bytes::new())),
+            1 => list.get_item(0)?,
+            _ => return joined(list.iter()).map(Some),
+        }
+    } else if let Ok(tuple) = result.cast_exact::<PyTuple>() {
+        match tuple.len() {
+            0 => return Ok(Some(Bytes::new())),
+            1 => tuple.get_item(0)?,
+            _ => return joined(tuple.iter()).map(Some),
+        }
+    } else {
+        return Ok(None);
+    };
+    piece_of(&one).map(Some)
+}
+
+fn joined<'py>(pieces: impl Iterator<Item = Bound<'py, PyAny>>) -> PyResult<Bytes> {
+    let mut whole = Vec::new();
+    for piece in pieces {
+        whole.extend_from_slice(bytes_of(&piece)?.as_bytes());
+    }
+    Ok(whole.into())
+}
+
+fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    piece.cast::<PyBytes>().map_err(|_| {
+        let kind = piece.get_type();
+        PyTypeError::new_err(format!("a response body must yield bytes, not {kind}"))
+    })
+}
+
+fn piece_of(piece: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    Ok(owned(PyBackedBytes::from(bytes_of(piece)?.clone())))
+}
+
+/// Sends each piece before the next is asked for, as PEP 3333 demands; except that a first piece
+/// as long as the declared body is the whole response.
+fn send_iterable(
+    py: Python<'_>,
+    result: &Bound<'_, PyAny>,
+    response: &StartResponse,
+) -> PyResult<()> {
+    for piece in result.try_iter()? {
+        let piece = piece_of(&piece?)?;
+        if piece.is_empty() {
+            continue;
+        }
+        let whole = response.declared_length() == Some(piece.len() as u64);
+        if whole && !response.is_streaming() {
+            response.send_whole(piece)?;
+        } else if response.is_streaming() || !response.head_sent() {
+            response.push(py, piece)?;
+        }
+        // Else the body is complete, and what an app yields beyond it is dropped.
+    }
+    if response.is_streaming() {
+        response.end_stream();
+    } else if !response.head_sent() {
+        response.send_whole(Bytes::new())?;
+    }
+    Ok(())
+}
+
+fn fail(
+    py: Python<'_>,
+    serving: &Serving,
+    environ: &Bound<'_, PyDict>,
+    start: &Bound<'_, StartResponse>,
+    error: &PyErr,
+) {
+    let response = start.borrow();
+    if error.is_instance_of::<PyBrokenPipeError>(py) && response.is_streaming() {
+        // The client left in the middle: nobody's fault, and common.
+        response.abort_stream();
+        return serving
+            .journal
+            .get()
+            .0
+            .write(Level::Debug, &format!("Closing connection. {}", name_of(environ)));
+    }
+    serving.report_failure(&name_of(environ), &describe(py, error));
+    if response.is_streaming() {
+        response.abort_stream();
+    } else if !response.head_sent() {
+        response.send_page(page(500, ""));
+    }
+}

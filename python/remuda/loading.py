@@ -1,0 +1,146 @@
+"""Finding the app: ``module``, ``module:attribute`` or ``module:factory(arguments)``.
+
+The rules and the words are gunicorn's, so that error searches work.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+App = Callable[..., Any]
+
+
+class BootError(Exception):
+    """The app cannot be loaded.
+
+    Attributes:
+        failure: ``import`` (the module raised or is missing), ``app`` (it has no such app),
+            ``class`` (the worker class cannot run here) or ``setup`` (something of ours).
+    """
+
+    def __init__(self, failure: str, message: str) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+    @property
+    def status(self) -> int:
+        """The exit status that gunicorn gives such a failure."""
+        return {"import": 3, "app": 4}.get(self.failure, 1)
+
+
+def prepare_path(chdir: str, pythonpath: list[str]) -> None:
+    """Enter the working directory, and put it and ``pythonpath`` at the front of the path."""
+    try:
+        os.chdir(chdir)
+    except OSError as error:
+        raise BootError("setup", f"cannot enter {chdir!r}: {error.strerror}") from error
+    # `python -m` has put the start directory first, as an empty string or by name.
+    if sys.path and sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]
+    sys.path.insert(0, chdir)
+    for entry in pythonpath:
+        path = os.path.abspath(entry)
+        if path not in sys.path:
+            sys.path.insert(0, path)
+
+
+def load_app(uri: str) -> App:
+    """Import the app.
+
+    Raises:
+        BootError: With the traceback as its cause when there is one.
+    """
+    module_name, _, expression = uri.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        if module_name.endswith(".py") and os.path.exists(module_name):
+            hint = f"{module_name[:-3]}:{expression or 'application'}"
+            message = f"Failed to find application, did you mean '{hint}'?"
+            raise BootError("import", message) from error
+        raise BootError("import", str(error)) from error
+    except Exception as error:
+        raise BootError("import", f"{type(error).__name__}: {error}") from error
+    except SystemExit as error:
+        raise BootError("import", f"the module called sys.exit({error.code!r})") from error
+    app = _find(module, expression or "application", module_name)
+    if app is None:
+        raise BootError("app", f"Failed to find application object: {expression!r}")
+    if not callable(app):
+        raise BootError("app", "Application object must be callable.")
+    return app
+
+
+def _find(module: Any, expression: str, module_name: str) -> Any:
+    name, call = _parse(expression)
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        message = f"Failed to find attribute {name!r} in {module_name!r}."
+        raise BootError("app", message) from None
+    if call is None:
+        return found
+    args, kwargs = call
+    try:
+        return found(*args, **kwargs)
+    except TypeError as error:
+        # Raised by the call itself, and not by something inside the factory?
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise BootError("app", f"TypeError: {error}") from error
+        raise BootError("import", f"TypeError: {error}") from error
+    except Exception as error:
+        raise BootError("import", f"{type(error).__name__}: {error}") from error
+
+
+def _parse(expression: str) -> tuple[str, tuple[list[Any], dict[str, Any]] | None]:
+    """Split ``factory("a", b=1)`` into its name and its literal arguments."""
+    unreadable = f"Failed to parse {expression!r} as an attribute name or function call."
+    try:
+        node = ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        raise BootError("app", unreadable) from None
+    if isinstance(node, ast.Name):
+        return node.id, None
+    if not isinstance(node, ast.Call):
+        raise BootError("app", unreadable)
+    if not isinstance(node.func, ast.Name):
+        raise BootError("app", f"Function reference must be a simple name: {expression!r}")
+    try:
+        args = [ast.literal_eval(arg) for arg in node.args]
+        kwargs = {word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg}
+    except ValueError:
+        message = f"Failed to parse arguments as literal values: {expression!r}"
+        raise BootError("app", message) from None
+    return node.func.id, (args, kwargs)
+
+
+def explain(error: BootError, uri: str) -> str:
+    """What / why / hint for the log, the traceback included when the app has raised."""
+    lines = []
+    cause = error.__cause__
+    if cause is not None:
+        lines += ["Exception in worker process", *_app_frames(cause)]
+    lines.append(f"Cannot load the application {uri!r}: {error}")
+    hint = {
+        "import": "the module must be importable from the working directory; see `chdir` and "
+        "`pythonpath`. Try `python -c 'import MODULE'` there",
+        "app": "give it as `module:attribute`, `module:factory()`, or name the callable "
+        "`application`",
+    }.get(error.failure)
+    if hint:
+        lines.append(f"  hint: {hint}")
+    return "\n".join(lines)
+
+
+def _app_frames(cause: BaseException) -> list[str]:
+    """The traceback without our own frames at its top."""
+    trace = cause.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(cause), cause, trace)).rstrip().split("\n")

@@ -1,0 +1,169 @@
+"""A worker process, from the fork to its exit."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from remuda import _remuda, loading
+from remuda.channel import SCOREBOARD_FD
+from remuda.loading import App, BootError
+
+ADOPTION_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What the master has asked for with one fork.
+
+    Attributes:
+        worker: Serial number, never used twice.
+        slot: Place in the pool.
+        line: Line of the scoreboard.
+        max_requests: Requests after which it asks to be replaced; 0 = never.
+        channel_fd: Descriptor of the channel to the master.
+        master: Process id that must be the parent.
+    """
+
+    worker: int
+    slot: int
+    line: int
+    max_requests: int
+    channel_fd: int
+    master: int
+
+
+class ErrorStream:
+    """``wsgi.errors`` when the error log is a file: unbuffered text to where the journal writes."""
+
+    def __init__(self, journal: _remuda.Journal) -> None:
+        self._journal = journal
+
+    def write(self, text: str) -> int:
+        """Write text as it is."""
+        os.write(self._journal.fileno(), text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        """Write several texts."""
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """Nothing is ever held back."""
+
+
+def run(
+    assignment: Assignment, plan: dict[str, Any], app: App | None, journal: _remuda.Journal
+) -> int:
+    """Serve until told to leave. Returns the exit status."""
+    os.setpgid(0, 0)
+    if not _adopted(assignment.master):
+        return 0
+    dump_stacks_on_signal(journal)
+    try:
+        if app is None:
+            app = loading.load_app(plan["app"])
+    except BootError as error:
+        journal.error(loading.explain(error, plan["app"]))
+        return error.status
+
+    if plan["worker_class"] == "gevent":
+        from remuda.gevent_loop import serve
+    else:
+        from remuda.sync_loop import serve
+    errors = sys.stderr if plan["errorlog"] == "-" else ErrorStream(journal)
+
+    def make(**loop: Callable[..., Any]) -> _remuda.Worker:
+        return _remuda.Worker(
+            json.dumps(plan),
+            app,
+            journal,
+            errors,
+            board=SCOREBOARD_FD,
+            line=assignment.line,
+            channel=assignment.channel_fd,
+            max_requests=assignment.max_requests,
+            **loop,
+        )
+
+    status = serve(make, plan)
+    journal.info(f"Worker exiting (pid: {os.getpid()})")
+    return status
+
+
+def _adopted(master: int) -> bool:
+    """Wait until the middle process is gone and the master is the parent.
+
+    Only then is the death signal armed: armed earlier, the end of the middle process would set it
+    off.
+    """
+    deadline = time.monotonic() + ADOPTION_TIMEOUT_S
+    while os.getppid() != master:
+        if time.monotonic() > deadline:
+            return False
+        _sleep(0.001)
+    _remuda.die_with_parent()
+    return os.getppid() == master
+
+
+def _sleep(seconds: float) -> None:
+    """Sleep without a hub: gevent replaces ``time.sleep``."""
+    signal.sigtimedwait([], seconds)
+
+
+def dump_stacks_on_signal(journal: _remuda.Journal) -> None:
+    """Let the master ask for the Python stacks of all threads, also while C code hangs.
+
+    A real-time signal, since apps use the ordinary ones.
+    """
+    number = signal.SIGRTMIN + 4
+    faulthandler.register(number, file=journal.fileno(), all_threads=True, chain=False)
+    faulthandler.enable(file=journal.fileno())
+
+
+class Leave(SystemExit):
+    """Raised into whatever runs when the worker has to leave at once."""
+
+
+def handle_signals(worker: _remuda.Worker, may_raise: Callable[[], bool]) -> list[int]:
+    """Install the worker's signal handlers.
+
+    TERM drains; INT and QUIT leave at once; ABRT breaks a request that hangs in Python code; USR1
+    opens the log files again. The others belong to the master, and a terminal or ``killall`` that
+    sends them here as well must not end a worker.
+
+    Args:
+        worker: What the signals are about.
+        may_raise: Whether an exception raised here reaches the app, and not a loop.
+
+    Returns:
+        The exit statuses asked for, the last one counts.
+    """
+    statuses = [0]
+
+    def drain(*_: object) -> None:
+        worker.drain()
+
+    def leave(number: int, _: object) -> None:
+        statuses.append(1 if number == signal.SIGABRT else 0)
+        worker.leave()
+        if may_raise():
+            raise Leave(statuses[-1])
+
+    signal.signal(signal.SIGTERM, drain)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGABRT):
+        signal.signal(number, leave)
+    signal.signal(signal.SIGUSR1, lambda *_: worker.reopen_logs())
+    for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH):
+        signal.signal(number, lambda *_: None)
+    # A drain must not make the app's system calls fail.
+    signal.siginterrupt(signal.SIGTERM, False)
+    signal.siginterrupt(signal.SIGUSR1, False)
+    return statuses

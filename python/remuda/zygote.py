@@ -1,0 +1,229 @@
+"""The zygote: loads the app once, then forks a worker whenever the master asks for one.
+
+It is started by the master as ``python -m remuda.zygote`` with its channel, the scoreboard and the
+listeners as inherited descriptors. A worker is made by a double fork, so that it becomes a child
+of the master: the middle process is forked without Python's hooks, the worker by ``os.fork``,
+looked up at call time since gevent replaces it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+from remuda import _remuda, fork_safety, loading, worker
+from remuda.channel import CHANNEL_FD, SCOREBOARD_FD, Channel
+from remuda.loading import App, BootError
+
+FORK_TIMEOUT_S = 5.0
+BARE_FLAG = "--bare"
+
+
+class Zygote:
+    """One generation of the app, ready to be forked."""
+
+    def __init__(self, channel: Channel, boot: dict[str, Any]) -> None:
+        self.channel = channel
+        self.boot = boot
+        self.plan: dict[str, Any] = boot["plan"]
+        self.journal = _remuda.Journal(self.plan["errorlog"], self.plan["loglevel"])
+        self.app: App | None = None
+        self.environ = dict(os.environ)
+
+    def load(self, *, bare: bool) -> None:
+        """Load what workers will share, and leave it in a state that can be forked."""
+        loading.prepare_path(self.plan["chdir"], self.plan["pythonpath"])
+        if self.plan["worker_class"] == "gevent":
+            # Before the app: what it imports must see the patched modules.
+            patch_gevent()
+        if not bare and self.plan["preload"] != "never":
+            before = resident_bytes()
+            self.app = loading.load_app(self.plan["app"])
+            self._check_fork_safety(resident_bytes() - before)
+        gc.collect()
+        # Frozen objects are never visited by the collector again, so their pages stay shared.
+        gc.freeze()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _remuda.trim_heap()
+
+    def _check_fork_safety(self, app_bytes: int) -> None:
+        listeners = {listener["fd"] for listener in self.plan["listeners"]}
+        own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD} | listeners
+        event_loops = self.plan["worker_class"] != "gevent"
+        hazards = fork_safety.find_hazards(own_fds, event_loops=event_loops)
+        if not hazards:
+            return
+        found = "\n".join(f"    {hazard}" for hazard in hazards)
+        if self.plan["preload"] == "always":
+            self.journal.warning(
+                "Importing the application has left behind what a fork can break:\n"
+                f"{found}\n  hint: open connections and start threads in the first request"
+            )
+            return
+        cost = max(app_bytes, 0) // (1 << 20)
+        self.journal.warning(
+            "The application is not shared between workers: importing it has left behind\n"
+            f"{found}\n"
+            f"  cost: each worker imports it by itself, about {cost} MiB each\n"
+            "  hint: open connections and start threads in the first request instead, or set "
+            "`preload_app` to true to share it nevertheless, or to false to silence this"
+        )
+        self._start_again_bare()
+
+    def _start_again_bare(self) -> NoReturn:
+        """Become a fresh interpreter without the app, in the same process."""
+        boot = os.memfd_create("remuda-boot", 0)
+        os.write(boot, json.dumps(self.boot).encode())
+        os.lseek(boot, 0, os.SEEK_SET)
+        os.chdir(self.environ.get("PWD", ".") if os.path.isdir(self.environ.get("PWD", "")) else ".")
+        command = [sys.executable, "-m", "remuda.zygote", BARE_FLAG, str(boot)]
+        os.execve(sys.executable, command, self.environ)
+
+    def serve(self) -> worker.Assignment | None:
+        """Fork on request until the master closes the channel.
+
+        Returns:
+            In the zygote ``None``, when the master is gone; in a worker what it has to do.
+        """
+        while (received := self.channel.receive()) is not None:
+            request, fd = received
+            if request.get("type") != "fork" or fd is None:
+                self.journal.error(f"The master sent a message of unknown type: {request!r:.200}")
+                continue
+            assignment = self._fork(request, fd)
+            if assignment is not None:
+                return assignment
+            os.close(fd)
+        return None
+
+    def _fork(self, request: dict[str, Any], channel_fd: int) -> worker.Assignment | None:
+        reader, writer = os.pipe()
+        try:
+            middle = _remuda.fork_without_hooks()
+            if middle == 0:
+                if _fork_worker(writer) == 0:
+                    os.close(reader)
+                    os.close(writer)
+                    self.channel.close()
+                    return worker.Assignment(
+                        worker=request["worker"],
+                        slot=request["slot"],
+                        line=request["line"],
+                        max_requests=request["max_requests"],
+                        channel_fd=channel_fd,
+                        master=self.boot["master"],
+                    )
+                os._exit(0)
+            os.close(writer)
+            writer = -1
+            _remuda.await_middle(middle, reader, FORK_TIMEOUT_S)
+            answer = json.loads(os.read(reader, 4096) or b'{"error": "the fork vanished"}')
+        except (OSError, TimeoutError) as error:
+            answer = {"error": str(error)}
+        finally:
+            if os.getpid() == self.pid:
+                os.close(reader)
+                if writer >= 0:
+                    os.close(writer)
+        if "pid" in answer:
+            self.channel.send(type="forked", worker=request["worker"], pid=answer["pid"])
+        else:
+            self.channel.send(type="fork_failed", worker=request["worker"], error=answer["error"])
+        return None
+
+    pid = 0
+
+
+def _fork_worker(writer: int) -> int:
+    """In the middle process: fork the worker and report it. Returns 0 in the worker."""
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.write(writer, json.dumps({"error": str(error)}).encode())
+        os._exit(0)
+    if pid:
+        os.write(writer, json.dumps({"pid": pid}).encode())
+    return pid
+
+
+def patch_gevent() -> None:
+    """Make the standard library cooperative.
+
+    Raises:
+        BootError: gevent is not installed, or cannot be imported.
+    """
+    try:
+        from gevent import monkey
+    except ImportError as error:
+        message = (
+            f'worker class "gevent" needs the package gevent: {error}\n'
+            f"  hint: {sys.executable} -m pip install gevent"
+        )
+        raise BootError("class", message) from None
+    monkey.patch_all()
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM now."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def ignore_operators() -> None:
+    """Leave signals to the master: platforms send TERM to every process of a container.
+
+    Handlers that do nothing, and not SIG_IGN, which programs started by the app would inherit.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, lambda *_: None)
+
+
+def receive_boot(channel: Channel) -> tuple[dict[str, Any], bool] | None:
+    """The boot message, from the master or from ourselves before we started again."""
+    if BARE_FLAG in sys.argv:
+        fd = int(sys.argv[sys.argv.index(BARE_FLAG) + 1])
+        with open(fd, "rb") as boot:
+            return json.loads(boot.read()), True
+    version = platform.python_version()
+    channel.send(type="hello", version=_remuda.__version__, python=version)
+    received = channel.receive()
+    return None if received is None else (received[0], False)
+
+
+def main() -> int:
+    """Run a zygote; in a forked worker, run that. Returns the exit status."""
+    started = time.monotonic()
+    ignore_operators()
+    channel = Channel()
+    received = receive_boot(channel)
+    if received is None:
+        return 0
+    boot, bare = received
+    zygote = Zygote(channel, boot)
+    zygote.pid = os.getpid()
+    try:
+        zygote.load(bare=bare)
+    except BootError as error:
+        zygote.journal.error(loading.explain(error, zygote.plan["app"]))
+        channel.send(type="failed", failure=error.failure, message=str(error).split("\n")[0])
+        return error.status
+    took_ms = int((time.monotonic() - started) * 1000)
+    channel.send(type="ready", preloaded=zygote.app is not None, took_ms=took_ms)
+    assignment = zygote.serve()
+    if assignment is None:
+        return 0
+    return worker.run(assignment, zygote.plan, zygote.app, zygote.journal)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
