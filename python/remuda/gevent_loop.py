@@ -31,14 +31,39 @@ def wait_write(fd: int, timeout: float) -> bool:
     return False
 
 
+class Pulse:
+    """The loop's regular sign of life."""
+
+    def __init__(self, loop: Any, on_beat: Callable[[], object]) -> None:
+        self._loop = loop
+        self._on_beat = on_beat
+        self._timer: Any = None
+        self._quick = False
+
+    def start(self, seconds: float) -> None:
+        """Beat every so many seconds."""
+        self._timer = self._loop.timer(seconds, seconds)
+        self._timer.start(self._on_beat)
+
+    def quicken(self) -> None:
+        """Beat at the pace of draining from now on."""
+        if not self._quick:
+            self._quick = True
+            self.stop()
+            self.start(BEAT_DRAINING_S)
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._timer.stop()
+        self._timer.close()
+
+
 def serve(make: Callable[..., _remuda.Worker], plan: dict[str, Any]) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
     hub = gevent.get_hub()
     done = gevent.event.Event()
     parked: list[Any] = []
-    timeout = plan["timeout_s"] or BEAT_S * 4
-    # Several beats must fit into the timeout, or a healthy loop would look hung.
-    period = min(BEAT_S, timeout / 4)
+    pulse = Pulse(hub.loop, lambda: worker.beat() and done.set())
 
     def lead() -> None:
         while worker.lead() and not parked:
@@ -49,35 +74,17 @@ def serve(make: Callable[..., _remuda.Worker], plan: dict[str, Any]) -> int:
         if worker.collect():
             leader = parked.pop() if parked else greenlet(lead, hub)
             leader.switch()
-        if worker.draining and timer.period == period:
-            beat_every(BEAT_DRAINING_S)
-
-    def on_beat() -> None:
-        if worker.beat():
-            done.set()
-
-    def beat_every(seconds: float) -> None:
-        timer.stop()
-        timer.period = seconds
-        timer.watcher = hub.loop.timer(seconds, seconds)
-        timer.watcher.start(on_beat)
-
-    class timer:
-        period = period
-        watcher = hub.loop.timer(period, period)
-
-        @classmethod
-        def stop(cls) -> None:
-            cls.watcher.stop()
-            cls.watcher.close()
+        if worker.draining:
+            pulse.quicken()
 
     worker = make(wait_write=wait_write, schedule=lambda: hub.loop.run_callback(on_ready))
     statuses = handle_signals(worker, lambda: getcurrent() is not hub)
     readiness = hub.loop.io(worker.fileno(), READ)
     readiness.start(on_ready)
-    timer.watcher.start(on_beat)
+    # Several beats must fit into the timeout, or a healthy loop would look hung.
+    pulse.start(min(BEAT_S, plan["timeout_s"] / 4) if plan["timeout_s"] else BEAT_S)
     worker.ready()
     done.wait()
     readiness.stop()
-    timer.stop()
+    pulse.stop()
     return statuses[-1]

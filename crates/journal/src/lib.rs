@@ -11,11 +11,17 @@
 #![forbid(unsafe_code)]
 
 mod access;
+pub mod event;
+pub mod exit;
+mod layer;
 mod level;
 mod line;
+#[cfg(test)]
+mod page;
 mod target;
 
 pub use access::AccessLog;
+pub use layer::{ALWAYS, CRITICAL, JournalLayer, emit};
 pub use level::Level;
 pub use line::Journal;
 pub use target::OpenError;

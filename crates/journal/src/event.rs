@@ -1,0 +1,165 @@
+//! Every event of the master's log, declared once: the line, and the reference page.
+//!
+//! The words are gunicorn's where it has the event, so that existing log searches find it.
+
+use std::fmt::Display;
+
+use crate::Level;
+
+/// One event of the log.
+#[derive(Debug)]
+pub struct LogEvent {
+    /// Dotted name, for the reference page.
+    pub name: &'static str,
+    /// Its level.
+    pub level: Level,
+    /// The message; `{name}` stands for a value.
+    pub words: &'static str,
+    /// What it means to an operator.
+    pub meaning: &'static str,
+}
+
+impl LogEvent {
+    /// The message with its values filled in.
+    #[must_use]
+    pub fn fill(&self, values: &[(&str, &dyn Display)]) -> String {
+        let mut message = self.words.to_owned();
+        for (name, value) in values {
+            message = message.replace(&format!("{{{name}}}"), &value.to_string());
+        }
+        debug_assert!(!message.contains("{{"), "{}: {message}", self.name);
+        message
+    }
+}
+
+macro_rules! events {
+    ($($constant:ident = $name:literal, $level:ident, $words:literal, $meaning:literal;)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $constant: LogEvent = LogEvent {
+                name: $name, level: Level::$level, words: $words, meaning: $meaning,
+            };
+        )*
+
+        /// All events, in the order of a service's life.
+        pub const ALL: &[&LogEvent] = &[$(&$constant),*];
+    };
+}
+
+events! {
+    STARTING = "master.starting", Info, "Starting remuda {version}",
+        "The master begins; settings were read and are valid.";
+    LISTENING = "master.listening", Info, "Listening at: {addresses} ({pid})",
+        "The sockets are bound. Connections wait in their queues until a worker is ready.";
+    USING_WORKER = "master.using_worker", Info, "Using worker: {class}",
+        "The worker class.";
+    BIND_BUSY = "master.bind_busy", Error, "Connection in use: {address}",
+        "Another process holds the address; it is tried again for a few seconds.";
+    BIND_RETRY = "master.bind_retry", Error, "Retrying in 1 second.",
+        "Follows `Connection in use`.";
+    SIGNAL = "master.signal", Info, "Handling signal: {signal}",
+        "An operator or the platform has sent a signal to the master.";
+    SIGNAL_CHILD = "master.signal_child", Debug, "Handling signal: chld",
+        "A child has ended.";
+    SIGNAL_IGNORED = "master.signal_ignored", Warning, "Signal {signal} is not supported yet: nothing was done",
+        "A signal that gunicorn knows and this version does not.";
+    ZYGOTE_HELLO = "zygote.hello", Debug, "Zygote {generation} runs Python {python} (pid: {pid})",
+        "The interpreter was found and has the package.";
+    ZYGOTE_READY = "zygote.ready", Info, "Application loaded in {took_ms} ms, shared by all workers: {preloaded} (zygote pid: {pid})",
+        "The zygote can fork. When the application is not shared, each worker imports it by itself.";
+    ZYGOTE_FAILED = "zygote.failed", Error, "The application could not be loaded: {message}",
+        "The zygote gave up. Details and traceback stand above this line.";
+    ZYGOTE_UNUSABLE = "zygote.unusable", Error, "{message}",
+        "The Python interpreter cannot run remuda's package.";
+    ZYGOTE_BOOT_TIMEOUT = "zygote.boot_timeout", Critical, "Loading the application took longer than boot_timeout; the zygote of generation {generation} is killed",
+        "The import hangs or is slow. Raise `boot_timeout` if it is only slow.";
+    ZYGOTE_LOST = "zygote.lost", Warning, "The zygote of generation {generation} {ending}; a new one is started, the workers serve on",
+        "No worker can be forked until the new zygote is ready.";
+    WORKER_FORKED = "worker.booting", Info, "Booting worker with pid: {pid}",
+        "A worker was forked.";
+    WORKER_READY = "worker.ready", Debug, "Worker ready after {took_ms} ms (pid:{pid}, slot {slot})",
+        "A worker takes requests from now on.";
+    SERVING = "master.serving", Info, "{workers} workers ready to serve",
+        "All wanted workers are ready for the first time.";
+    WORKER_DRAINING = "worker.draining", Debug, "Worker drains (pid:{pid}, cause: {cause})",
+        "A worker accepts no more, finishes what it holds, and leaves.";
+    WORKER_HUNG = "worker.timeout", Critical, "WORKER TIMEOUT (pid:{pid}) {request} for {stood_s}s",
+        "A request (sync) or the loop (other classes) has stood still for longer than `timeout`. The Python stacks of the worker follow, then it is replaced.";
+    WORKER_BOOT_TIMEOUT = "worker.boot_timeout", Critical, "Worker was not ready within boot_timeout and is killed (pid:{pid})",
+        "Importing the application, or a hook after the fork, hangs.";
+    WORKER_DRAIN_TIMEOUT = "worker.drain_timeout", Warning, "Worker graceful timeout (pid:{pid}): killed with its requests",
+        "A worker did not finish within `graceful_timeout`.";
+    WORKER_EXITED = "worker.exited", Debug, "Worker left (pid:{pid}, cause: {cause})",
+        "A worker has ended as it was told to.";
+    WORKER_FAILED = "worker.failed", Error, "Worker (pid:{pid}) exited with code {code}.",
+        "A worker has ended by itself, with an error.";
+    WORKER_KILLED_BY_US = "worker.killed", Warning, "Worker (pid:{pid}) was sent {signal} by the master: {cause}",
+        "A worker did not leave in time and was ended by the master.";
+    WORKER_OUT_OF_MEMORY = "worker.sigkill", Error, "Worker (pid:{pid}) was sent SIGKILL! Perhaps out of memory?",
+        "Somebody else killed a worker: most often the kernel, for want of memory.";
+    WORKER_SIGNALED = "worker.signaled", Warning, "Worker (pid:{pid}) was sent {signal}!",
+        "A worker crashed, or somebody sent it a signal.";
+    FORK_FAILED = "worker.fork_failed", Error, "A worker could not be forked (slot {slot}); trying again",
+        "The kernel refused, or the zygote did not answer in time.";
+    BACKING_OFF = "worker.backing_off", Warning, "Slot {slot}: {deaths} workers in a row died early; the next one waits {wait_ms} ms",
+        "A crash loop. The waits grow until a worker lives for a while.";
+    RELOAD_STARTED = "reload.started", Info, "Hang up: Master",
+        "A reload begins: the new code is loaded beside the old.";
+    RELOAD_DONE = "reload.done", Info, "Reload done: generation {generation} serves after {took_ms} ms",
+        "Every worker runs the new code.";
+    RELOAD_GIVEN_UP = "reload.given_up", Error, "Reload given up: the new code does not run{why}; generation {serving} serves on",
+        "Nothing has changed for the clients. The reason stands above this line.";
+    RELOAD_QUEUED = "reload.queued", Info, "A reload is under way; the next one follows it",
+        "Two reloads never overlap.";
+    SCALED = "master.scaled", Info, "{workers} workers wanted",
+        "The number of workers was changed by a signal.";
+    STOPPING = "master.stopping", Info, "Shutting down: Master",
+        "The service ends; requests in flight and in the accept queue are answered first.";
+    STOP_REASON = "master.stop_reason", Error, "Reason: {reason}",
+        "Why the service cannot run.";
+    LOG_NOT_REOPENED = "log.not_reopened", Error, "The log file could not be opened again: {error}",
+        "The old file is kept.";
+    UNKNOWN_MESSAGE = "channel.unknown", Warning, "A message on the channel of {who} was not understood and is ignored",
+        "Versions differ, or something else writes to our sockets.";
+    SURPRISE = "master.surprise", Debug, "Unexpected: {what}",
+        "An event that the state does not expect. Harmless, but worth a report.";
+}
+
+/// The reference page of all events, in Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Log events\n\nGenerated from `crates/journal/src/event.rs`; do not edit.\n\n\
+         Each line has gunicorn's form: `[time] [pid] [LEVEL] message`.\n\n\
+         | event | level | message | meaning |\n| --- | --- | --- | --- |\n",
+    );
+    for event in ALL {
+        let level = event.level.name().to_lowercase();
+        page +=
+            &format!("| `{}` | {level} | `{}` | {} |\n", event.name, event.words, event.meaning);
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_filled_in() {
+        assert_eq!(WORKER_FORKED.fill(&[("pid", &7)]), "Booting worker with pid: 7");
+    }
+
+    #[test]
+    fn names_are_unique_and_meanings_are_sentences() {
+        for (index, event) in ALL.iter().enumerate() {
+            assert!(ALL[..index].iter().all(|other| other.name != event.name), "{}", event.name);
+            assert!(event.meaning.ends_with('.'), "{}", event.name);
+        }
+    }
+
+    #[test]
+    fn the_reference_page_is_up_to_date() {
+        crate::page::check("log-events.md", &reference());
+    }
+}

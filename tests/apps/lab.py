@@ -1,0 +1,315 @@
+"""One app with a page for each thing that a WSGI app may do."""
+
+import json
+import os
+import time
+import traceback
+
+closed = []
+
+
+def app(environ, start_response):
+    page = PAGES.get(environ["PATH_INFO"], not_found)
+    return page(environ, start_response)
+
+
+def not_found(environ, start_response):
+    start_response("404 Not Found", [("Content-Type", "text/plain")])
+    return [b"no such page"]
+
+
+def plain(start_response, text, **headers):
+    body = text.encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), *headers.items()])
+    return [body]
+
+
+def show_environ(environ, start_response):
+    shown = {key: value for key, value in environ.items() if isinstance(value, (str, bool))}
+    shown["types"] = {key: type(value).__name__ for key, value in environ.items()}
+    return plain(start_response, json.dumps(shown))
+
+
+def pid(environ, start_response):
+    return plain(start_response, str(os.getpid()))
+
+
+def echo(environ, start_response):
+    stream = environ["wsgi.input"]
+    body = stream.read()
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    return [body]
+
+
+def body_kind(environ, start_response):
+    """How the body is held, and that every way to read it agrees."""
+    stream = environ["wsgi.input"]
+    first = stream.readline()
+    rest = b"".join(stream)
+    shown = {
+        "kind": type(stream).__name__,
+        "first": first.decode("latin-1")[:40],
+        "length": len(first) + len(rest),
+        "CONTENT_LENGTH": environ.get("CONTENT_LENGTH"),
+        "HTTP_TRANSFER_ENCODING": environ.get("HTTP_TRANSFER_ENCODING"),
+    }
+    return plain(start_response, json.dumps(shown))
+
+
+def stream(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+
+    def pieces():
+        for number in range(3):
+            yield f"piece {number}\n".encode()
+            time.sleep(0.3)
+
+    return pieces()
+
+
+def write(environ, start_response):
+    send = start_response("200 OK", [("Content-Type", "text/plain")])
+    send(b"written ")
+    send(b"")
+    send(b"twice ")
+    return [b"and returned"]
+
+
+class Closing:
+    """An iterable that remembers that it was closed."""
+
+    def __init__(self, pieces, name):
+        self.pieces = pieces
+        self.name = name
+
+    def __iter__(self):
+        for piece in self.pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    def close(self):
+        closed.append(self.name)
+
+
+def close_after_success(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return Closing([b"a", b"b"], "success")
+
+
+def close_after_error(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return Closing([b"a", ValueError("in the middle")], "error")
+
+
+def close_after_disconnect(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+
+    def endless():
+        while True:
+            yield b"x" * 65536
+
+    return Closing(endless(), "disconnect")
+
+
+def show_closed(environ, start_response):
+    return plain(start_response, ",".join(closed))
+
+
+def error(environ, start_response):
+    raise RuntimeError("broken on purpose")
+
+
+def error_after_start(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    raise RuntimeError("broken after start_response")
+
+
+def exc_info(environ, start_response):
+    import sys
+
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    try:
+        raise ValueError("changed my mind")
+    except ValueError:
+        start_response("503 Changed Mind", [("Content-Type", "text/plain")], sys.exc_info())
+    return [b"sorry"]
+
+
+def exc_info_too_late(environ, start_response):
+    import sys
+
+    send = start_response("200 OK", [("Content-Type", "text/plain")])
+    send(b"sent already")
+    try:
+        raise ValueError("too late to change")
+    except ValueError:
+        start_response("500 Oops", [("Content-Type", "text/plain")], sys.exc_info())
+    return [b"never seen"]
+
+
+def start_twice(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"never seen"]
+
+
+def never_started(environ, start_response):
+    return [b"no start_response"]
+
+
+def text_body(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return ["text is not bytes"]
+
+
+def bad_header(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Bad", "a\r\nInjected: yes")])
+    return [b"never seen"]
+
+
+def bad_status(environ, start_response):
+    start_response("fine", [("Content-Type", "text/plain")])
+    return [b"never seen"]
+
+
+def hop_by_hop(environ, start_response):
+    headers = [("Connection", "x"), ("Server", "mine"), ("Keep-Alive", "9"), ("X-Kept", "yes")]
+    start_response("200 OK", headers)
+    return [b"ok"]
+
+
+def odd_headers(environ, start_response):
+    start_response("299 Sehr gut", [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Latin", "\xe9")])
+    return [b"ok"]
+
+
+def too_short(environ, start_response):
+    start_response("200 OK", [("Content-Length", "10")])
+    return [b"short"]
+
+
+def too_long(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"much too long"]
+
+
+def empty(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return []
+
+
+def no_content(environ, start_response):
+    start_response("204 No Content", [])
+    return []
+
+
+def big(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"0123456789abcdef" * (1 << 18)]
+
+
+def big_stream(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return (b"0123456789abcdef" * 4096 for _ in range(64))
+
+
+def file(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/x-python")])
+    return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+
+
+def errors(environ, start_response):
+    environ["wsgi.errors"].write("written to wsgi.errors\n")
+    environ["wsgi.errors"].flush()
+    return plain(start_response, "ok")
+
+
+def sleep(environ, start_response):
+    seconds = float(environ["QUERY_STRING"] or 1)
+    time.sleep(seconds)
+    return plain(start_response, f"slept {os.getpid()}")
+
+
+def spin(environ, start_response):
+    """Python code that never gives way: a request that hangs."""
+    end = time.monotonic() + float(environ["QUERY_STRING"] or 60)
+    while time.monotonic() < end:
+        sum(range(1000))
+    return plain(start_response, "spun")
+
+
+def hang_in_c(environ, start_response):
+    """C code that holds the interpreter's lock, so that no Python handler can run."""
+    import ctypes
+
+    ctypes.PyDLL(None).sleep(60)
+    return plain(start_response, "woke")
+
+
+def crash(environ, start_response):
+    os.kill(os.getpid(), 11)
+    time.sleep(10)
+
+
+def leave(environ, start_response):
+    os._exit(7)
+
+
+def context(environ, start_response):
+    """Whether a context variable of an earlier request is still set."""
+    before = VARIABLE.get()
+    VARIABLE.set("set by a request")
+    return plain(start_response, before)
+
+
+def stack(environ, start_response):
+    return plain(start_response, "".join(traceback.format_stack()))
+
+
+import contextvars  # noqa: E402
+
+VARIABLE = contextvars.ContextVar("VARIABLE", default="fresh")
+
+PAGES = {
+    "/": pid,
+    "/environ": show_environ,
+    "/mount/environ": show_environ,
+    "/pid": pid,
+    "/echo": echo,
+    "/body-kind": body_kind,
+    "/stream": stream,
+    "/write": write,
+    "/close-after-success": close_after_success,
+    "/close-after-error": close_after_error,
+    "/close-after-disconnect": close_after_disconnect,
+    "/closed": show_closed,
+    "/error": error,
+    "/error-after-start": error_after_start,
+    "/exc-info": exc_info,
+    "/exc-info-too-late": exc_info_too_late,
+    "/start-twice": start_twice,
+    "/never-started": never_started,
+    "/text-body": text_body,
+    "/bad-header": bad_header,
+    "/bad-status": bad_status,
+    "/hop-by-hop": hop_by_hop,
+    "/odd-headers": odd_headers,
+    "/too-short": too_short,
+    "/too-long": too_long,
+    "/empty": empty,
+    "/no-content": no_content,
+    "/big": big,
+    "/big-stream": big_stream,
+    "/file": file,
+    "/errors": errors,
+    "/sleep": sleep,
+    "/spin": spin,
+    "/hang-in-c": hang_in_c,
+    "/crash": crash,
+    "/leave": leave,
+    "/context": context,
+    "/stack": stack,
+}
+for path in list(PAGES):
+    PAGES.setdefault("/mount" + path, PAGES[path])

@@ -1,0 +1,29 @@
+"""Fixtures: a running server, and the worker classes that every promise is tested for."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from serving import REMUDA, serving  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not REMUDA.exists():
+        raise pytest.UsageError(f"{REMUDA} does not exist: run `make build` first")
+
+
+@pytest.fixture(params=["sync", "gevent"])
+def worker_class(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def serve(tmp_path: Path):
+    """Start servers whose logs live in the test's folder: ``with serve("--workers", "2"):``."""
+    return partial(serving, tmp_path)
