@@ -1,1 +1,31 @@
-//! Skeleton.
+//! The kernel: everything the master asks of it, and everything it says.
+//!
+//! ```text
+//!  signals · exits · channels · timer · scoreboard ──events──▶ supervisor ──actions──▶ here
+//! ```
+//!
+//! This crate only turns happenings into events and actions into system calls; what to do is
+//! decided in `supervisor`. One thread, one tokio loop without worker threads, no Python: the
+//! master starts its zygotes by exec, so nothing here is ever forked with state.
+//!
+//! The loop is in `shell.rs`.
+
+#![deny(unsafe_code)]
+
+mod cgroup;
+mod children;
+mod listen;
+mod perform;
+mod pidfile;
+mod sample;
+mod shell;
+mod signals;
+mod sys;
+mod wire;
+mod words;
+mod zygote;
+
+pub use cgroup::{MemoryLimit, memory_limit};
+pub use listen::{Address, Binding, ListenError, Listeners};
+pub use pidfile::{Pidfile, PidfileError};
+pub use shell::{Config, run};

@@ -1,0 +1,160 @@
+//! Actions become system calls.
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal as UnixSignal, kill, killpg};
+use nix::unistd::Pid as UnixPid;
+use remuda_channel::{ToWorker, ToZygote};
+use remuda_journal::log;
+use remuda_supervisor::{Action, Event, Generation, Order, Pid, Signal};
+
+use crate::shell::{From, Shell, Worker};
+use crate::wire::Wire;
+use crate::{sample, sys, words, zygote};
+
+impl Shell {
+    /// Performs one action; returns what is known of its outcome at once.
+    pub(crate) fn perform(&mut self, action: Action) -> Option<Event> {
+        tracing::trace!(?action);
+        match action {
+            Action::StartZygote { generation } => Some(self.start_zygote(generation)),
+            Action::RetireZygote { generation } => {
+                if let Some(zygote) = self.zygotes.get_mut(&generation) {
+                    zygote.wire = None;
+                }
+                None
+            }
+            Action::Fork { .. } => self.fork(&action),
+            Action::Tell { worker, order } => {
+                let word = match order {
+                    Order::Drain => ToWorker::Drain,
+                    Order::DrainQueue => ToWorker::DrainQueue,
+                    Order::Reopen => ToWorker::Reopen,
+                };
+                if let Some(worker) = self.workers.get(&worker) {
+                    // Lost on a dead or stuck worker, whose deadline runs already.
+                    let _ = worker.wire.send(word.as_bytes(), None);
+                }
+                None
+            }
+            Action::DumpStacks { pid, .. } => {
+                log_failure("cannot ask for stacks", sys::ask_for_stacks(pid));
+                None
+            }
+            Action::Send { pid, signal } => {
+                send(pid, signal);
+                None
+            }
+            Action::CloseGate => {
+                self.config.listeners.close_gate();
+                None
+            }
+            Action::ReopenLogs => {
+                if let Err(error) = self.config.journal.reopen() {
+                    log!(LOG_NOT_REOPENED, error = error);
+                }
+                None
+            }
+            Action::Report(notice) => {
+                let load = |generation| self.loads.get(&generation).copied().unwrap_or_default();
+                let request = |worker| match self.workers.get(&worker) {
+                    Some(worker) => sample::request_text(&self.board.read(worker.line.0)),
+                    None => String::new(),
+                };
+                words::say(&notice, &load, &request);
+                None
+            }
+            Action::Exit { status } => {
+                self.exit = Some(status);
+                None
+            }
+        }
+    }
+
+    fn start_zygote(&mut self, generation: Generation) -> Event {
+        match zygote::start(&self.start, &self.board_fd, &self.config.listeners) {
+            Ok(zygote) => {
+                let pid = zygote.pid;
+                if let Some(wire) = &zygote.wire {
+                    wire.listen(From::Zygote(generation), self.inbox.clone());
+                }
+                self.zygotes.insert(generation, zygote);
+                Event::ZygoteSpawned { generation, pid }
+            }
+            Err(error) => {
+                let python = self.start.python.display();
+                let message = format!("The Python interpreter {python} cannot be run: {error}");
+                log!(ZYGOTE_UNUSABLE, message = message);
+                Event::ZygoteSpawnFailed { generation }
+            }
+        }
+    }
+
+    /// Tells a zygote that has greeted what to load.
+    pub(crate) fn boot(&mut self, generation: Generation) {
+        let boot = ToZygote::Boot {
+            generation: generation.0,
+            master: UnixPid::this().as_raw(),
+            plan: Box::new(self.config.worker_plan.clone()),
+        };
+        if let Err(error) = self.tell_zygote(generation, &boot, None) {
+            tracing::error!("The zygote could not be told what to load: {error}");
+        }
+    }
+
+    fn tell_zygote(
+        &self,
+        generation: Generation,
+        message: &ToZygote,
+        fd: Option<&std::os::fd::OwnedFd>,
+    ) -> std::io::Result<()> {
+        let wire = self.zygotes.get(&generation).and_then(|zygote| zygote.wire.as_ref());
+        let gone = || std::io::Error::from(Errno::ECONNREFUSED);
+        wire.ok_or_else(gone)?.send(&serde_json::to_vec(message)?, fd)
+    }
+
+    fn fork(&mut self, action: &Action) -> Option<Event> {
+        let &Action::Fork { generation, worker, slot, line, max_requests } = action else {
+            return None;
+        };
+        self.board.clear(line.0);
+        let message =
+            ToZygote::Fork { worker: worker.0, slot: slot.0, line: line.0, max_requests };
+        let asked = Wire::pair().and_then(|(wire, theirs)| {
+            self.tell_zygote(generation, &message, Some(&theirs))?;
+            Ok(wire)
+        });
+        match asked {
+            Ok(wire) => {
+                wire.listen(From::Worker(worker), self.inbox.clone());
+                self.workers.insert(worker, Worker { wire, line, pid: None });
+                None
+            }
+            Err(error) => {
+                tracing::error!("The zygote could not be asked for a worker: {error}");
+                Some(Event::ForkFailed { worker })
+            }
+        }
+    }
+}
+
+/// Workers and zygotes lead process groups of their own. A group dies with all that an app has
+/// started; a worker that was killed before it had made its group dies alone.
+fn send(pid: Pid, signal: Signal) {
+    let unix = UnixPid::from_raw(pid.0);
+    let sent = match signal {
+        Signal::Quit => kill(unix, UnixSignal::SIGQUIT),
+        Signal::Abort => kill(unix, UnixSignal::SIGABRT),
+        Signal::Kill => {
+            // No such group: it has not come that far.
+            let _ = killpg(unix, UnixSignal::SIGKILL);
+            kill(unix, UnixSignal::SIGKILL)
+        }
+    };
+    log_failure("cannot send a signal", sent);
+}
+
+fn log_failure(what: &str, outcome: Result<(), Errno>) {
+    if let Err(error) = outcome {
+        tracing::debug!("{what}: {error}");
+    }
+}

@@ -1,0 +1,128 @@
+//! The file that names the master.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PidfileError {
+    /// It names a process that lives.
+    #[error("Already running on PID {pid} (or pid file '{}' is stale)", path.display())]
+    Running {
+        /// The process it names.
+        pid: i32,
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be written.
+    #[error("cannot write the pid file {}: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A pid file of ours; removed when dropped, if it is still ours.
+#[derive(Debug)]
+pub struct Pidfile {
+    path: PathBuf,
+    pid: i32,
+}
+
+impl Pidfile {
+    /// Writes the file, over a stale one if need be.
+    ///
+    /// # Errors
+    ///
+    /// When it names another living process, or cannot be written.
+    pub fn create(path: &Path) -> Result<Self, PidfileError> {
+        let pid = Pid::this().as_raw();
+        if let Some(other) = named_in(path)
+            && other != pid
+            && is_alive(other)
+        {
+            return Err(PidfileError::Running { pid: other, path: path.to_owned() });
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        write(folder.unwrap_or(Path::new(".")), path, pid)
+            .map_err(|source| PidfileError::Unwritable { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), pid })
+    }
+}
+
+/// By a temporary file in the same folder, so that no reader ever sees half a number.
+fn write(folder: &Path, path: &Path, pid: i32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    writeln!(file, "{pid}")?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn named_in(path: &Path) -> Option<i32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok().filter(|pid| *pid > 0)
+}
+
+fn is_alive(pid: i32) -> bool {
+    // EPERM: it lives, and belongs to somebody else.
+    !matches!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH))
+}
+
+impl Drop for Pidfile {
+    fn drop(&mut self) {
+        if named_in(&self.path) == Some(self.pid) {
+            // Nobody is left to be told that it stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_names_us_and_goes_with_us() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("remuda.pid");
+        let pidfile = Pidfile::create(&path).expect("create");
+        assert_eq!(named_in(&path), Some(Pid::this().as_raw()));
+        drop(pidfile);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_living_process_is_respected_and_a_stale_file_is_not() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("remuda.pid");
+        fs::write(&path, "1\n").expect("write");
+        let error = Pidfile::create(&path).expect_err("pid 1 lives");
+        assert!(error.to_string().starts_with("Already running on PID 1 (or pid file"));
+        fs::write(&path, "garbage").expect("write");
+        drop(Pidfile::create(&path).expect("garbage is overwritten"));
+    }
+
+    #[test]
+    fn a_file_that_another_has_taken_over_stays() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("remuda.pid");
+        let pidfile = Pidfile::create(&path).expect("create");
+        fs::write(&path, "1\n").expect("write");
+        drop(pidfile);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let error = Pidfile::create(Path::new("/nonexistent/x.pid")).expect_err("no folder");
+        assert!(error.to_string().starts_with("cannot write the pid file /nonexistent/x.pid:"));
+    }
+}

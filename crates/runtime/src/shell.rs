@@ -1,0 +1,295 @@
+//! The master's loop: wait, turn what happened into events, perform what the supervisor asks.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use remuda_channel::{FromWorker, FromZygote, WorkerPlan};
+use remuda_journal::{Journal, log};
+use remuda_scoreboard::{Board, now_ns};
+use remuda_supervisor::{
+    BootFailure, Event, Generation, Line, Pid, Plan, Supervisor, Tick, WorkerId,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::children;
+use crate::listen::Listeners;
+use crate::sample;
+use crate::signals::{Meaning, Signals};
+use crate::wire::{Incoming, Wire};
+use crate::zygote::{Start, Zygote};
+
+/// Everything the master runs with.
+pub struct Config {
+    /// What the supervisor decides by.
+    pub plan: Plan,
+    /// What zygotes and workers are told.
+    pub worker_plan: WorkerPlan,
+    /// The bound sockets.
+    pub listeners: Listeners,
+    /// The interpreter that runs zygotes.
+    pub python: PathBuf,
+    /// Added to the zygotes' environment.
+    pub env: BTreeMap<String, String>,
+    /// The error log, to be opened again on USR1.
+    pub journal: Arc<Journal>,
+}
+
+/// Who sent a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum From {
+    Zygote(Generation),
+    Worker(WorkerId),
+}
+
+/// A worker, seen from here.
+pub(crate) struct Worker {
+    pub(crate) wire: Wire,
+    pub(crate) line: Line,
+    pub(crate) pid: Option<Pid>,
+}
+
+pub(crate) struct Shell {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) config: Config,
+    pub(crate) start: Start,
+    pub(crate) board: Board,
+    pub(crate) board_fd: OwnedFd,
+    pub(crate) zygotes: BTreeMap<Generation, Zygote>,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// What zygotes said of their load: milliseconds, and whether the app is shared.
+    pub(crate) loads: BTreeMap<u32, (u64, bool)>,
+    pub(crate) inbox: UnboundedSender<(From, Incoming)>,
+    pub(crate) exit: Option<u8>,
+}
+
+/// Runs the master until it has stopped; its exit status.
+///
+/// # Errors
+///
+/// When the kernel refuses what the loop itself needs.
+pub fn run(config: Config) -> io::Result<u8> {
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, async {
+        // Before the first child, whose end must not be missed.
+        let signals = Signals::install()?;
+        let (inbox, letters) = unbounded_channel();
+        Shell::new(config, inbox)?.serve(signals, letters).await
+    })
+}
+
+pub(crate) fn now() -> Tick {
+    Tick(now_ns())
+}
+
+impl Shell {
+    fn new(config: Config, inbox: UnboundedSender<(From, Incoming)>) -> io::Result<Self> {
+        let (board, board_fd) = Board::create(lines(&config.plan))?;
+        Ok(Self {
+            supervisor: Supervisor::new(config.plan.clone()),
+            start: Start { python: config.python.clone(), env: config.env.clone() },
+            board,
+            board_fd,
+            zygotes: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            inbox,
+            exit: None,
+            config,
+        })
+    }
+
+    async fn serve(
+        mut self,
+        signals: Signals,
+        mut letters: UnboundedReceiver<(From, Incoming)>,
+    ) -> io::Result<u8> {
+        let pace = self.config.plan.timeout.map_or(IDLE_PACE, sample::pace);
+        let mut sampling = interval(pace);
+        sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let has_timeout = self.config.plan.timeout.is_some();
+        self.handle(Event::Start);
+        loop {
+            if let Some(status) = self.exit {
+                return Ok(status);
+            }
+            let deadline = self.supervisor.next_deadline();
+            tokio::select! {
+                biased;
+                Some((from, incoming)) = letters.recv() => self.receive(from, &incoming),
+                raised = signals.next() => {
+                    // A worker that said something and left must be heard in this order.
+                    tokio::task::yield_now().await;
+                    while let Ok((from, incoming)) = letters.try_recv() {
+                        self.receive(from, &incoming);
+                    }
+                    self.obey(&raised);
+                }
+                () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
+                _ = sampling.tick(), if has_timeout => self.sample(),
+            }
+        }
+    }
+
+    /// Hands one event to the supervisor, and performs what it asks.
+    pub(crate) fn handle(&mut self, event: Event) {
+        let mut events = vec![event];
+        let mut actions = Vec::new();
+        while let Some(event) = events.pop() {
+            tracing::trace!(?event);
+            self.supervisor.handle(now(), event, &mut actions);
+            for action in std::mem::take(&mut actions) {
+                // What an action brings about at once is an event like any other.
+                events.extend(self.perform(action));
+            }
+        }
+    }
+
+    fn obey(&mut self, raised: &[(&'static str, Meaning)]) {
+        for (signal, meaning) in raised {
+            match meaning {
+                Meaning::Asked(wish) => {
+                    log!(SIGNAL, signal = signal);
+                    self.handle(Event::Asked(*wish));
+                }
+                Meaning::ChildEnded => self.reap(),
+                Meaning::NotSupported => {
+                    log!(SIGNAL, signal = signal);
+                    log!(SIGNAL_IGNORED, signal = signal);
+                }
+                Meaning::Nothing => tracing::debug!("SIGWINCH ignored. Not daemonized"),
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        log!(SIGNAL_CHILD);
+        for (pid, ending) in children::reap() {
+            self.handle(Event::Exited { pid, ending });
+            self.workers.retain(|_, worker| worker.pid != Some(pid));
+            self.zygotes.retain(|_, zygote| zygote.pid != pid);
+        }
+    }
+
+    fn sample(&mut self) {
+        let workers: Vec<_> =
+            self.workers.iter().filter_map(|(id, w)| Some((*id, w.line, w.pid?))).collect();
+        let class = self.config.worker_plan.worker_class;
+        for (worker, line, pid) in workers {
+            let standing_since = sample::standing_since(&self.board, line, pid, class);
+            self.handle(Event::Sampled { worker, standing_since });
+        }
+    }
+
+    fn receive(&mut self, from: From, incoming: &Incoming) {
+        match (from, incoming) {
+            (From::Worker(worker), Incoming::Packet(packet)) => {
+                match FromWorker::try_from(&packet[..]) {
+                    Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
+                    Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
+                    Err(_) => log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0)),
+                }
+            }
+            // Its exit follows, and says more.
+            (From::Worker(_), Incoming::End) => {}
+            (From::Zygote(generation), Incoming::Packet(packet)) => {
+                match serde_json::from_slice(packet) {
+                    Ok(message) => self.hear_zygote(generation, message),
+                    Err(_) => log!(UNKNOWN_MESSAGE, who = format!("zygote {}", generation.0)),
+                }
+            }
+            (From::Zygote(generation), Incoming::End) => self.lose_zygote(generation),
+        }
+    }
+
+    fn hear_zygote(&mut self, generation: Generation, message: FromZygote) {
+        let Some(zygote) = self.zygotes.get_mut(&generation) else { return };
+        match message {
+            FromZygote::Hello { version, python } if version == env!("CARGO_PKG_VERSION") => {
+                zygote.greeted = true;
+                log!(ZYGOTE_HELLO, generation = generation.0, python = python, pid = zygote.pid.0);
+                self.boot(generation);
+            }
+            FromZygote::Hello { version, .. } => {
+                let message = format!(
+                    "The Python package remuda is version {version}, this executable is {}.\n  \
+                     why: {} belongs to another installation\n  \
+                     hint: install remuda again in that environment",
+                    env!("CARGO_PKG_VERSION"),
+                    self.start.python.display(),
+                );
+                self.give_up(generation, &message);
+            }
+            FromZygote::Ready { preloaded, took_ms } => {
+                self.loads.insert(generation.0, (took_ms, preloaded));
+                self.handle(Event::ZygoteReady { generation });
+            }
+            FromZygote::Failed { failure, message } => {
+                zygote.failed = true;
+                log!(ZYGOTE_FAILED, message = message);
+                let failure = match failure {
+                    remuda_channel::BootFailure::Import => BootFailure::Import,
+                    remuda_channel::BootFailure::App => BootFailure::App,
+                    remuda_channel::BootFailure::Class => BootFailure::Class,
+                    remuda_channel::BootFailure::Setup => BootFailure::Setup,
+                };
+                self.handle(Event::ZygoteFailed { generation, failure });
+            }
+            FromZygote::Forked { worker, pid } => {
+                let (worker, pid) = (WorkerId(worker), Pid(pid));
+                if let Some(known) = self.workers.get_mut(&worker) {
+                    known.pid = Some(pid);
+                }
+                self.handle(Event::Forked { worker, pid });
+            }
+            FromZygote::ForkFailed { worker, error } => {
+                tracing::error!("The zygote could not fork: {error}");
+                self.workers.remove(&WorkerId(worker));
+                self.handle(Event::ForkFailed { worker: WorkerId(worker) });
+            }
+        }
+    }
+
+    /// A zygote that ends before it has greeted has no package, or is no Python.
+    fn lose_zygote(&mut self, generation: Generation) {
+        let greeted = |zygote: &Zygote| zygote.greeted || zygote.failed || zygote.wire.is_none();
+        if self.zygotes.get(&generation).is_none_or(greeted) {
+            return;
+        }
+        let python = self.start.python.display();
+        let message = format!(
+            "The Python interpreter {python} cannot run the package remuda.\n  \
+             why: it ended before it said hello; what it printed stands above\n  \
+             hint: {python} -m pip install remuda, or name another interpreter with `--python`"
+        );
+        self.give_up(generation, &message);
+    }
+
+    fn give_up(&mut self, generation: Generation, message: &str) {
+        log!(ZYGOTE_UNUSABLE, message = message);
+        if let Some(zygote) = self.zygotes.get_mut(&generation) {
+            zygote.failed = true;
+        }
+        self.handle(Event::ZygoteFailed { generation, failure: BootFailure::Setup });
+    }
+}
+
+/// A slot can hold a worker, its successor, and predecessors that still drain; lines that were
+/// never written take no memory.
+fn lines(plan: &Plan) -> u16 {
+    plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge)
+}
+
+/// Without a timeout nothing is sampled; the interval needs some length all the same.
+const IDLE_PACE: Duration = Duration::from_secs(3600);
+
+async fn until(deadline: Option<Tick>) {
+    let Some(deadline) = deadline else { return };
+    sleep_until(Instant::now() + deadline.since(now())).await;
+}

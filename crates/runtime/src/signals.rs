@@ -1,0 +1,83 @@
+//! Signals become events; nothing else happens here.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use remuda_supervisor::Wish;
+use signal_hook::consts::{
+    SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
+};
+use signal_hook::{flag, low_level::pipe};
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    Asked(Wish),
+    ChildEnded,
+    NotSupported,
+    Nothing,
+}
+
+struct Watched {
+    name: &'static str,
+    meaning: Meaning,
+    raised: Arc<AtomicBool>,
+}
+
+/// The signals of the master, and a pipe that wakes the loop at each of them.
+pub(crate) struct Signals {
+    watched: Vec<Watched>,
+    wake: tokio::net::UnixStream,
+}
+
+/// In the order in which they are handled when several came at once.
+const MEANINGS: [(i32, &str, Meaning); 10] = [
+    (SIGQUIT, "quit", Meaning::Asked(Wish::Quit)),
+    (SIGINT, "int", Meaning::Asked(Wish::Quit)),
+    (SIGTERM, "term", Meaning::Asked(Wish::Stop)),
+    (SIGHUP, "hup", Meaning::Asked(Wish::Reload)),
+    (SIGTTIN, "ttin", Meaning::Asked(Wish::MoreWorkers)),
+    (SIGTTOU, "ttou", Meaning::Asked(Wish::FewerWorkers)),
+    (SIGUSR1, "usr1", Meaning::Asked(Wish::ReopenLogs)),
+    (SIGUSR2, "usr2", Meaning::NotSupported),
+    (SIGWINCH, "winch", Meaning::Nothing),
+    (SIGCHLD, "chld", Meaning::ChildEnded),
+];
+
+impl Signals {
+    /// Installs the handlers. To be called inside the loop's runtime.
+    pub(crate) fn install() -> io::Result<Self> {
+        let (wake, raise) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        raise.set_nonblocking(true)?;
+        let mut watched = Vec::with_capacity(MEANINGS.len());
+        for (number, name, meaning) in MEANINGS {
+            let raised = Arc::new(AtomicBool::new(false));
+            // The flag first: the loop must find it once the pipe has woken it.
+            flag::register(number, raised.clone())?;
+            pipe::register(number, raise.try_clone()?)?;
+            watched.push(Watched { name, meaning, raised });
+        }
+        Ok(Self { watched, wake: tokio::net::UnixStream::from_std(wake)? })
+    }
+
+    /// Waits for at least one signal.
+    pub(crate) async fn next(&self) -> Vec<(&'static str, Meaning)> {
+        loop {
+            // Errors could only be mistakes of ours; the flags tell the truth either way.
+            let _ = self.wake.readable().await;
+            while self.wake.try_read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
+            let raised: Vec<_> = self
+                .watched
+                .iter()
+                .filter(|watched| watched.raised.swap(false, Ordering::SeqCst))
+                .map(|watched| (watched.name, watched.meaning))
+                .collect();
+            if !raised.is_empty() {
+                return raised;
+            }
+        }
+    }
+}

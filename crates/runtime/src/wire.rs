@@ -1,0 +1,76 @@
+//! The master's ends of its channels: packets in and out, without ever blocking the master.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+};
+use remuda_channel::MESSAGE_BYTES_MAX;
+use tokio::net::UnixDatagram;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// The master's end of a channel. tokio has no name for `SOCK_SEQPACKET`, but its datagram socket
+/// makes the same calls: one `recv` is one packet, and nothing is the end.
+#[derive(Clone)]
+pub(crate) struct Wire(Rc<UnixDatagram>);
+
+/// What came in on a channel.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Packet(Vec<u8>),
+    /// The other side is gone.
+    End,
+}
+
+impl Wire {
+    /// A new channel: the master's end, and the end to give away.
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        let ours = std::os::unix::net::UnixDatagram::from(ours);
+        ours.set_nonblocking(true)?;
+        Ok((Self(Rc::new(UnixDatagram::from_std(ours)?)), theirs))
+    }
+
+    /// Sends a packet, with a descriptor if need be. A full or dead channel loses it: the
+    /// deadline of whatever was asked for takes care of that.
+    pub(crate) fn send(&self, packet: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {
+        let fds: Vec<i32> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let fd = self.0.as_raw_fd();
+        loop {
+            return match sendmsg::<()>(fd, &[IoSlice::new(packet)], control, flags, None) {
+                Ok(_) => Ok(()),
+                Err(Errno::EINTR) => continue,
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
+    /// Reads packets until the other side is gone, and hands them on as `name`'s.
+    pub(crate) fn listen<N: Copy + 'static>(&self, name: N, to: UnboundedSender<(N, Incoming)>) {
+        let socket = self.0.clone();
+        tokio::task::spawn_local(async move {
+            let mut packet = vec![0; MESSAGE_BYTES_MAX];
+            loop {
+                let incoming = match socket.recv(&mut packet).await {
+                    Ok(length) if length > 0 => Incoming::Packet(packet[..length].to_vec()),
+                    Ok(_) | Err(_) => Incoming::End,
+                };
+                let ended = matches!(incoming, Incoming::End);
+                if to.send((name, incoming)).is_err() || ended {
+                    return;
+                }
+            }
+        });
+    }
+}

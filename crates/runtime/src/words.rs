@@ -1,0 +1,130 @@
+//! What the supervisor reports, in the words of the log.
+
+use nix::sys::signal::Signal;
+use remuda_journal::{event, log};
+use remuda_supervisor::{BootFailure, Cause, Ending, Notice};
+
+/// The latest request of a hung worker, or what stands instead of it.
+pub(crate) type RequestOf<'a> = &'a dyn Fn(remuda_supervisor::WorkerId) -> String;
+
+/// Writes a notice to the log.
+pub(crate) fn say(notice: &Notice, zygotes: &dyn Fn(u32) -> (u64, bool), request_of: RequestOf<'_>) {
+    match notice {
+        Notice::WorkerForked { pid, .. } => log!(WORKER_FORKED, pid = pid.0),
+        Notice::WorkerReady { slot, pid, took, .. } => {
+            log!(WORKER_READY, took_ms = took.as_millis(), pid = pid.0, slot = slot.0);
+        }
+        Notice::WorkerDraining { pid, cause, .. } => {
+            log!(WORKER_DRAINING, pid = pid.0, cause = cause_name(*cause));
+        }
+        Notice::WorkerHung { worker, pid, stood, .. } => {
+            let request = request_of(*worker);
+            log!(WORKER_HUNG, pid = pid.0, request = request, stood_s = format!("{:.1}", stood.as_secs_f64()));
+        }
+        Notice::WorkerBootTimedOut { pid, .. } => log!(WORKER_BOOT_TIMEOUT, pid = pid.0),
+        Notice::WorkerDrainTimedOut { pid, .. } => log!(WORKER_DRAIN_TIMEOUT, pid = pid.0),
+        Notice::WorkerExited { pid, ending, cause, .. } => say_exit(pid.0, *ending, *cause),
+        Notice::ForkFailed { slot, .. } => log!(FORK_FAILED, slot = slot.0),
+        Notice::BackingOff { slot, deaths, wait } => {
+            log!(BACKING_OFF, slot = slot.0, deaths = deaths, wait_ms = wait.as_millis());
+        }
+        Notice::ZygoteReady { generation, pid } => {
+            let (took_ms, preloaded) = zygotes(generation.0);
+            let preloaded = if preloaded { "yes" } else { "no" };
+            log!(ZYGOTE_READY, took_ms = took_ms, preloaded = preloaded, pid = pid.0);
+        }
+        // The runtime has said it already, with the zygote's own words.
+        Notice::ZygoteFailed { .. } => {}
+        Notice::ZygoteBootTimedOut { generation } => {
+            log!(ZYGOTE_BOOT_TIMEOUT, generation = generation.0);
+        }
+        Notice::ZygoteLost { generation, ending } => {
+            log!(ZYGOTE_LOST, generation = generation.0, ending = ending_words(*ending));
+        }
+        other => say_of_service(other),
+    }
+}
+
+fn say_of_service(notice: &Notice) {
+    match notice {
+        Notice::ReloadStarted { .. } => log!(RELOAD_STARTED),
+        Notice::ReloadDone { generation, took } => {
+            log!(RELOAD_DONE, generation = generation.0, took_ms = took.as_millis());
+        }
+        Notice::ReloadGivenUp { serving, failure, .. } => {
+            let why = match failure {
+                Some(BootFailure::Import) => " (importing it failed)",
+                Some(BootFailure::App) => " (it has no such application)",
+                Some(BootFailure::Class | BootFailure::Setup) => " (it could not be set up)",
+                None => "",
+            };
+            log!(RELOAD_GIVEN_UP, why = why, serving = serving.0);
+        }
+        Notice::ReloadQueued => log!(RELOAD_QUEUED),
+        Notice::Serving { workers } => log!(SERVING, workers = workers),
+        Notice::Scaled { workers } => log!(SCALED, workers = workers),
+        Notice::Stopping { reason } => {
+            log!(STOPPING);
+            if let Some(failure) = reason {
+                log!(STOP_REASON, reason = stop_reason(*failure));
+            }
+        }
+        Notice::Surprise { what } => log!(SURPRISE, what = what),
+        // All others were said by the caller.
+        _ => {}
+    }
+}
+
+fn stop_reason(failure: BootFailure) -> &'static str {
+    match failure {
+        BootFailure::Import => "Worker failed to boot.",
+        BootFailure::App => "App failed to load.",
+        BootFailure::Class => "The worker class cannot run here.",
+        BootFailure::Setup => "The application could not be set up.",
+    }
+}
+
+fn say_exit(pid: i32, ending: Ending, cause: Option<Cause>) {
+    match (ending, cause) {
+        (Ending::Exited(0), Some(cause)) => {
+            log!(WORKER_EXITED, pid = pid, cause = cause_name(cause));
+        }
+        (Ending::Exited(0), None) => log!(WORKER_EXITED, pid = pid, cause = "its own"),
+        // The master has said why when it broke the request off.
+        (Ending::Exited(code), Some(Cause::Hang | Cause::Stop)) => {
+            let message = event::WORKER_FAILED.fill(&[("pid", &pid), ("code", &code)]);
+            tracing::debug!("{message}");
+        }
+        (Ending::Exited(code), _) => log!(WORKER_FAILED, pid = pid, code = code),
+        (Ending::Signaled(number), Some(cause)) => {
+            log!(WORKER_KILLED_BY_US, pid = pid, signal = signal_name(number), cause = cause_name(cause));
+        }
+        (Ending::Signaled(libc::SIGKILL), None) => log!(WORKER_OUT_OF_MEMORY, pid = pid),
+        (Ending::Signaled(number), None) => {
+            log!(WORKER_SIGNALED, pid = pid, signal = signal_name(number));
+        }
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |s| s.as_str().to_owned())
+}
+
+fn ending_words(ending: Ending) -> String {
+    match ending {
+        Ending::Exited(status) => format!("exited with code {status}"),
+        Ending::Signaled(number) => format!("was ended by {}", signal_name(number)),
+    }
+}
+
+fn cause_name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Recycle => "max_requests",
+        Cause::Reload => "reload",
+        Cause::Scale => "fewer workers wanted",
+        Cause::Stop => "stop",
+        Cause::Hang => "it hung",
+        Cause::BootTimeout => "boot_timeout",
+        Cause::DrainTimeout => "graceful_timeout",
+    }
+}
