@@ -1,12 +1,45 @@
-//! Skeleton; see the modules.
+//! What the master decides: when to fork, drain, kill, reload and leave.
+//!
+//! In come [`Event`]s with the time at which they happened, out go [`Action`]s; in between stands
+//! [`Supervisor`], a plain value. There is no I/O, no clock, no thread and no dependency here
+//! (`clippy.toml` of this crate holds that), so every run can be repeated and every decision
+//! tested without a process. `runtime` turns kernel happenings into events and actions into
+//! system calls; `journal` has the words for [`Notice`]s.
+//!
+//! Read `supervisor` first (which event goes where), then `settle` (the rules that keep the pool),
+//! then `worker` and `zygote` (one life each).
+
 #![forbid(unsafe_code)]
+
+#[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
 mod action;
+mod backoff;
+#[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
 mod event;
 mod ids;
+#[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
 mod notice;
 mod plan;
-pub use action::*;
-pub use event::*;
-pub use ids::*;
-pub use notice::*;
-pub use plan::*;
+mod pool;
+mod random;
+mod reload;
+mod settle;
+mod snapshot;
+mod standstill;
+mod stop;
+mod strangers;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+mod worker;
+mod zygote;
+
+pub use action::{Action, Order, Signal};
+pub use event::{BootFailure, Ending, Event, Wish};
+pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
+pub use notice::{Cause, Notice};
+pub use plan::Plan;
+pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};
+pub use supervisor::Supervisor;
+pub use worker::WorkerState;
+pub use zygote::ZygoteState;

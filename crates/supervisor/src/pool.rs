@@ -1,0 +1,156 @@
+//! All slots, and the workers that sit in them.
+//!
+//! Slots are the numbers `0..wanted`; they exist by being wanted. This room answers questions
+//! about the workers as they are; what shall be is decided in `settle`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::random::Random;
+use crate::worker::{Worker, WorkerState};
+use crate::{Action, Generation, Line, Pid, Plan, SlotId, Tick, WorkerId};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pool {
+    workers: BTreeMap<WorkerId, Worker>,
+    backoffs: BTreeMap<SlotId, Backoff>,
+    asked_for: u64,
+}
+
+/// Who sits in a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seat {
+    /// The newest worker that serves.
+    pub(crate) serving: Option<WorkerId>,
+    /// A worker on its way to serve.
+    pub(crate) under_way: Option<WorkerId>,
+}
+
+impl Pool {
+    pub(crate) fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.get(&id)
+    }
+
+    pub(crate) fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.workers.get_mut(&id)
+    }
+
+    pub(crate) fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.values()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// The workers for which `is_meant` holds, by number; a list, so that they can be changed.
+    pub(crate) fn ids(&self, is_meant: impl Fn(&Worker) -> bool) -> Vec<WorkerId> {
+        self.workers().filter(|worker| is_meant(worker)).map(|worker| worker.id).collect()
+    }
+
+    pub(crate) fn with_pid(&self, pid: Pid) -> Option<WorkerId> {
+        self.workers().find(|worker| worker.pid() == Some(pid)).map(|worker| worker.id)
+    }
+
+    pub(crate) fn forget_the_gone(&mut self) {
+        self.workers.retain(|_, worker| worker.state != WorkerState::Gone);
+    }
+
+    /// Who sits in the slots `0..wanted`, in order.
+    pub(crate) fn seats(&self, wanted: u16) -> Vec<Seat> {
+        let mut seats = vec![Seat::default(); usize::from(wanted)];
+        for worker in self.workers() {
+            if let Some(seat) = seats.get_mut(usize::from(worker.slot.0)) {
+                if worker.is_serving() {
+                    // Numbers grow, so the last one found is the newest.
+                    seat.serving = Some(worker.id);
+                } else if worker.is_under_way() {
+                    seat.under_way = Some(worker.id);
+                }
+            }
+        }
+        seats
+    }
+
+    /// Forks that `generation`'s zygote has not answered.
+    pub(crate) fn is_owed_a_fork_by(&self, generation: Generation) -> bool {
+        self.workers().any(|worker| worker.generation == generation && worker.is_asked_for())
+    }
+
+    pub(crate) fn is_owed_a_fork(&self) -> bool {
+        self.workers().any(Worker::is_asked_for)
+    }
+
+    /// How many replacements are under way: successors that are not ready, and old workers that
+    /// have one but are not gone. Both take memory beyond the wanted workers.
+    pub(crate) fn replacements(&self, seats: &[Seat]) -> usize {
+        let successors =
+            seats.iter().filter(|seat| seat.serving.is_some() && seat.under_way.is_some()).count();
+        successors + self.workers().filter(|worker| worker.is_relieved()).count()
+    }
+
+    /// The lowest free line of the scoreboard; `None` while the dying still hold all of them.
+    pub(crate) fn free_line(&self, plan: &Plan) -> Option<Line> {
+        let taken: BTreeSet<u16> = self.workers().map(|worker| worker.line.0).collect();
+        let count = plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge);
+        (0..count).find(|line| !taken.contains(line)).map(Line)
+    }
+
+    /// Seats a worker that the zygote is asked for, and pushes the request.
+    pub(crate) fn ask_for(
+        &mut self,
+        (slot, line, generation): (SlotId, Line, Generation),
+        now: Tick,
+        plan: &Plan,
+        random: &mut Random,
+        out: &mut Vec<Action>,
+    ) {
+        self.asked_for += 1;
+        let id = WorkerId(self.asked_for);
+        let max_requests = match plan.max_requests {
+            0 => 0,
+            most => most.saturating_add(random.up_to(plan.max_requests_jitter)),
+        };
+        let state = WorkerState::Forking { deadline: now + plan.fork_timeout, ready: false };
+        let worker = Worker { id, slot, line, generation, asked_at: now, spent: false, state };
+        self.workers.insert(id, worker);
+        out.push(Action::Fork { generation, worker: id, slot, line, max_requests });
+    }
+
+    /// Counts a death in a slot; says how many in a row, and how long it now waits.
+    pub(crate) fn count_death(
+        &mut self,
+        slot: SlotId,
+        now: Tick,
+        plan: &Plan,
+        random: &mut Random,
+    ) -> (u32, Duration) {
+        self.backoffs.entry(slot).or_default().count_death(now, plan, random)
+    }
+
+    /// A worker of this slot has had a stable life.
+    pub(crate) fn forget_deaths(&mut self, slot: SlotId) {
+        if let Some(backoff) = self.backoffs.get_mut(&slot) {
+            backoff.forget();
+        }
+    }
+
+    pub(crate) fn let_time_pass(&mut self, now: Tick) {
+        self.backoffs.values_mut().for_each(|backoff| backoff.let_time_pass(now));
+    }
+
+    pub(crate) fn is_backing_off(&self, slot: SlotId) -> bool {
+        self.backoffs.get(&slot).is_some_and(|backoff| backoff.until().is_some())
+    }
+
+    /// When the next slot below `wanted` may boot again.
+    pub(crate) fn next_boot(&self, wanted: u16) -> Option<Tick> {
+        self.backoffs.range(..SlotId(wanted)).filter_map(|(_, backoff)| backoff.until()).min()
+    }
+
+    /// The earliest deadline of all workers.
+    pub(crate) fn next_deadline(&self) -> Option<Tick> {
+        self.workers().filter_map(Worker::deadline).min()
+    }
+}

@@ -1,0 +1,174 @@
+//! Brings what is nearer to what is wanted, after every event.
+//!
+//! Events only change the state of the one worker or zygote they are about; what follows from
+//! that for the others is worked out here, always by the same rules, so that a recycle, a reload,
+//! a hang and a crash need no code of their own. The order of the rules matters: room is made
+//! before it is filled, and a zygote is chosen before it is forked.
+
+use crate::pool::Seat;
+use crate::reload::Reload;
+use crate::supervisor::{Life, Supervisor};
+use crate::worker::{Input, Worker, WorkerState};
+use crate::zygote::{Zygote, ZygoteInput};
+use crate::{Action, Cause, Generation, Notice, Order, SlotId, Tick, WorkerId};
+
+impl Supervisor {
+    pub(crate) fn settle(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.pool.forget_the_gone();
+        self.zygotes.retain(|_, zygote| !zygote.is_gone());
+        match self.life {
+            Life::Waiting | Life::Over => {}
+            Life::Running => {
+                self.shrink(now, out);
+                self.relieve(now, out);
+                self.finish_reload(now, out);
+                self.begin_queued_reload(now, out);
+                self.retire_zygotes(now, out);
+                self.keep_a_zygote(now, out);
+                self.fill_slots(now, out);
+                self.announce(out);
+            }
+            Life::Stopping(stop) => {
+                self.retire_zygotes(now, out);
+                if self.pool.is_empty() && self.zygotes.is_empty() && self.strays.is_empty() {
+                    self.exit(stop.status, out);
+                }
+            }
+        }
+        if !self.is_owed_a_pid() {
+            self.strangers.forget();
+        }
+    }
+
+    /// Empties the slots that are no longer wanted.
+    fn shrink(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let wanted = self.wanted;
+        for id in self.pool.ids(|worker| worker.slot.0 >= wanted) {
+            self.step_worker(id, Input::Cancel(Cause::Scale), now, out);
+            self.drain(id, Cause::Scale, now, out);
+        }
+    }
+
+    /// Drains the workers whose successor serves in the same slot.
+    fn relieve(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let seats = self.pool.seats(self.wanted);
+        let is_newest = |worker: &Worker| {
+            seats
+                .get(usize::from(worker.slot.0))
+                .is_some_and(|seat| seat.serving == Some(worker.id))
+        };
+        for id in self.pool.ids(|worker| worker.is_serving() && !is_newest(worker)) {
+            let is_spent = self.pool.worker(id).is_some_and(|worker| worker.spent);
+            let cause = if is_spent { Cause::Recycle } else { Cause::Reload };
+            self.drain(id, cause, now, out);
+        }
+    }
+
+    fn drain(&mut self, id: WorkerId, cause: Cause, now: Tick, out: &mut Vec<Action>) {
+        let Some(worker) = self.pool.worker(id) else { return };
+        if let WorkerState::Serving { ready_at, .. } = worker.state
+            && now.since(ready_at) >= self.plan.stable_life
+        {
+            self.pool.forget_deaths(worker.slot);
+        }
+        let deadline = now + self.plan.graceful_timeout;
+        self.step_worker(id, Input::Drain { order: Order::Drain, cause, deadline }, now, out);
+    }
+
+    /// Ends a reload when nobody older serves or is about to.
+    fn finish_reload(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let Reload::Rolling { generation, since, .. } = self.reload else { return };
+        let is_old = |worker: &Worker| worker.generation < generation;
+        let is_done = !self
+            .pool
+            .workers()
+            .any(|worker| is_old(worker) && (worker.is_serving() || worker.is_under_way()));
+        if is_done {
+            self.reload = Reload::Idle;
+            let took = now.since(since);
+            out.push(Action::Report(Notice::ReloadDone { generation, took }));
+        }
+    }
+
+    /// Begins a reload that was asked for while something else was being loaded.
+    fn begin_queued_reload(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let is_loading = self.zygotes.values().any(Zygote::is_booting);
+        if !self.reload_queued || !self.reload.is_idle() || is_loading {
+            return;
+        }
+        self.reload_queued = false;
+        self.want(self.plan.workers.max(1), out);
+        let generation = self.next_generation;
+        out.push(Action::Report(Notice::ReloadStarted { generation }));
+        self.start_zygote(now, out);
+        self.reload = Reload::Loading { generation, since: now };
+    }
+
+    /// Retires all zygotes but the one that is forked from. While a candidate is being tried, the
+    /// old one waits; while an answer about a fork is owed, closing its channel would lose it.
+    fn retire_zygotes(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let is_running = matches!(self.life, Life::Running);
+        if is_running && self.reload.is_trying() {
+            return;
+        }
+        let kept = self.fork_source().filter(|_| is_running);
+        let ready: Vec<Generation> = self
+            .zygotes
+            .values()
+            .filter(|zygote| zygote.is_ready())
+            .map(|z| z.generation)
+            .collect();
+        for generation in ready {
+            if Some(generation) != kept && !self.pool.is_owed_a_fork_by(generation) {
+                self.step_zygote(generation, ZygoteInput::Retire, now, out);
+            }
+        }
+    }
+
+    /// Starts a zygote when there is none to fork from; workers serve on meanwhile.
+    fn keep_a_zygote(&mut self, now: Tick, out: &mut Vec<Action>) {
+        if self.has_zygote() || self.zygote_backoff.until().is_some() {
+            return;
+        }
+        self.start_zygote(now, out);
+    }
+
+    /// Asks for workers: first for slots where nobody serves, then for successors of those that
+    /// are spent or of an older generation, as many as `max_surge` allows.
+    fn fill_slots(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let Some(source) = self.fork_source() else { return };
+        let seats = self.pool.seats(self.wanted);
+        let surge = usize::from(self.plan.max_surge.max(1));
+        let room = surge.saturating_sub(self.pool.replacements(&seats));
+        let is_due = |&(slot, seat): &(SlotId, &Seat)| {
+            seat.under_way.is_none() && !self.pool.is_backing_off(slot)
+        };
+        let numbered = || (0..).map(SlotId).zip(&seats).filter(is_due);
+        let vacant = numbered().filter(|(_, seat)| seat.serving.is_none());
+        let outdated =
+            numbered().filter(|(_, seat)| seat.serving.is_some_and(|id| self.is_outdated(id)));
+        let slots: Vec<SlotId> = vacant.chain(outdated.take(room)).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let Some(line) = self.pool.free_line(&self.plan) else { return };
+            let place = (slot, line, source);
+            self.pool.ask_for(place, now, &self.plan, &mut self.random, out);
+        }
+    }
+
+    fn is_outdated(&self, id: WorkerId) -> bool {
+        let oldest_wanted = self.reload.oldest_wanted();
+        self.pool.worker(id).is_some_and(|worker| {
+            worker.spent || oldest_wanted.is_some_and(|oldest| worker.generation < oldest)
+        })
+    }
+
+    /// Says once that the service is complete.
+    fn announce(&mut self, out: &mut Vec<Action>) {
+        if self.announced || !self.pool.seats(self.wanted).iter().all(|seat| seat.serving.is_some())
+        {
+            return;
+        }
+        self.announced = true;
+        out.push(Action::Report(Notice::Serving { workers: self.wanted }));
+    }
+}

@@ -1,0 +1,558 @@
+//! The supervisor: takes events, knows the whole, gives actions.
+//!
+//! Routes each event to the worker or zygote it is about (`worker`, `zygote`), draws the
+//! conclusions that concern the whole service, then lets `settle` bring the pool to what is
+//! wanted. It does no I/O and reads no clock: the same events at the same ticks with the same
+//! plan always give the same actions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::backoff::Backoff;
+use crate::pool::Pool;
+use crate::random::Random;
+use crate::reload::Reload;
+use crate::standstill::Standstill;
+use crate::stop::{Due, Stop};
+use crate::strangers::Strangers;
+use crate::worker::{Input, Worker, WorkerState};
+use crate::zygote::{Outcome, Zygote, ZygoteInput, failure_of, status_of};
+use crate::{
+    Action, BootFailure, Cause, Ending, Event, Generation, Notice, Order, Phase, Pid, Plan, Signal,
+    SlotId, Tick, Wish, WorkerId,
+};
+
+/// Where the service is in its life.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Life {
+    Waiting,
+    Running,
+    Stopping(Stop),
+    Over,
+}
+
+impl Life {
+    pub(crate) fn phase(self) -> Phase {
+        match self {
+            Self::Waiting => Phase::Waiting,
+            Self::Running => Phase::Running,
+            Self::Stopping(_) => Phase::Stopping,
+            Self::Over => Phase::Over,
+        }
+    }
+}
+
+/// Makes all decisions of the master.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    pub(crate) plan: Plan,
+    pub(crate) life: Life,
+    pub(crate) wanted: u16,
+    pub(crate) pool: Pool,
+    pub(crate) zygotes: BTreeMap<Generation, Zygote>,
+    pub(crate) next_generation: Generation,
+    pub(crate) zygote_backoff: Backoff,
+    pub(crate) reload: Reload,
+    pub(crate) reload_queued: bool,
+    /// Killed processes whose worker or zygote was given up before we knew them.
+    pub(crate) strays: BTreeSet<Pid>,
+    pub(crate) strangers: Strangers,
+    pub(crate) random: Random,
+    /// `Serving` has been reported.
+    pub(crate) announced: bool,
+    standstill: Standstill,
+    zygote_ever_ready: bool,
+    worker_ever_ready: bool,
+}
+
+impl Supervisor {
+    /// A supervisor that waits for [`Event::Start`].
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            wanted: plan.workers.max(1),
+            random: Random::new(plan.seed),
+            plan,
+            life: Life::Waiting,
+            pool: Pool::default(),
+            zygotes: BTreeMap::new(),
+            next_generation: Generation(1),
+            zygote_backoff: Backoff::default(),
+            reload: Reload::Idle,
+            reload_queued: false,
+            strays: BTreeSet::new(),
+            strangers: Strangers::default(),
+            announced: false,
+            standstill: Standstill::default(),
+            zygote_ever_ready: false,
+            worker_ever_ready: false,
+        }
+    }
+
+    /// Applies one event, and pushes what the runtime has to do because of it, in order.
+    ///
+    /// After [`Action::Exit`] nothing is ever pushed again.
+    pub fn handle(&mut self, now: Tick, event: Event, out: &mut Vec<Action>) {
+        if matches!(self.life, Life::Over) {
+            return;
+        }
+        self.standstill.observe(now, self.plan.timeout);
+        match event {
+            Event::Start => self.on_start(out),
+            Event::Tick => self.on_tick(now, out),
+            Event::ZygoteSpawned { generation, pid } => {
+                self.on_zygote_spawned(generation, pid, now, out);
+            }
+            Event::ZygoteSpawnFailed { generation } => {
+                self.step_zygote(generation, ZygoteInput::SpawnFailed, now, out);
+            }
+            Event::ZygoteReady { generation } => {
+                self.step_zygote(generation, ZygoteInput::Ready, now, out);
+            }
+            Event::ZygoteFailed { generation, failure } => {
+                self.step_zygote(generation, ZygoteInput::Failed(failure), now, out);
+            }
+            Event::Forked { worker, pid } => self.on_forked(worker, pid, now, out),
+            Event::ForkFailed { worker } => self.on_fork_failed(worker, now, out),
+            Event::WorkerReady { worker } => self.step_worker(worker, Input::Ready, now, out),
+            Event::WorkerSpent { worker } => self.step_worker(worker, Input::Spent, now, out),
+            Event::Sampled { worker, standing_since } => {
+                // Most events are samples of workers that are well; nothing follows from them.
+                if !self.finds_hung(worker, standing_since, now, out) {
+                    return;
+                }
+            }
+            Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
+            Event::Asked(wish) => self.on_asked(wish, now, out),
+        }
+        self.pool.let_time_pass(now);
+        self.zygote_backoff.let_time_pass(now);
+        self.settle(now, out);
+    }
+
+    /// When [`Event::Tick`] is due; `None` = nothing is waited for.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        let children =
+            self.zygotes.values().filter_map(Zygote::deadline).chain(self.pool.next_deadline());
+        let own = match self.life {
+            Life::Waiting | Life::Over => return None,
+            Life::Running => {
+                let zygote = self.zygote_backoff.until().filter(|_| !self.has_zygote());
+                zygote.into_iter().chain(self.pool.next_boot(self.wanted)).min()
+            }
+            Life::Stopping(stop) => Some(stop.next_deadline()),
+        };
+        children.chain(own).min()
+    }
+
+    fn on_start(&mut self, out: &mut Vec<Action>) {
+        if matches!(self.life, Life::Waiting) {
+            self.life = Life::Running;
+        } else {
+            out.push(Action::Report(Notice::Surprise { what: "started twice" }));
+        }
+    }
+
+    fn on_tick(&mut self, now: Tick, out: &mut Vec<Action>) {
+        for id in self.pool.ids(|worker| worker.deadline().is_some_and(|at| at <= now)) {
+            self.on_worker_deadline(id, now, out);
+        }
+        let late = |zygote: &&Zygote| zygote.deadline().is_some_and(|at| at <= now);
+        let late: Vec<_> = self.zygotes.values().filter(late).map(|z| z.generation).collect();
+        for generation in late {
+            self.step_zygote(generation, ZygoteInput::DeadlinePassed, now, out);
+        }
+        if let Life::Stopping(stop) = &mut self.life {
+            match stop.on_tick(now, &self.plan) {
+                Due::Nothing => {}
+                Due::KillZygotes => self.abandon_zygotes(now, out),
+                Due::KillAll => {
+                    for id in self.pool.ids(|_| true) {
+                        self.step_worker(id, Input::Kill(Cause::Stop), now, out);
+                    }
+                    self.abandon_zygotes(now, out);
+                }
+                Due::Exit => {
+                    let status = stop.status;
+                    self.exit(status, out);
+                }
+            }
+        }
+    }
+
+    fn on_worker_deadline(&mut self, id: WorkerId, now: Tick, out: &mut Vec<Action>) {
+        let Some(worker) = self.pool.worker(id) else { return };
+        let (slot, generation, state) = (worker.slot, worker.generation, worker.state);
+        self.step_worker(id, Input::DeadlinePassed, now, out);
+        match state {
+            // The zygote hangs, in a fork hook perhaps: whoever asks next would wait as long.
+            WorkerState::Forking { .. } | WorkerState::Unwanted { .. } => {
+                self.step_zygote(generation, ZygoteInput::Stuck, now, out);
+                if self.reload.is_trying() && self.reload.generation() == Some(generation) {
+                    self.give_up_reload(None, now, out);
+                }
+            }
+            WorkerState::Booting { .. } => {
+                self.back_off(slot, now, out);
+                self.count_unready_death(generation, None, now, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_zygote_spawned(
+        &mut self,
+        generation: Generation,
+        pid: Pid,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        let exited = self.strangers.take(pid);
+        if self.zygotes.contains_key(&generation) {
+            let mut fresh = Vec::new();
+            self.step_zygote(generation, ZygoteInput::Spawned(pid), now, &mut fresh);
+            self.push_answer(fresh, pid, exited, now, out);
+        } else if exited.is_none() {
+            self.kill_stray(pid, out);
+        }
+    }
+
+    fn on_forked(&mut self, id: WorkerId, pid: Pid, now: Tick, out: &mut Vec<Action>) {
+        let exited = self.strangers.take(pid);
+        if self.pool.worker(id).is_some() {
+            let mut fresh = Vec::new();
+            self.step_worker(id, Input::Forked(pid), now, &mut fresh);
+            self.push_answer(fresh, pid, exited, now, out);
+        } else if exited.is_none() {
+            self.kill_stray(pid, out);
+        }
+    }
+
+    /// Pushes what follows from learning a process's number. When it is dead already, the number
+    /// may be somebody else's by now, so no signal may go there.
+    fn push_answer(
+        &mut self,
+        mut fresh: Vec<Action>,
+        pid: Pid,
+        exited: Option<Ending>,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        if exited.is_some() {
+            fresh.retain(|action| !matches!(action, Action::Send { pid: to, .. } if *to == pid));
+        }
+        out.append(&mut fresh);
+        if let Some(ending) = exited {
+            self.on_exited(pid, ending, now, out);
+        }
+    }
+
+    /// Kills a process that answers for something which we gave up long ago.
+    fn kill_stray(&mut self, pid: Pid, out: &mut Vec<Action>) {
+        if self.pool.with_pid(pid).is_none() && self.strays.insert(pid) {
+            out.push(Action::Send { pid, signal: Signal::Kill });
+        }
+    }
+
+    fn on_fork_failed(&mut self, id: WorkerId, now: Tick, out: &mut Vec<Action>) {
+        let Some(worker) = self.pool.worker(id) else { return };
+        let (slot, generation) = (worker.slot, worker.generation);
+        let was_wanted = matches!(worker.state, WorkerState::Forking { .. });
+        self.step_worker(id, Input::ForkFailed, now, out);
+        if was_wanted {
+            self.back_off(slot, now, out);
+            self.count_unready_death(generation, None, now, out);
+        }
+    }
+
+    /// Judges a sample; true when the worker hangs and has been dealt with.
+    fn finds_hung(
+        &mut self,
+        id: WorkerId,
+        standing_since: Option<Tick>,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let (Some(since), Some(timeout)) = (standing_since, self.plan.timeout) else {
+            return false;
+        };
+        let stood = now.since(since);
+        if stood <= timeout || !self.standstill.is_over(now) {
+            return false;
+        }
+        self.step_worker(id, Input::Hung { stood }, now, out);
+        true
+    }
+
+    fn on_exited(&mut self, pid: Pid, ending: Ending, now: Tick, out: &mut Vec<Action>) {
+        if let Some(id) = self.pool.with_pid(pid) {
+            self.on_worker_exited(id, ending, now, out);
+        } else if let Some(generation) = self.zygote_with_pid(pid) {
+            self.step_zygote(generation, ZygoteInput::Exited(ending), now, out);
+            self.fail_forks_of(generation, now, out);
+        } else if !self.strays.remove(&pid) && self.is_owed_a_pid() {
+            self.strangers.remember(pid, ending);
+        }
+    }
+
+    fn on_worker_exited(&mut self, id: WorkerId, ending: Ending, now: Tick, out: &mut Vec<Action>) {
+        let Some(worker) = self.pool.worker(id) else { return };
+        let (slot, generation, state) = (worker.slot, worker.generation, worker.state);
+        self.step_worker(id, Input::Exited(ending), now, out);
+        match state {
+            WorkerState::Serving { ready_at, .. } => {
+                if now.since(ready_at) >= self.plan.stable_life {
+                    self.pool.forget_deaths(slot);
+                } else {
+                    self.back_off(slot, now, out);
+                }
+            }
+            WorkerState::Booting { .. } => {
+                let failure = failure_of(ending);
+                if let Some(failure) = failure.filter(|_| !self.worker_ever_ready) {
+                    self.stop(Some(failure), now, out);
+                } else {
+                    self.back_off(slot, now, out);
+                    self.count_unready_death(generation, failure, now, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_asked(&mut self, wish: Wish, now: Tick, out: &mut Vec<Action>) {
+        let is_running = matches!(self.life, Life::Running);
+        match wish {
+            Wish::Stop => self.stop(None, now, out),
+            Wish::Quit => self.quit(now, out),
+            Wish::ReopenLogs => self.reopen_logs(out),
+            Wish::Reload if is_running => {
+                let is_loading = self.zygotes.values().any(Zygote::is_booting);
+                if is_loading || !self.reload.is_idle() {
+                    out.push(Action::Report(Notice::ReloadQueued));
+                }
+                self.reload_queued = true;
+            }
+            Wish::MoreWorkers if is_running && self.wanted < self.plan.workers_max => {
+                self.want(self.wanted + 1, out);
+            }
+            Wish::FewerWorkers if is_running && self.wanted > 1 => {
+                self.want(self.wanted - 1, out);
+            }
+            Wish::Reload | Wish::MoreWorkers | Wish::FewerWorkers => {}
+        }
+    }
+
+    /// Begins the end with drain. `reason`: the app cannot boot at all.
+    fn stop(&mut self, reason: Option<BootFailure>, now: Tick, out: &mut Vec<Action>) {
+        if matches!(self.life, Life::Stopping(_) | Life::Over) {
+            return;
+        }
+        let status = reason.map_or(0, status_of);
+        let stop = Stop::begin(status, self.plan.graceful_timeout, now, &self.plan);
+        self.life = Life::Stopping(stop);
+        out.push(Action::Report(Notice::Stopping { reason }));
+        // First the gate: what comes after it could be promised to nobody.
+        out.push(Action::CloseGate);
+        let (cause, order) = (Cause::Stop, Order::DrainQueue);
+        let drain = Input::Drain { order, cause, deadline: stop.drain_deadline() };
+        for id in self.pool.ids(|_| true) {
+            self.step_worker(id, Input::Cancel(cause), now, out);
+            self.step_worker(id, drain, now, out);
+        }
+        let booting = |zygote: &&Zygote| zygote.is_booting();
+        let booting: Vec<_> = self.zygotes.values().filter(booting).map(|z| z.generation).collect();
+        for generation in booting {
+            self.step_zygote(generation, ZygoteInput::Abandon, now, out);
+        }
+    }
+
+    /// Begins the end without drain, or shortens one that has begun.
+    fn quit(&mut self, now: Tick, out: &mut Vec<Action>) {
+        match &mut self.life {
+            Life::Stopping(stop) => stop.hurry(now, &self.plan),
+            Life::Waiting | Life::Running | Life::Over => {
+                self.life = Life::Stopping(Stop::begin(0, self.plan.abort_grace, now, &self.plan));
+                out.push(Action::Report(Notice::Stopping { reason: None }));
+            }
+        }
+        for id in self.pool.ids(|_| true) {
+            self.step_worker(id, Input::Quit, now, out);
+        }
+        self.abandon_zygotes(now, out);
+    }
+
+    fn reopen_logs(&mut self, out: &mut Vec<Action>) {
+        out.push(Action::ReopenLogs);
+        let hears = |state| !matches!(state, WorkerState::Dying { .. });
+        for worker in self.pool.workers().filter(|w| w.pid().is_some() && hears(w.state)) {
+            out.push(Action::Tell { worker: worker.id, order: Order::Reopen });
+        }
+    }
+
+    pub(crate) fn want(&mut self, workers: u16, out: &mut Vec<Action>) {
+        if self.wanted != workers {
+            self.wanted = workers;
+            out.push(Action::Report(Notice::Scaled { workers }));
+        }
+    }
+
+    pub(crate) fn exit(&mut self, status: u8, out: &mut Vec<Action>) {
+        self.life = Life::Over;
+        out.push(Action::Exit { status });
+    }
+
+    pub(crate) fn step_worker(
+        &mut self,
+        id: WorkerId,
+        input: Input,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        // Words of workers that are gone are normal: exits and words come on different ways.
+        let Some(worker) = self.pool.worker_mut(id) else { return };
+        let was_serving = worker.is_serving();
+        worker.step(input, now, &self.plan, out);
+        if worker.is_serving() && !was_serving {
+            self.worker_ever_ready = true;
+            self.reload.on_worker_ready(worker.generation);
+        }
+    }
+
+    pub(crate) fn step_zygote(
+        &mut self,
+        generation: Generation,
+        input: ZygoteInput,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(zygote) = self.zygotes.get_mut(&generation) else { return };
+        match zygote.step(input, now, &self.plan, out) {
+            Outcome::Nothing => {}
+            Outcome::Ready => {
+                self.zygote_ever_ready = true;
+                self.reload.on_zygote_ready(generation);
+            }
+            Outcome::Failed(failure) => self.on_zygote_failed(generation, failure, now, out),
+            Outcome::Lost { ready_at } => self.on_zygote_lost(generation, ready_at, now, out),
+        }
+    }
+
+    fn on_zygote_failed(
+        &mut self,
+        generation: Generation,
+        failure: BootFailure,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        if !self.zygote_ever_ready {
+            self.stop(Some(failure), now, out);
+            return;
+        }
+        self.zygote_backoff.count_death(now, &self.plan, &mut self.random);
+        // Either the candidate itself, or, while rolling, the successor of one that was lost: in
+        // both cases nothing is left that could bring the reload to its end soon.
+        if self.reload.generation().is_some_and(|reloading| reloading <= generation) {
+            self.give_up_reload(Some(failure), now, out);
+        }
+    }
+
+    fn on_zygote_lost(
+        &mut self,
+        generation: Generation,
+        ready_at: Tick,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        if now.since(ready_at) >= self.plan.stable_life {
+            self.zygote_backoff.forget();
+        } else {
+            self.zygote_backoff.count_death(now, &self.plan, &mut self.random);
+        }
+        if self.reload.is_trying() && self.reload.generation() == Some(generation) {
+            self.give_up_reload(None, now, out);
+        }
+    }
+
+    /// Forks that a dead zygote owes an answer for will not come.
+    fn fail_forks_of(&mut self, generation: Generation, now: Tick, out: &mut Vec<Action>) {
+        let is_owed = |w: &Worker| w.generation == generation && w.is_asked_for();
+        for id in self.pool.ids(is_owed) {
+            self.step_worker(id, Input::ForkFailed, now, out);
+        }
+    }
+
+    /// Goes back to what serves. The candidate's zygote and boots end, unless some of its workers
+    /// serve already: then its zygote is the only one left.
+    fn give_up_reload(&mut self, failure: Option<BootFailure>, now: Tick, out: &mut Vec<Action>) {
+        let Some(generation) = self.reload.generation() else { return };
+        let is_rolling = matches!(self.reload, Reload::Rolling { .. });
+        self.reload = Reload::Idle;
+        let serving = self.pool.workers().filter(|worker| worker.is_serving());
+        let older = serving.map(|worker| worker.generation).filter(|&g| g < generation);
+        let zygotes = self.zygotes.keys().copied().filter(|&g| g < generation);
+        let serving = older.max().or(zygotes.max()).unwrap_or(generation);
+        out.push(Action::Report(Notice::ReloadGivenUp { generation, serving, failure }));
+        if is_rolling {
+            return;
+        }
+        for id in self.pool.ids(|worker| worker.generation == generation) {
+            self.step_worker(id, Input::Cancel(Cause::Reload), now, out);
+        }
+        if self.zygotes.get(&generation).is_some_and(Zygote::is_of_use) {
+            self.step_zygote(generation, ZygoteInput::Abandon, now, out);
+        }
+    }
+
+    fn count_unready_death(
+        &mut self,
+        generation: Generation,
+        failure: Option<BootFailure>,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        let is_new = self.reload.oldest_wanted().is_some_and(|oldest| oldest <= generation);
+        if self.reload.counts_out(generation) || (is_new && failure.is_some()) {
+            self.give_up_reload(failure, now, out);
+        }
+    }
+
+    fn back_off(&mut self, slot: SlotId, now: Tick, out: &mut Vec<Action>) {
+        let (deaths, wait) = self.pool.count_death(slot, now, &self.plan, &mut self.random);
+        if matches!(self.life, Life::Running) {
+            out.push(Action::Report(Notice::BackingOff { slot, deaths, wait }));
+        }
+    }
+
+    pub(crate) fn start_zygote(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let generation = self.next_generation;
+        self.next_generation = Generation(generation.0.saturating_add(1));
+        self.zygotes.insert(generation, Zygote::start(generation, now, &self.plan));
+        out.push(Action::StartZygote { generation });
+    }
+
+    fn abandon_zygotes(&mut self, now: Tick, out: &mut Vec<Action>) {
+        for generation in self.zygotes.keys().copied().collect::<Vec<_>>() {
+            self.step_zygote(generation, ZygoteInput::Abandon, now, out);
+        }
+    }
+
+    /// The zygote that workers are forked from: the newest that is ready.
+    pub(crate) fn fork_source(&self) -> Option<Generation> {
+        self.zygotes.values().rfind(|zygote| zygote.is_ready()).map(|zygote| zygote.generation)
+    }
+
+    /// One can be forked from, or will be.
+    pub(crate) fn has_zygote(&self) -> bool {
+        self.zygotes.values().any(|zygote| zygote.is_ready() || zygote.is_booting())
+    }
+
+    fn zygote_with_pid(&self, pid: Pid) -> Option<Generation> {
+        self.zygotes.values().find(|z| z.pid() == Some(pid)).map(|zygote| zygote.generation)
+    }
+
+    /// A process exists, or will, whose number we have not been told.
+    pub(crate) fn is_owed_a_pid(&self) -> bool {
+        self.pool.is_owed_a_fork() || self.zygotes.values().any(Zygote::is_asked_for)
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of the whole: `driver` is the world around a supervisor, `table` prints every pair of
+//! state and event, the others are rules told as sentences.
+
+mod crash;
+mod driver;
+mod hang;
+mod property;
+mod recycle;
+mod reload;
+mod start;
+mod stop;
+mod table;

@@ -1,0 +1,361 @@
+//! The life of one worker: what it is in, what happens to it, what is asked because of it.
+//!
+//! In: inputs from [`Supervisor`](crate::Supervisor), which knows the pool. Out: actions. Whether
+//! a worker is *wanted* is never asked here; `pool` and `settle` know that. A deadline is part
+//! of the state that waits for it, so nothing has ever to be cancelled.
+
+use std::time::Duration;
+
+use crate::{
+    Action, Cause, Ending, Generation, Line, Notice, Order, Pid, Plan, Signal, SlotId, Tick,
+    WorkerId,
+};
+
+/// Where a worker is in its life.
+///
+/// ```text
+///             Forked            Ready             Drain               Exited
+///   Forking ─────────▶ Booting ───────▶ Serving ────────▶ Draining ───────────▶ Gone
+///      │                  │                │                │  │                 ▲
+///      │ Cancel, deadline │                └──── Hung ──────┘  │ deadline        │
+///      ▼                  │                       ▼            │                 │
+///   Unwanted              │                   Dumping          │                 │
+///      │                  │ Cancel,               │ deadline   │                 │
+///      │ Forked           │ deadline              ▼            │                 │
+///      │                  │                   Aborting         │                 │
+///      │                  ▼                       │ deadline   │                 │
+///      └───────────────▶ Dying ◀──────────────────┴────────────┘ ────────────────┘
+///                          ▲         Quit (any with a process)          Exited
+///                          └──── deadline ──── Quitting ◀──
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// The zygote was asked and has not answered. `ready`: the worker's own word was faster than
+    /// the zygote's answer, as they come on two channels.
+    Forking {
+        /// The zygote must have answered by then.
+        deadline: Tick,
+        /// It has already said that it takes requests.
+        ready: bool,
+    },
+    /// Asked for, but no longer wanted: killed as soon as the zygote says which process it is.
+    Unwanted {
+        /// The zygote must have answered by then; `None` = it was killed for not answering.
+        deadline: Option<Tick>,
+        /// Why it is no longer wanted.
+        cause: Cause,
+    },
+    /// Forked, but not yet able to take a request.
+    Booting {
+        /// Its process.
+        pid: Pid,
+        /// It must be ready by then.
+        deadline: Tick,
+    },
+    /// Takes requests.
+    Serving {
+        /// Its process.
+        pid: Pid,
+        /// Since when.
+        ready_at: Tick,
+    },
+    /// Told to finish what it holds and to leave.
+    Draining {
+        /// Its process.
+        pid: Pid,
+        /// It is killed then.
+        deadline: Tick,
+        /// Why it has to leave.
+        cause: Cause,
+    },
+    /// Hung; it writes its stacks into the log.
+    Dumping {
+        /// Its process.
+        pid: Pid,
+        /// It gets SIGABRT then.
+        deadline: Tick,
+    },
+    /// Hung; it has got SIGABRT.
+    Aborting {
+        /// Its process.
+        pid: Pid,
+        /// It is killed then.
+        deadline: Tick,
+    },
+    /// Sent SIGQUIT: the whole service leaves at once.
+    Quitting {
+        /// Its process.
+        pid: Pid,
+        /// It is killed then.
+        deadline: Tick,
+    },
+    /// Killed; only the report of its exit is left to wait for.
+    Dying {
+        /// Its process.
+        pid: Pid,
+        /// Why it was killed.
+        cause: Cause,
+    },
+    /// Reaped, or never born. The pool forgets it.
+    Gone,
+}
+
+/// What may happen to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// The zygote says which process it is.
+    Forked(Pid),
+    /// It could not be forked, or its zygote died before the answer.
+    ForkFailed,
+    /// It takes requests.
+    Ready,
+    /// It has served its requests.
+    Spent,
+    /// It has stood still for too long.
+    Hung { stood: Duration },
+    /// The deadline of its state has passed.
+    DeadlinePassed,
+    /// Not wanted any more, unless it already serves.
+    Cancel(Cause),
+    /// Shall finish and leave, if it serves.
+    Drain { order: Order, cause: Cause, deadline: Tick },
+    /// Shall leave at once, requests or not.
+    Quit,
+    /// Has had all the time that it gets.
+    Kill(Cause),
+    /// Its process was reaped.
+    Exited(Ending),
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) slot: SlotId,
+    pub(crate) line: Line,
+    pub(crate) generation: Generation,
+    pub(crate) asked_at: Tick,
+    /// It has asked to be replaced; it serves on until its successor is ready.
+    pub(crate) spent: bool,
+    pub(crate) state: WorkerState,
+}
+
+impl Worker {
+    /// Applies one input, and pushes what the runtime has to do because of it.
+    pub(crate) fn step(&mut self, input: Input, now: Tick, plan: &Plan, out: &mut Vec<Action>) {
+        use WorkerState::{
+            Aborting, Booting, Draining, Dumping, Dying, Forking, Gone, Quitting, Serving, Unwanted,
+        };
+
+        self.state = match (self.state, input) {
+            (_, Input::Exited(ending)) => self.bury(ending, out),
+            (Forking { ready, .. }, Input::Forked(pid)) => {
+                out.push(self.forked(pid));
+                if ready {
+                    self.serve(pid, now, out)
+                } else {
+                    Booting { pid, deadline: now + plan.boot_timeout }
+                }
+            }
+            (Unwanted { cause, .. }, Input::Forked(pid)) => {
+                out.push(self.forked(pid));
+                kill(pid, cause, out)
+            }
+            (Forking { .. }, Input::ForkFailed) => {
+                out.push(self.fork_failed());
+                Gone
+            }
+            (Unwanted { .. }, Input::ForkFailed) => Gone,
+            // The zygote is killed for this (see `settle`); the line stays taken until its exit,
+            // because a worker that was forked after all would write there.
+            (Forking { .. }, Input::DeadlinePassed) => {
+                out.push(self.fork_failed());
+                Unwanted { deadline: None, cause: Cause::BootTimeout }
+            }
+            (Unwanted { cause, .. }, Input::DeadlinePassed) => Unwanted { deadline: None, cause },
+            (Forking { deadline, .. }, Input::Ready) => Forking { deadline, ready: true },
+            (Forking { deadline, .. }, Input::Cancel(cause) | Input::Kill(cause)) => {
+                Unwanted { deadline: Some(deadline), cause }
+            }
+            (Forking { deadline, .. }, Input::Quit) => {
+                Unwanted { deadline: Some(deadline), cause: Cause::Stop }
+            }
+            (Booting { pid, .. }, Input::Ready) => self.serve(pid, now, out),
+            // A slow boot gets no grace: the worker holds no request yet, so killing it loses
+            // nothing, while waiting keeps the slot empty for longer.
+            (Booting { pid, .. }, Input::DeadlinePassed) => {
+                out.push(self.boot_timed_out(pid));
+                kill(pid, Cause::BootTimeout, out)
+            }
+            (Booting { pid, .. }, Input::Cancel(cause)) => kill(pid, cause, out),
+            (Booting { pid, .. }, Input::Quit) => kill(pid, Cause::Stop, out),
+            (Forking { .. } | Booting { .. } | Serving { .. }, Input::Spent) => {
+                self.spent = true;
+                self.state
+            }
+            (Serving { pid, .. }, Input::Drain { order, cause, deadline }) => {
+                out.push(Action::Tell { worker: self.id, order });
+                out.push(self.draining(pid, cause));
+                Draining { pid, deadline, cause }
+            }
+            (Serving { pid, .. } | Draining { pid, .. }, Input::Hung { stood }) => {
+                out.push(self.hung(pid, stood));
+                out.push(Action::DumpStacks { worker: self.id, pid });
+                Dumping { pid, deadline: now + plan.dump_grace }
+            }
+            (Draining { pid, .. }, Input::DeadlinePassed) => {
+                out.push(self.drain_timed_out(pid));
+                kill(pid, Cause::DrainTimeout, out)
+            }
+            (Dumping { pid, .. }, Input::DeadlinePassed) => {
+                out.push(Action::Send { pid, signal: Signal::Abort });
+                Aborting { pid, deadline: now + plan.abort_grace }
+            }
+            (Aborting { pid, .. }, Input::DeadlinePassed) => kill(pid, Cause::Hang, out),
+            (
+                Serving { pid, .. }
+                | Draining { pid, .. }
+                | Dumping { pid, .. }
+                | Aborting { pid, .. },
+                Input::Quit,
+            ) => {
+                out.push(Action::Send { pid, signal: Signal::Quit });
+                Quitting { pid, deadline: now + plan.abort_grace }
+            }
+            (Quitting { pid, .. }, Input::DeadlinePassed) => kill(pid, Cause::Stop, out),
+            (
+                Booting { pid, .. }
+                | Serving { pid, .. }
+                | Draining { pid, .. }
+                | Dumping { pid, .. }
+                | Aborting { pid, .. }
+                | Quitting { pid, .. },
+                Input::Kill(cause),
+            ) => kill(pid, cause, out),
+            (state, Input::Forked(_) | Input::ForkFailed) => {
+                out.push(surprise("the zygote answered a fork twice"));
+                state
+            }
+            // The rest lost a race that nobody can win for it: a worker may call itself ready or
+            // spent while it is being told to leave, and an operator may ask twice.
+            (state, _) => state,
+        };
+    }
+
+    /// When this worker must be looked at again if nothing happens before.
+    pub(crate) fn deadline(&self) -> Option<Tick> {
+        match self.state {
+            WorkerState::Forking { deadline, .. }
+            | WorkerState::Booting { deadline, .. }
+            | WorkerState::Draining { deadline, .. }
+            | WorkerState::Dumping { deadline, .. }
+            | WorkerState::Aborting { deadline, .. }
+            | WorkerState::Quitting { deadline, .. } => Some(deadline),
+            WorkerState::Unwanted { deadline, .. } => deadline,
+            WorkerState::Serving { .. } | WorkerState::Dying { .. } | WorkerState::Gone => None,
+        }
+    }
+
+    /// Its process, once it is known.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        match self.state {
+            WorkerState::Booting { pid, .. }
+            | WorkerState::Serving { pid, .. }
+            | WorkerState::Draining { pid, .. }
+            | WorkerState::Dumping { pid, .. }
+            | WorkerState::Aborting { pid, .. }
+            | WorkerState::Quitting { pid, .. }
+            | WorkerState::Dying { pid, .. } => Some(pid),
+            WorkerState::Forking { .. } | WorkerState::Unwanted { .. } | WorkerState::Gone => None,
+        }
+    }
+
+    /// The zygote owes us an answer about it.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        matches!(self.state, WorkerState::Forking { .. } | WorkerState::Unwanted { .. })
+    }
+
+    /// On its way to serve.
+    pub(crate) fn is_under_way(&self) -> bool {
+        matches!(self.state, WorkerState::Forking { .. } | WorkerState::Booting { .. })
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.state, WorkerState::Serving { .. })
+    }
+
+    /// Its successor serves, but it still takes memory: it counts into `max_surge`.
+    pub(crate) fn is_relieved(&self) -> bool {
+        matches!(
+            self.state,
+            WorkerState::Draining { cause: Cause::Recycle | Cause::Reload, .. }
+                | WorkerState::Dying { cause: Cause::DrainTimeout, .. }
+        )
+    }
+
+    fn serve(&self, pid: Pid, now: Tick, out: &mut Vec<Action>) -> WorkerState {
+        out.push(Action::Report(Notice::WorkerReady {
+            worker: self.id,
+            slot: self.slot,
+            pid,
+            took: now.since(self.asked_at),
+        }));
+        WorkerState::Serving { pid, ready_at: now }
+    }
+
+    fn bury(&self, ending: Ending, out: &mut Vec<Action>) -> WorkerState {
+        if let Some(pid) = self.pid() {
+            let (worker, slot, cause) = (self.id, self.slot, self.cause());
+            out.push(Action::Report(Notice::WorkerExited { worker, slot, pid, ending, cause }));
+        }
+        WorkerState::Gone
+    }
+
+    /// Why we end it; `None` = we do not.
+    fn cause(&self) -> Option<Cause> {
+        match self.state {
+            WorkerState::Draining { cause, .. }
+            | WorkerState::Unwanted { cause, .. }
+            | WorkerState::Dying { cause, .. } => Some(cause),
+            WorkerState::Dumping { .. } | WorkerState::Aborting { .. } => Some(Cause::Hang),
+            WorkerState::Quitting { .. } => Some(Cause::Stop),
+            WorkerState::Forking { .. }
+            | WorkerState::Booting { .. }
+            | WorkerState::Serving { .. }
+            | WorkerState::Gone => None,
+        }
+    }
+
+    fn forked(&self, pid: Pid) -> Action {
+        Action::Report(Notice::WorkerForked { worker: self.id, slot: self.slot, pid })
+    }
+
+    fn fork_failed(&self) -> Action {
+        Action::Report(Notice::ForkFailed { worker: self.id, slot: self.slot })
+    }
+
+    fn boot_timed_out(&self, pid: Pid) -> Action {
+        Action::Report(Notice::WorkerBootTimedOut { worker: self.id, slot: self.slot, pid })
+    }
+
+    fn draining(&self, pid: Pid, cause: Cause) -> Action {
+        Action::Report(Notice::WorkerDraining { worker: self.id, slot: self.slot, pid, cause })
+    }
+
+    fn drain_timed_out(&self, pid: Pid) -> Action {
+        Action::Report(Notice::WorkerDrainTimedOut { worker: self.id, slot: self.slot, pid })
+    }
+
+    fn hung(&self, pid: Pid, stood: Duration) -> Action {
+        Action::Report(Notice::WorkerHung { worker: self.id, slot: self.slot, pid, stood })
+    }
+}
+
+fn kill(pid: Pid, cause: Cause, out: &mut Vec<Action>) -> WorkerState {
+    out.push(Action::Send { pid, signal: Signal::Kill });
+    WorkerState::Dying { pid, cause }
+}
+
+fn surprise(what: &'static str) -> Action {
+    Action::Report(Notice::Surprise { what })
+}
