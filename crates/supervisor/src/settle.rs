@@ -19,8 +19,8 @@ impl Supervisor {
         match self.life {
             Life::Waiting | Life::Over => {}
             Life::Running => {
-                self.shrink(now, out);
                 self.relieve(now, out);
+                self.shrink(now, out);
                 self.finish_reload(now, out);
                 self.begin_queued_reload(now, out);
                 self.retire_zygotes(now, out);
@@ -52,10 +52,10 @@ impl Supervisor {
     /// Drains the workers whose successor serves in the same slot.
     fn relieve(&mut self, now: Tick, out: &mut Vec<Action>) {
         let seats = self.pool.seats(self.wanted);
+        // Slots that are no longer wanted have no seat: their workers go by another rule.
         let is_newest = |worker: &Worker| {
-            seats
-                .get(usize::from(worker.slot.0))
-                .is_some_and(|seat| seat.serving == Some(worker.id))
+            let seat = seats.get(usize::from(worker.slot.0));
+            seat.is_none_or(|seat| seat.serving == Some(worker.id))
         };
         for id in self.pool.ids(|worker| worker.is_serving() && !is_newest(worker)) {
             let is_spent = self.pool.worker(id).is_some_and(|worker| worker.spent);
@@ -97,7 +97,9 @@ impl Supervisor {
             return;
         }
         self.reload_queued = false;
+        // TTIN and TTOU hold until the next reload, as with gunicorn.
         self.want(self.plan.workers.max(1), out);
+        self.shrink(now, out);
         let generation = self.next_generation;
         out.push(Action::Report(Notice::ReloadStarted { generation }));
         self.start_zygote(now, out);
