@@ -1,0 +1,24 @@
+//! Why the service cannot start, once its settings are valid.
+
+use std::io;
+
+use remuda_journal::OpenError;
+use remuda_runtime::{ListenError, PidfileError};
+
+use crate::python::NoPython;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    #[error("the log was set up twice; please report this")]
+    LogTwice,
+    #[error(transparent)]
+    Python(#[from] NoPython),
+    #[error(transparent)]
+    Pidfile(#[from] PidfileError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("the kernel refuses what the master needs: {0}")]
+    Kernel(#[source] io::Error),
+}

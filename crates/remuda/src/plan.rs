@@ -1,0 +1,103 @@
+//! From settings to what each crate needs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use remuda_channel::{ListenerPlan, Preload, WorkerClass, WorkerPlan};
+use remuda_runtime::{Address, Binding, listen_fds};
+use remuda_settings::Settings;
+use remuda_supervisor::Plan;
+
+/// What the supervisor decides by.
+pub(crate) fn for_supervisor(settings: &Settings) -> Plan {
+    Plan {
+        workers: settings.workers,
+        max_surge: settings.max_surge,
+        max_requests: settings.max_requests,
+        max_requests_jitter: settings.max_requests_jitter,
+        timeout: settings.timeout,
+        graceful_timeout: settings.graceful_timeout,
+        boot_timeout: settings.boot_timeout,
+        seed: seed(),
+        ..Plan::default()
+    }
+}
+
+/// Differs from one start to the next, so that several services do not recycle in step.
+fn seed() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() ^ u64::from(since.subsec_nanos()) << 20 ^ u64::from(std::process::id())
+}
+
+/// What zygotes and workers are told.
+pub(crate) fn for_workers(
+    settings: &Settings,
+    listeners: Vec<ListenerPlan>,
+    cwd: &Path,
+) -> WorkerPlan {
+    let seconds = |length: Duration| length.as_secs_f64();
+    WorkerPlan {
+        app: settings.app.clone(),
+        worker_class: match settings.worker_class {
+            remuda_settings::WorkerClass::Sync => WorkerClass::Sync,
+            remuda_settings::WorkerClass::Gevent => WorkerClass::Gevent,
+        },
+        preload: match settings.preload_app {
+            None => Preload::Auto,
+            Some(true) => Preload::Always,
+            Some(false) => Preload::Never,
+        },
+        chdir: cwd.join(&settings.chdir).display().to_string(),
+        pythonpath: settings.pythonpath.clone(),
+        workers: settings.workers,
+        listeners,
+        worker_connections: settings.worker_connections,
+        timeout_s: settings.timeout.map_or(0.0, seconds),
+        graceful_timeout_s: seconds(settings.graceful_timeout),
+        keepalive_s: seconds(settings.keepalive),
+        head_timeout_s: seconds(settings.head_timeout),
+        body_timeout_s: seconds(settings.body_timeout),
+        write_timeout_s: seconds(settings.write_timeout),
+        body_spool_bytes: settings.body_spool_bytes,
+        limit_request_line: settings.limit_request_line,
+        limit_request_fields: settings.limit_request_fields,
+        limit_request_field_size: settings.limit_request_field_size,
+        forwarded_allow_ips: settings.forwarded_allow_ips.clone(),
+        errorlog: absolute(&settings.errorlog, cwd),
+        accesslog: settings.accesslog.as_deref().map(|target| absolute(target, cwd)),
+        access_log_format: settings.access_log_format.clone(),
+        loglevel: settings.loglevel.clone(),
+    }
+}
+
+/// Log files are named from where the master was started, and workers run elsewhere.
+fn absolute(target: &str, cwd: &Path) -> String {
+    if target == "-" { target.to_owned() } else { cwd.join(target).display().to_string() }
+}
+
+/// What to bind.
+pub(crate) fn binding(settings: &Settings) -> Binding {
+    let env = |name| std::env::var(name).ok();
+    Binding {
+        addresses: settings.binds.iter().map(address).collect(),
+        backlog: i32::try_from(settings.backlog).unwrap_or(i32::MAX),
+        inherited: listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
+    }
+}
+
+fn address(address: &remuda_settings::Address) -> Address {
+    match address {
+        remuda_settings::Address::Any { port } => Address::Any { port: *port },
+        remuda_settings::Address::Tcp { host, port } => {
+            Address::Tcp { host: host.clone(), port: *port }
+        }
+        remuda_settings::Address::Unix(path) => Address::Unix(path.clone()),
+        remuda_settings::Address::Fd(fd) => Address::Fd(i32::try_from(*fd).unwrap_or(i32::MAX)),
+    }
+}
+
+/// What is added to the environment of the application.
+pub(crate) fn environment(settings: &Settings) -> BTreeMap<String, String> {
+    settings.raw_env.iter().cloned().collect()
+}

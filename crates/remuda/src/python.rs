@@ -1,0 +1,63 @@
+//! Which Python runs the zygotes: the one beside this executable, or the one that was asked for.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use remuda_settings::Settings;
+
+/// There is no interpreter where one was looked for.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no Python interpreter was found\n  why: looked for {looked_for}\n  \
+     hint: install remuda with pip in the environment of the application, or name its \
+     interpreter with `--python`"
+)]
+pub(crate) struct NoPython {
+    looked_for: String,
+}
+
+const NAMES: [&str; 2] = ["python", "python3"];
+
+/// Finds the interpreter.
+///
+/// The folder of the executable is taken as it was called, links unresolved: in a virtual
+/// environment the interpreter is itself a link, and only its place makes it that environment's.
+pub(crate) fn find(settings: &Settings) -> Result<PathBuf, NoPython> {
+    if let Some(python) = &settings.python {
+        return if is_file(python) {
+            Ok(python.clone())
+        } else {
+            Err(NoPython { looked_for: format!("{} (setting `python`)", python.display()) })
+        };
+    }
+    let folder = env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
+    let folder = folder.unwrap_or_default();
+    find_in(&folder).ok_or_else(|| NoPython {
+        looked_for: format!("`python` and `python3` in {}", folder.display()),
+    })
+}
+
+fn find_in(folder: &Path) -> Option<PathBuf> {
+    NAMES.iter().map(|name| folder.join(name)).find(|path| is_file(path))
+}
+
+fn is_file(path: &Path) -> bool {
+    path.is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_neighbour_is_found_by_either_name() {
+        let folder = tempfile::tempdir().expect("folder");
+        assert_eq!(find_in(folder.path()), None);
+        let python3 = folder.path().join("python3");
+        std::fs::write(&python3, "").expect("write");
+        assert_eq!(find_in(folder.path()), Some(python3));
+        let python = folder.path().join("python");
+        std::fs::write(&python, "").expect("write");
+        assert_eq!(find_in(folder.path()), Some(python));
+    }
+}

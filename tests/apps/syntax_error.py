@@ -1,0 +1,4 @@
+"""Cannot be compiled, on purpose."""
+
+def app(environ, start_response:
+    return []
