@@ -142,76 +142,139 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Applies one input, and pushes what the runtime has to do because of it.
+    ///
+    /// A pair that is not named leaves the worker as it is: it lost a race that nobody can win
+    /// for it. A worker may call itself ready or spent while it is being told to leave, and an
+    /// operator may ask twice. The table in the tests shows all pairs.
     pub(crate) fn step(&mut self, input: Input, now: Tick, plan: &Plan, out: &mut Vec<Action>) {
+        self.state = match input {
+            Input::Exited(ending) => self.bury(ending, out),
+            Input::Forked(pid) => self.on_forked(pid, now, plan, out),
+            Input::ForkFailed => self.on_fork_failed(out),
+            Input::Ready => self.on_ready(now, out),
+            Input::Spent => {
+                self.spent |= self.is_under_way() || self.is_serving();
+                self.state
+            }
+            Input::Hung { stood } => self.on_hung(stood, now, plan, out),
+            Input::DeadlinePassed => self.on_deadline(now, plan, out),
+            Input::Cancel(_) | Input::Drain { .. } | Input::Quit | Input::Kill(_) => {
+                self.on_order(input, now, plan, out)
+            }
+        };
+    }
+
+    fn on_forked(&self, pid: Pid, now: Tick, plan: &Plan, out: &mut Vec<Action>) -> WorkerState {
+        match self.state {
+            WorkerState::Forking { ready, .. } => {
+                out.push(self.forked(pid));
+                if ready {
+                    return self.serve(pid, now, out);
+                }
+                WorkerState::Booting { pid, deadline: now + plan.boot_timeout }
+            }
+            WorkerState::Unwanted { cause, .. } => {
+                out.push(self.forked(pid));
+                kill(pid, cause, out)
+            }
+            state => {
+                out.push(answered_twice());
+                state
+            }
+        }
+    }
+
+    fn on_fork_failed(&self, out: &mut Vec<Action>) -> WorkerState {
+        match self.state {
+            WorkerState::Forking { .. } => {
+                out.push(self.fork_failed());
+                WorkerState::Gone
+            }
+            WorkerState::Unwanted { .. } => WorkerState::Gone,
+            state => {
+                out.push(answered_twice());
+                state
+            }
+        }
+    }
+
+    fn on_ready(&self, now: Tick, out: &mut Vec<Action>) -> WorkerState {
+        match self.state {
+            WorkerState::Forking { deadline, .. } => WorkerState::Forking { deadline, ready: true },
+            WorkerState::Booting { pid, .. } => self.serve(pid, now, out),
+            state => state,
+        }
+    }
+
+    fn on_hung(
+        &self,
+        stood: Duration,
+        now: Tick,
+        plan: &Plan,
+        out: &mut Vec<Action>,
+    ) -> WorkerState {
+        match self.state {
+            WorkerState::Serving { pid, .. } | WorkerState::Draining { pid, .. } => {
+                out.push(self.hung(pid, stood));
+                out.push(Action::DumpStacks { worker: self.id, pid });
+                WorkerState::Dumping { pid, deadline: now + plan.dump_grace }
+            }
+            state => state,
+        }
+    }
+
+    /// The deadline of the state has passed.
+    fn on_deadline(&self, now: Tick, plan: &Plan, out: &mut Vec<Action>) -> WorkerState {
+        match self.state {
+            // The zygote is killed for this (see `supervisor`); the line stays taken until its
+            // exit, because a worker that was forked after all would write there.
+            WorkerState::Forking { .. } => {
+                out.push(self.fork_failed());
+                WorkerState::Unwanted { deadline: None, cause: Cause::BootTimeout }
+            }
+            WorkerState::Unwanted { cause, .. } => WorkerState::Unwanted { deadline: None, cause },
+            // A slow boot gets no grace: the worker holds no request yet, so killing it loses
+            // nothing, while waiting keeps the slot empty for longer.
+            WorkerState::Booting { pid, .. } => {
+                out.push(self.boot_timed_out(pid));
+                kill(pid, Cause::BootTimeout, out)
+            }
+            WorkerState::Draining { pid, .. } => {
+                out.push(self.drain_timed_out(pid));
+                kill(pid, Cause::DrainTimeout, out)
+            }
+            WorkerState::Dumping { pid, .. } => {
+                out.push(Action::Send { pid, signal: Signal::Abort });
+                WorkerState::Aborting { pid, deadline: now + plan.abort_grace }
+            }
+            WorkerState::Aborting { pid, .. } => kill(pid, Cause::Hang, out),
+            WorkerState::Quitting { pid, .. } => kill(pid, Cause::Stop, out),
+            WorkerState::Serving { .. } | WorkerState::Dying { .. } | WorkerState::Gone => {
+                self.state
+            }
+        }
+    }
+
+    /// The supervisor wants it to leave, in one of four tones.
+    fn on_order(&self, order: Input, now: Tick, plan: &Plan, out: &mut Vec<Action>) -> WorkerState {
         use WorkerState::{
             Aborting, Booting, Draining, Dumping, Dying, Forking, Gone, Quitting, Serving, Unwanted,
         };
 
-        self.state = match (self.state, input) {
-            (_, Input::Exited(ending)) => self.bury(ending, out),
-            (Forking { ready, .. }, Input::Forked(pid)) => {
-                out.push(self.forked(pid));
-                if ready {
-                    self.serve(pid, now, out)
-                } else {
-                    Booting { pid, deadline: now + plan.boot_timeout }
-                }
-            }
-            (Unwanted { cause, .. }, Input::Forked(pid)) => {
-                out.push(self.forked(pid));
-                kill(pid, cause, out)
-            }
-            (Forking { .. }, Input::ForkFailed) => {
-                out.push(self.fork_failed());
-                Gone
-            }
-            (Unwanted { .. }, Input::ForkFailed) => Gone,
-            // The zygote is killed for this (see `settle`); the line stays taken until its exit,
-            // because a worker that was forked after all would write there.
-            (Forking { .. }, Input::DeadlinePassed) => {
-                out.push(self.fork_failed());
-                Unwanted { deadline: None, cause: Cause::BootTimeout }
-            }
-            (Unwanted { cause, .. }, Input::DeadlinePassed) => Unwanted { deadline: None, cause },
-            (Forking { deadline, .. }, Input::Ready) => Forking { deadline, ready: true },
+        match (self.state, order) {
             (Forking { deadline, .. }, Input::Cancel(cause) | Input::Kill(cause)) => {
                 Unwanted { deadline: Some(deadline), cause }
             }
             (Forking { deadline, .. }, Input::Quit) => {
                 Unwanted { deadline: Some(deadline), cause: Cause::Stop }
             }
-            (Booting { pid, .. }, Input::Ready) => self.serve(pid, now, out),
-            // A slow boot gets no grace: the worker holds no request yet, so killing it loses
-            // nothing, while waiting keeps the slot empty for longer.
-            (Booting { pid, .. }, Input::DeadlinePassed) => {
-                out.push(self.boot_timed_out(pid));
-                kill(pid, Cause::BootTimeout, out)
-            }
             (Booting { pid, .. }, Input::Cancel(cause)) => kill(pid, cause, out),
             (Booting { pid, .. }, Input::Quit) => kill(pid, Cause::Stop, out),
-            (Forking { .. } | Booting { .. } | Serving { .. }, Input::Spent) => {
-                self.spent = true;
-                self.state
-            }
             (Serving { pid, .. }, Input::Drain { order, cause, deadline }) => {
                 out.push(Action::Tell { worker: self.id, order });
                 out.push(self.draining(pid, cause));
                 Draining { pid, deadline, cause }
             }
-            (Serving { pid, .. } | Draining { pid, .. }, Input::Hung { stood }) => {
-                out.push(self.hung(pid, stood));
-                out.push(Action::DumpStacks { worker: self.id, pid });
-                Dumping { pid, deadline: now + plan.dump_grace }
-            }
-            (Draining { pid, .. }, Input::DeadlinePassed) => {
-                out.push(self.drain_timed_out(pid));
-                kill(pid, Cause::DrainTimeout, out)
-            }
-            (Dumping { pid, .. }, Input::DeadlinePassed) => {
-                out.push(Action::Send { pid, signal: Signal::Abort });
-                Aborting { pid, deadline: now + plan.abort_grace }
-            }
-            (Aborting { pid, .. }, Input::DeadlinePassed) => kill(pid, Cause::Hang, out),
             (
                 Serving { pid, .. }
                 | Draining { pid, .. }
@@ -222,7 +285,7 @@ impl Worker {
                 out.push(Action::Send { pid, signal: Signal::Quit });
                 Quitting { pid, deadline: now + plan.abort_grace }
             }
-            (Quitting { pid, .. }, Input::DeadlinePassed) => kill(pid, Cause::Stop, out),
+            (Unwanted { .. } | Dying { .. } | Gone, Input::Kill(_)) => self.state,
             (
                 Booting { pid, .. }
                 | Serving { pid, .. }
@@ -232,14 +295,8 @@ impl Worker {
                 | Quitting { pid, .. },
                 Input::Kill(cause),
             ) => kill(pid, cause, out),
-            (state, Input::Forked(_) | Input::ForkFailed) => {
-                out.push(surprise("the zygote answered a fork twice"));
-                state
-            }
-            // The rest lost a race that nobody can win for it: a worker may call itself ready or
-            // spent while it is being told to leave, and an operator may ask twice.
             (state, _) => state,
-        };
+        }
     }
 
     /// When this worker must be looked at again if nothing happens before.
@@ -284,13 +341,9 @@ impl Worker {
         matches!(self.state, WorkerState::Serving { .. })
     }
 
-    /// Its successor serves, but it still takes memory: it counts into `max_surge`.
+    /// Its successor serves while it still finishes: it takes room within `max_surge`.
     pub(crate) fn is_relieved(&self) -> bool {
-        matches!(
-            self.state,
-            WorkerState::Draining { cause: Cause::Recycle | Cause::Reload, .. }
-                | WorkerState::Dying { cause: Cause::DrainTimeout, .. }
-        )
+        matches!(self.state, WorkerState::Draining { cause: Cause::Recycle | Cause::Reload, .. })
     }
 
     fn serve(&self, pid: Pid, now: Tick, out: &mut Vec<Action>) -> WorkerState {
@@ -356,6 +409,6 @@ fn kill(pid: Pid, cause: Cause, out: &mut Vec<Action>) -> WorkerState {
     WorkerState::Dying { pid, cause }
 }
 
-fn surprise(what: &'static str) -> Action {
-    Action::Report(Notice::Surprise { what })
+fn answered_twice() -> Action {
+    Action::Report(Notice::Surprise { what: "the zygote answered a fork twice" })
 }

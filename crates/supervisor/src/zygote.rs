@@ -109,6 +109,9 @@ impl Zygote {
     }
 
     /// Applies one input, pushes what the runtime has to do, and says what it means.
+    ///
+    /// A pair that is not named leaves the zygote as it is: it may speak while it is being
+    /// retired or killed. The table in the tests shows all pairs.
     pub(crate) fn step(
         &mut self,
         input: ZygoteInput,
@@ -116,26 +119,36 @@ impl Zygote {
         plan: &Plan,
         out: &mut Vec<Action>,
     ) -> Outcome {
+        let (next, outcome) = match input {
+            ZygoteInput::DeadlinePassed => self.on_deadline(now, plan, out),
+            ZygoteInput::Stuck | ZygoteInput::Retire | ZygoteInput::Abandon => {
+                (self.on_order(input, now, plan, out), Outcome::Nothing)
+            }
+            news => self.on_news(news, now, plan, out),
+        };
+        self.state = next;
+        outcome
+    }
+
+    /// What the runtime and the zygote itself report.
+    fn on_news(
+        &self,
+        news: ZygoteInput,
+        now: Tick,
+        plan: &Plan,
+        out: &mut Vec<Action>,
+    ) -> (ZygoteState, Outcome) {
         use ZygoteInput as Input;
         use ZygoteState::{Booting, Dying, Gone, Leaving, Ready, Starting, Stuck, Unwanted};
 
         let generation = self.generation;
-        let (next, outcome) = match (self.state, input) {
+        match (self.state, news) {
             (Starting { deadline }, Input::Spawned(pid)) => {
                 (Booting { pid, deadline }, Outcome::Nothing)
             }
             (Unwanted { .. }, Input::Spawned(pid)) => (kill(pid, out), Outcome::Nothing),
             (Starting { .. }, Input::SpawnFailed) => (Gone, self.fail(BootFailure::Setup, out)),
-            (Unwanted { .. }, Input::SpawnFailed | Input::DeadlinePassed) => {
-                (Gone, Outcome::Nothing)
-            }
-            (Starting { .. }, Input::Abandon) => {
-                (Unwanted { deadline: now + plan.abort_grace }, Outcome::Nothing)
-            }
-            (Starting { .. }, Input::DeadlinePassed) => {
-                out.push(Action::Report(Notice::ZygoteBootTimedOut { generation }));
-                (Unwanted { deadline: now + plan.abort_grace }, Outcome::Failed(BootFailure::Setup))
-            }
+            (Unwanted { .. }, Input::SpawnFailed) => (Gone, Outcome::Nothing),
             (Booting { pid, .. }, Input::Ready) => {
                 out.push(Action::Report(Notice::ZygoteReady { generation, pid }));
                 (Ready { pid, ready_at: now }, Outcome::Ready)
@@ -144,41 +157,71 @@ impl Zygote {
                 let deadline = now + plan.abort_grace;
                 (Leaving { pid, deadline }, self.fail(failure, out))
             }
-            (Booting { pid, .. }, Input::DeadlinePassed) => {
-                out.push(Action::Report(Notice::ZygoteBootTimedOut { generation }));
-                (kill(pid, out), Outcome::Failed(BootFailure::Setup))
-            }
             (Booting { .. }, Input::Exited(ending)) => {
                 let failure = failure_of(ending).unwrap_or(BootFailure::Setup);
                 (Gone, self.fail(failure, out))
-            }
-            (Ready { pid, .. }, Input::Retire) => {
-                out.push(Action::RetireZygote { generation });
-                (Leaving { pid, deadline: now + plan.abort_grace }, Outcome::Nothing)
-            }
-            (Ready { pid, ready_at }, Input::Stuck) => {
-                kill(pid, out);
-                (Stuck { pid, ready_at }, Outcome::Nothing)
             }
             (Ready { ready_at, .. } | Stuck { ready_at, .. }, Input::Exited(ending)) => {
                 out.push(Action::Report(Notice::ZygoteLost { generation, ending }));
                 (Gone, Outcome::Lost { ready_at })
             }
-            // It imports, or has answered for the last time: nothing is lost by a kill.
-            (Booting { pid, .. } | Ready { pid, .. } | Leaving { pid, .. }, Input::Abandon)
-            | (Leaving { pid, .. }, Input::DeadlinePassed) => (kill(pid, out), Outcome::Nothing),
-            (Stuck { pid, .. }, Input::Abandon) => (Dying { pid }, Outcome::Nothing),
             (Leaving { .. } | Dying { .. }, Input::Exited(_)) => (Gone, Outcome::Nothing),
             (state, Input::Spawned(_) | Input::SpawnFailed) => {
                 let what = "a zygote was started twice";
                 out.push(Action::Report(Notice::Surprise { what }));
                 (state, Outcome::Nothing)
             }
-            // A zygote may speak while it is being retired or killed.
             (state, _) => (state, Outcome::Nothing),
-        };
-        self.state = next;
-        outcome
+        }
+    }
+
+    fn on_deadline(&self, now: Tick, plan: &Plan, out: &mut Vec<Action>) -> (ZygoteState, Outcome) {
+        let timed_out = Action::Report(Notice::ZygoteBootTimedOut { generation: self.generation });
+        match self.state {
+            ZygoteState::Starting { .. } => {
+                out.push(timed_out);
+                let deadline = now + plan.abort_grace;
+                (ZygoteState::Unwanted { deadline }, Outcome::Failed(BootFailure::Setup))
+            }
+            ZygoteState::Unwanted { .. } => (ZygoteState::Gone, Outcome::Nothing),
+            ZygoteState::Booting { pid, .. } => {
+                out.push(timed_out);
+                (kill(pid, out), Outcome::Failed(BootFailure::Setup))
+            }
+            ZygoteState::Leaving { pid, .. } => (kill(pid, out), Outcome::Nothing),
+            state => (state, Outcome::Nothing),
+        }
+    }
+
+    /// The supervisor wants it to leave.
+    fn on_order(
+        &self,
+        order: ZygoteInput,
+        now: Tick,
+        plan: &Plan,
+        out: &mut Vec<Action>,
+    ) -> ZygoteState {
+        use ZygoteInput as Input;
+        use ZygoteState::{Booting, Dying, Leaving, Ready, Starting, Stuck, Unwanted};
+
+        let deadline = now + plan.abort_grace;
+        match (self.state, order) {
+            (Starting { .. }, Input::Abandon) => Unwanted { deadline },
+            (Ready { pid, .. }, Input::Retire) => {
+                out.push(Action::RetireZygote { generation: self.generation });
+                Leaving { pid, deadline }
+            }
+            (Ready { pid, ready_at }, Input::Stuck) => {
+                kill(pid, out);
+                Stuck { pid, ready_at }
+            }
+            // It imports, or has answered for the last time: nothing is lost by a kill.
+            (Booting { pid, .. } | Ready { pid, .. } | Leaving { pid, .. }, Input::Abandon) => {
+                kill(pid, out)
+            }
+            (Stuck { pid, .. }, Input::Abandon) => Dying { pid },
+            (state, _) => state,
+        }
     }
 
     /// When this zygote must be looked at again if nothing happens before.

@@ -1,1 +1,113 @@
-//! To come.
+//! Workers that stand still.
+
+use super::driver::*;
+use crate::{Action, Cause, Event, Notice, Plan, Signal, Tick, Wish, WorkerId};
+
+/// Samples each second, as the runtime does, with worker 1 standing since `since`.
+fn sample_for(driver: &mut Driver, length: u64, since: Tick) {
+    for _ in 0..length {
+        driver.pass(secs(1));
+        driver.standing(1, since);
+        driver.give(Event::Sampled { worker: WorkerId(2), standing_since: None });
+    }
+}
+
+fn hung(actions: &[Action]) -> bool {
+    notices(actions).iter().any(|notice| matches!(notice, Notice::WorkerHung { .. }))
+}
+
+/// All is well, and samples have been taken for a while.
+fn sampled() -> Driver {
+    let mut driver = Driver::settled(plan());
+    for _ in 0..3 {
+        driver.pass(secs(1));
+        driver.give(Event::Sampled { worker: WorkerId(1), standing_since: None });
+    }
+    driver.take();
+    driver
+}
+
+#[test]
+fn hung_worker_shows_its_stacks_then_is_aborted_then_killed() {
+    let mut driver = sampled();
+    let (since, pid) = (driver.now, driver.pid_of(1).unwrap());
+    sample_for(&mut driver, 30, since);
+    assert_eq!(driver.take(), [], "the timeout has not passed");
+    sample_for(&mut driver, 1, since);
+    let actions = driver.take();
+    assert!(hung(&actions));
+    assert!(actions.contains(&Action::DumpStacks { worker: WorkerId(1), pid }));
+    driver.pass(millis(299));
+    assert_eq!(sent(&driver.take()), []);
+    driver.pass(millis(1));
+    assert_eq!(sent(&driver.take()), [(pid, Signal::Abort)]);
+    driver.pass(secs(2));
+    assert_eq!(sent(&driver.take()), [(pid, Signal::Kill)]);
+    driver.exit(1, KILLED);
+    let cause = |n: &Notice| matches!(n, Notice::WorkerExited { cause: Some(Cause::Hang), .. });
+    assert!(notices(&driver.take()).iter().any(cause));
+}
+
+#[test]
+fn successor_of_a_hung_worker_is_forked_at_once() {
+    let mut driver = sampled();
+    let since = driver.now;
+    sample_for(&mut driver, 31, since);
+    assert_eq!(forks(&driver.take()), [(3, 0, 1)]);
+    assert_eq!(driver.serving_workers(), [2]);
+}
+
+#[test]
+fn hung_worker_is_judged_once() {
+    let mut driver = sampled();
+    let since = driver.now;
+    sample_for(&mut driver, 31, since);
+    driver.take();
+    sample_for(&mut driver, 1, since);
+    assert!(!hung(&driver.take()));
+}
+
+#[test]
+fn worker_that_hangs_while_it_drains_is_ended_the_same_way() {
+    let mut driver = sampled();
+    let since = driver.now;
+    sample_for(&mut driver, 20, since);
+    driver.spent(1);
+    driver.boot_all();
+    driver.take();
+    sample_for(&mut driver, 11, since);
+    assert!(hung(&driver.take()));
+}
+
+#[test]
+fn nobody_is_judged_right_after_the_master_itself_stood_still() {
+    let mut driver = sampled();
+    let since = driver.now;
+    driver.now = driver.now + secs(100);
+    driver.standing(1, since);
+    driver.standing(2, since);
+    assert_eq!(driver.take(), []);
+    driver.now = driver.now + secs(1);
+    driver.standing(1, since);
+    driver.give(Event::Sampled { worker: WorkerId(2), standing_since: None });
+    assert!(hung(&driver.take()), "one that really hangs is found in the next round");
+    assert_eq!(driver.serving_workers(), [2]);
+}
+
+#[test]
+fn without_a_timeout_nobody_hangs() {
+    let mut driver = Driver::settled(Plan { timeout: None, ..plan() });
+    let since = Tick(0);
+    sample_for(&mut driver, 100, since);
+    assert!(!hung(&driver.take()));
+}
+
+#[test]
+fn booting_worker_does_not_hang_but_has_its_boot_timeout() {
+    let mut driver = sampled();
+    driver.ask(Wish::MoreWorkers);
+    driver.forked(3);
+    driver.take();
+    driver.standing(3, Tick(0));
+    assert_eq!(driver.take(), []);
+}

@@ -101,6 +101,7 @@ impl World {
             }
             Action::Tell { worker, order: Order::Drain | Order::DrainQueue } => {
                 let pid = self.pid_of(Who::Worker(worker)).expect("a living worker is told");
+                self.check_relief(worker);
                 self.leaving.insert(pid);
             }
             Action::RetireZygote { generation } => {
@@ -110,6 +111,16 @@ impl World {
             Action::DumpStacks { pid, .. } => assert!(self.living.contains_key(&pid)),
             Action::Exit { status } => self.exit = Some(status),
             Action::Tell { .. } | Action::CloseGate | Action::ReopenLogs | Action::Report(_) => {}
+        }
+    }
+
+    /// Nobody is told to leave a wanted slot before somebody else serves there.
+    fn check_relief(&self, id: WorkerId) {
+        let supervisor = &self.supervisor;
+        let slot = supervisor.pool.worker(id).expect("it drains").slot;
+        let seats = supervisor.pool.seats(supervisor.wanted);
+        if let (Life::Running, Some(seat)) = (supervisor.life, seats.get(usize::from(slot.0))) {
+            assert!(seat.serving.is_some(), "{id:?} drains, and nobody serves in {slot:?}");
         }
     }
 
@@ -229,7 +240,7 @@ impl World {
             return;
         }
         let generation = self.zygotes_asked.remove(0);
-        if pick % 16 == 0 {
+        if pick.is_multiple_of(16) {
             self.give(Event::ZygoteSpawnFailed { generation });
         } else {
             let pid = self.new_process(Who::Zygote(generation));
@@ -241,7 +252,7 @@ impl World {
         let living = self.living.values();
         let zygotes = living.filter_map(|w| if let Who::Zygote(g) = w { Some(*g) } else { None });
         let Some(generation) = Self::any(zygotes.collect::<Vec<_>>(), pick / 16) else { return };
-        if pick % 16 == 0 {
+        if pick.is_multiple_of(16) {
             self.give(Event::ZygoteFailed { generation, failure: BootFailure::Import });
         } else {
             self.give(Event::ZygoteReady { generation });
@@ -256,7 +267,7 @@ impl World {
         if self.pid_of(Who::Zygote(generation)).is_none() {
             return;
         }
-        if pick % 16 == 0 {
+        if pick.is_multiple_of(16) {
             self.give(Event::ForkFailed { worker });
         } else {
             let pid = self.new_process(Who::Worker(worker));

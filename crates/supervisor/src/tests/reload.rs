@@ -1,1 +1,240 @@
-//! To come.
+//! New code comes in by a candidate; when it fails, the old generation serves on.
+
+use super::driver::*;
+use crate::{
+    Action, BootFailure, Ending, Event, Generation, Notice, Order, Plan, Signal, Wish, ZygoteState,
+};
+
+fn given_up(actions: &[Action]) -> Option<Option<BootFailure>> {
+    notices(actions).into_iter().find_map(|notice| match notice {
+        Notice::ReloadGivenUp { generation: Generation(2), serving: Generation(1), failure } => {
+            Some(failure)
+        }
+        _ => None,
+    })
+}
+
+fn is_done(actions: &[Action], generation: u32) -> bool {
+    let generation = Generation(generation);
+    let done =
+        |n: &Notice| matches!(n, Notice::ReloadDone { generation: g, .. } if *g == generation);
+    notices(actions).iter().any(done)
+}
+
+fn old_serves_untouched(driver: &Driver) -> bool {
+    let view = driver.snapshot();
+    let zygote_stays = view.zygotes.iter().any(|zygote| {
+        zygote.generation == Generation(1) && matches!(zygote.state, ZygoteState::Ready { .. })
+    });
+    zygote_stays && driver.serving_workers() == [1, 2]
+}
+
+#[test]
+fn every_worker_is_replaced_one_after_another_by_the_new_generation() {
+    let mut driver = Driver::settled(Plan { workers: 3, ..plan() });
+    driver.ask(Wish::Reload);
+    let started = Notice::ReloadStarted { generation: Generation(2) };
+    assert_eq!(
+        driver.take(),
+        [Action::Report(started), Action::StartZygote { generation: Generation(2) }]
+    );
+    assert_eq!(driver.serving_workers(), [1, 2, 3]);
+    driver.zygote_ready(2);
+    for old in 1..=3 {
+        let actions = driver.take();
+        assert_eq!(forks(&actions), [(old + 3, u16::try_from(old).unwrap() - 1, 2)]);
+        assert!(!is_done(&actions, 2));
+        driver.boot_all();
+        let actions = driver.take();
+        assert_eq!(told(&actions), [(old, Order::Drain)]);
+        assert_eq!(is_done(&actions, 2), old == 3);
+        driver.exit(old, CLEAN);
+    }
+    assert_eq!(driver.serving_workers(), [4, 5, 6]);
+}
+
+#[test]
+fn old_zygote_is_kept_until_the_first_new_worker_is_ready() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.forked(3);
+    let retire = Action::RetireZygote { generation: Generation(1) };
+    assert!(!driver.take().contains(&retire));
+    driver.ready(3);
+    assert!(driver.take().contains(&retire));
+}
+
+#[test]
+fn nobody_is_forked_from_the_old_zygote_once_the_new_one_is_ready() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.take();
+    driver.exit(2, CRASH);
+    assert_eq!(forks(&driver.take()), [(4, 1, 2)]);
+}
+
+#[test]
+fn candidate_that_fails_leaves_the_old_generation_untouched() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    let pid = driver.zygote_spawned(2);
+    driver.take();
+    driver.zygote_failed(2, BootFailure::Import);
+    let actions = driver.take();
+    assert_eq!(given_up(&actions), Some(Some(BootFailure::Import)));
+    driver.give(Event::Exited { pid, ending: Ending::Exited(3) });
+    driver.pass(secs(1000));
+    assert!(old_serves_untouched(&driver));
+    assert_eq!(driver.take(), []);
+}
+
+#[test]
+fn candidate_that_dies_or_is_too_slow_is_given_up() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    let pid = driver.zygote_spawned(2);
+    driver.give(Event::Exited { pid, ending: CRASH });
+    assert_eq!(given_up(&driver.take()), Some(Some(BootFailure::Setup)));
+    assert!(old_serves_untouched(&driver));
+
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    let pid = driver.zygote_spawned(2);
+    driver.pass(plan().boot_timeout);
+    let actions = driver.take();
+    assert_eq!(given_up(&actions), Some(Some(BootFailure::Setup)));
+    assert_eq!(sent(&actions), [(pid, Signal::Kill)]);
+    assert!(old_serves_untouched(&driver));
+}
+
+#[test]
+fn three_new_workers_that_die_before_ready_give_the_reload_up() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    let zygote = driver.zygote_ready(2);
+    for worker in 3..=5 {
+        driver.forked(worker);
+        driver.take();
+        driver.exit(worker, CRASH);
+        let actions = driver.take();
+        assert_eq!(given_up(&actions), (worker == 5).then_some(None));
+        assert_eq!(sent(&actions).contains(&(zygote, Signal::Kill)), worker == 5);
+        driver.pass(secs(1));
+    }
+    assert!(old_serves_untouched(&driver));
+    driver.give(Event::Exited { pid: zygote, ending: KILLED });
+    driver.take();
+    driver.exit(1, CRASH);
+    assert_eq!(forks(&driver.take()), [(6, 0, 1)], "the old code is forked again");
+}
+
+#[test]
+fn new_worker_that_cannot_load_the_app_gives_the_reload_up_at_once() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.forked(3);
+    driver.exit(3, Ending::Exited(4));
+    assert_eq!(given_up(&driver.take()), Some(Some(BootFailure::App)));
+    assert!(old_serves_untouched(&driver));
+}
+
+#[test]
+fn candidate_that_hangs_in_a_fork_is_given_up() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    let zygote = driver.zygote_ready(2);
+    driver.take();
+    driver.pass(secs(10));
+    let actions = driver.take();
+    assert_eq!(given_up(&actions), Some(None));
+    assert_eq!(sent(&actions), [(zygote, Signal::Kill)]);
+    assert!(old_serves_untouched(&driver));
+}
+
+#[test]
+fn reload_that_fails_half_way_ends_and_both_generations_serve() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.boot(3);
+    driver.exit(1, CLEAN);
+    driver.take();
+    for worker in 4..=6 {
+        driver.forked(worker);
+        driver.exit(worker, CRASH);
+        driver.pass(secs(5));
+    }
+    assert_eq!(given_up(&driver.take()), Some(None));
+    assert_eq!(driver.serving_workers(), [2, 3]);
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(3);
+    driver.churn();
+    assert!(is_done(&driver.take(), 3));
+}
+
+#[test]
+fn reload_during_a_reload_follows_it() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_spawned(2);
+    driver.take();
+    driver.ask(Wish::Reload);
+    driver.ask(Wish::Reload);
+    assert_eq!(notices(&driver.take()), [Notice::ReloadQueued, Notice::ReloadQueued]);
+    driver.give(Event::ZygoteReady { generation: Generation(2) });
+    driver.churn();
+    let actions = driver.take();
+    assert!(is_done(&actions, 2));
+    assert!(actions.contains(&Action::StartZygote { generation: Generation(3) }));
+    driver.zygote_ready(3);
+    driver.churn();
+    let actions = driver.take();
+    assert!(is_done(&actions, 3));
+    assert!(!actions.contains(&Action::StartZygote { generation: Generation(4) }), "asked once");
+}
+
+#[test]
+fn reload_during_the_first_boot_waits_for_it() {
+    let mut driver = Driver::new(plan());
+    driver.give(Event::Start);
+    driver.ask(Wish::Reload);
+    driver.take();
+    driver.zygote_ready(1);
+    let actions = driver.take();
+    assert!(actions.contains(&Action::StartZygote { generation: Generation(2) }));
+    driver.zygote_ready(2);
+    driver.churn();
+    assert!(is_done(&driver.take(), 2));
+}
+
+#[test]
+fn reload_brings_back_the_planned_number_of_workers() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::MoreWorkers);
+    driver.boot_all();
+    driver.take();
+    driver.ask(Wish::Reload);
+    let actions = driver.take();
+    assert!(notices(&actions).contains(&Notice::Scaled { workers: 2 }));
+    assert_eq!(told(&actions), [(3, Order::Drain)]);
+}
+
+#[test]
+fn old_zygote_that_dies_while_the_candidate_loads_is_not_replaced_but_by_it() {
+    let mut driver = Driver::settled(plan());
+    let old = driver.snapshot().zygotes[0].pid.unwrap();
+    driver.ask(Wish::Reload);
+    let candidate = driver.zygote_spawned(2);
+    driver.take();
+    driver.give(Event::Exited { pid: old, ending: CRASH });
+    assert!(!driver.take().iter().any(|action| matches!(action, Action::StartZygote { .. })));
+    driver.give(Event::Exited { pid: candidate, ending: CRASH });
+    driver.pass(secs(1));
+    let actions = driver.take();
+    assert_eq!(given_up(&actions), Some(Some(BootFailure::Setup)));
+    assert!(actions.contains(&Action::StartZygote { generation: Generation(3) }));
+    assert_eq!(driver.serving_workers(), [1, 2]);
+}

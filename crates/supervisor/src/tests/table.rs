@@ -1,1 +1,175 @@
-//! To come.
+//! Every pair of state and input, printed. The snapshots are there to be read: a change of the
+//! machines shows as a change of lines, and each line must be one that was meant.
+
+use std::fmt::Write;
+
+use super::driver::{plan, secs};
+use crate::worker::{Input, Worker, WorkerState};
+use crate::zygote::{Zygote, ZygoteInput, ZygoteState};
+use crate::{
+    Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, SlotId, Tick,
+    WorkerId,
+};
+
+const NOW: Tick = Tick(1_000_000_000_000);
+const LATER: Tick = Tick(1_001_000_000_000);
+const PID: Pid = Pid(7);
+
+/// The first word of a debug text: a variant's name.
+fn name(debug: &str) -> String {
+    debug.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
+
+fn told(action: &Action) -> String {
+    match action {
+        Action::Report(Notice::WorkerExited { cause, .. }) => {
+            let cause = cause.map_or("nobody".to_owned(), |cause| format!("{cause:?}"));
+            format!("report WorkerExited by {cause}")
+        }
+        Action::Report(notice) => format!("report {}", name(&format!("{notice:?}"))),
+        Action::Send { signal, .. } => format!("send {signal:?}"),
+        Action::Tell { order, .. } => format!("tell {order:?}"),
+        other => name(&format!("{other:?}")),
+    }
+}
+
+fn line(from: &str, input: &str, to: &str, actions: &[Action]) -> String {
+    let actions: Vec<_> = actions.iter().map(told).collect();
+    let done =
+        if actions.is_empty() { String::new() } else { format!(" [{}]", actions.join(", ")) };
+    let to = if from == to { "=" } else { to };
+    format!("{from} + {input} -> {to}{done}")
+}
+
+fn worker_states() -> Vec<WorkerState> {
+    let (pid, deadline, cause) = (PID, LATER, Cause::Recycle);
+    vec![
+        WorkerState::Forking { deadline, ready: false },
+        WorkerState::Forking { deadline, ready: true },
+        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Scale },
+        WorkerState::Booting { pid, deadline },
+        WorkerState::Serving { pid, ready_at: Tick(0) },
+        WorkerState::Draining { pid, deadline, cause },
+        WorkerState::Dumping { pid, deadline },
+        WorkerState::Aborting { pid, deadline },
+        WorkerState::Quitting { pid, deadline },
+        WorkerState::Dying { pid, cause: Cause::Hang },
+    ]
+}
+
+fn worker_inputs() -> Vec<Input> {
+    vec![
+        Input::Forked(PID),
+        Input::ForkFailed,
+        Input::Ready,
+        Input::Spent,
+        Input::Hung { stood: secs(31) },
+        Input::DeadlinePassed,
+        Input::Cancel(Cause::Scale),
+        Input::Drain { order: Order::Drain, cause: Cause::Recycle, deadline: LATER },
+        Input::Quit,
+        Input::Kill(Cause::Stop),
+        Input::Exited(Ending::Exited(0)),
+    ]
+}
+
+fn worker_name(state: WorkerState, spent: bool) -> String {
+    let spent = if spent { "(spent)" } else { "" };
+    match state {
+        WorkerState::Forking { ready: true, .. } => format!("Forking(ready){spent}"),
+        WorkerState::Unwanted { deadline: None, .. } => format!("Unwanted(stuck){spent}"),
+        state => format!("{}{spent}", name(&format!("{state:?}"))),
+    }
+}
+
+#[test]
+fn every_worker_state_meets_every_input() {
+    let mut table = String::new();
+    for state in worker_states() {
+        for input in worker_inputs() {
+            let mut worker = Worker {
+                id: WorkerId(1),
+                slot: SlotId(0),
+                line: Line(0),
+                generation: Generation(1),
+                asked_at: Tick(0),
+                spent: false,
+                state,
+            };
+            let mut out = Vec::new();
+            worker.step(input, NOW, &plan(), &mut out);
+            let (from, to) = (worker_name(state, false), worker_name(worker.state, worker.spent));
+            writeln!(table, "{}", line(&from, &name(&format!("{input:?}")), &to, &out)).unwrap();
+        }
+        table.push('\n');
+    }
+    insta::assert_snapshot!("workers", table);
+}
+
+fn zygote_states() -> Vec<ZygoteState> {
+    let (pid, deadline) = (PID, LATER);
+    vec![
+        ZygoteState::Starting { deadline },
+        ZygoteState::Unwanted { deadline },
+        ZygoteState::Booting { pid, deadline },
+        ZygoteState::Ready { pid, ready_at: Tick(0) },
+        ZygoteState::Leaving { pid, deadline },
+        ZygoteState::Stuck { pid, ready_at: Tick(0) },
+        ZygoteState::Dying { pid },
+    ]
+}
+
+fn zygote_inputs() -> Vec<ZygoteInput> {
+    vec![
+        ZygoteInput::Spawned(PID),
+        ZygoteInput::SpawnFailed,
+        ZygoteInput::Ready,
+        ZygoteInput::Failed(BootFailure::Import),
+        ZygoteInput::Stuck,
+        ZygoteInput::DeadlinePassed,
+        ZygoteInput::Retire,
+        ZygoteInput::Abandon,
+        ZygoteInput::Exited(Ending::Exited(4)),
+    ]
+}
+
+#[test]
+fn every_zygote_state_meets_every_input() {
+    let mut table = String::new();
+    for state in zygote_states() {
+        for input in zygote_inputs() {
+            let mut zygote = Zygote { generation: Generation(1), state };
+            let mut out = Vec::new();
+            let outcome = zygote.step(input, NOW, &plan(), &mut out);
+            let (from, to) = (format!("{state:?}"), format!("{:?}", zygote.state));
+            let told = line(&name(&from), &name(&format!("{input:?}")), &name(&to), &out);
+            writeln!(table, "{told} => {}", name(&format!("{outcome:?}"))).unwrap();
+        }
+        table.push('\n');
+    }
+    insta::assert_snapshot!("zygotes", table.replace(" => Nothing", ""));
+}
+
+/// Which deadline a state waits for; the others wait for an event only.
+#[test]
+fn every_state_carries_its_own_deadline() {
+    let waits: Vec<_> = worker_states()
+        .into_iter()
+        .map(|state| {
+            let (id, slot, line) = (WorkerId(1), SlotId(0), Line(0));
+            let generation = Generation(1);
+            Worker { id, slot, line, generation, asked_at: Tick(0), spent: false, state }
+        })
+        .filter(|worker| worker.deadline().is_none())
+        .map(|worker| worker_name(worker.state, false))
+        .collect();
+    assert_eq!(waits, ["Serving", "Dying"]);
+
+    let waits: Vec<_> = zygote_states()
+        .into_iter()
+        .map(|state| Zygote { generation: Generation(1), state })
+        .filter(|zygote| zygote.deadline().is_none())
+        .map(|zygote| name(&format!("{:?}", zygote.state)))
+        .collect();
+    assert_eq!(waits, ["Ready", "Stuck", "Dying"]);
+}
