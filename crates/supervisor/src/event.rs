@@ -42,6 +42,10 @@ pub enum Wish {
 }
 
 /// What may happen to us.
+///
+/// Of what has happened at the same time, the runtime hands in first what was said on channels,
+/// then the exits (a channel is read to its end before its zygote's exit), then `Tick`: so nobody
+/// is given up for a word that has already arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The listeners are bound; begin.
@@ -66,7 +70,7 @@ pub enum Event {
     WorkerSpent { worker: WorkerId },
     /// Since when the oldest request (sync) or the loop (other classes) of a worker has stood
     /// still, from the scoreboard; `None` when it is idle. Sent for every worker once a sampling
-    /// round, only when the plan has a timeout.
+    /// round, only when the plan has a timeout. A round comes every second or more often.
     Sampled { worker: WorkerId, standing_since: Option<Tick> },
     /// A child was reaped: a worker, a zygote, or a stranger.
     Exited { pid: Pid, ending: Ending },

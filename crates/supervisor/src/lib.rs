@@ -7,7 +7,8 @@
 //! system calls; `journal` has the words for [`Notice`]s.
 //!
 //! Read `supervisor` first (which event goes where), then `settle` (the rules that keep the pool),
-//! then `worker` and `zygote` (one life each).
+//! then
+//! `worker` and `zygote` (one life each), `zygotes`, `reload` and `stop` (what follows for all).
 
 #![forbid(unsafe_code)]
 
@@ -33,6 +34,7 @@ mod supervisor;
 mod tests;
 mod worker;
 mod zygote;
+mod zygotes;
 
 pub use action::{Action, Order, Signal};
 pub use event::{BootFailure, Ending, Event, Wish};

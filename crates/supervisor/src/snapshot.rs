@@ -80,6 +80,13 @@ impl Snapshot {
 }
 
 impl Supervisor {
+    /// Whether this worker lives or may still come to life. What the runtime holds for a worker
+    /// that is not known (its channel above all) can be dropped: nothing more will be asked of it.
+    #[must_use]
+    pub fn knows(&self, worker: WorkerId) -> bool {
+        self.pool.worker(worker).is_some()
+    }
+
     /// Takes the picture as it is between two events.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -10,7 +10,10 @@
 
 use std::time::Duration;
 
-use crate::{Plan, Tick};
+use crate::supervisor::{Life, Supervisor};
+use crate::worker::Input;
+use crate::zygote::{Zygote, ZygoteInput, status_of};
+use crate::{Action, BootFailure, Cause, Notice, Order, Plan, Tick};
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,5 +83,51 @@ impl Stop {
     pub(crate) fn next_deadline(&self) -> Tick {
         let until = self.drain_deadline();
         self.zygotes_until.map_or(until, |zygotes_until| zygotes_until.min(until))
+    }
+}
+
+impl Supervisor {
+    /// Begins the end with drain. `reason`: the app cannot boot at all.
+    pub(crate) fn stop(&mut self, reason: Option<BootFailure>, now: Tick, out: &mut Vec<Action>) {
+        if matches!(self.life, Life::Stopping(_) | Life::Over) {
+            return;
+        }
+        let status = reason.map_or(0, status_of);
+        let stop = Stop::begin(status, self.plan.graceful_timeout, now, &self.plan);
+        self.life = Life::Stopping(stop);
+        out.push(Action::Report(Notice::Stopping { reason }));
+        // First the gate: what comes after it could be promised to nobody.
+        out.push(Action::CloseGate);
+        let (cause, order) = (Cause::Stop, Order::DrainQueue);
+        let drain = Input::Drain { order, cause, deadline: stop.drain_deadline() };
+        for id in self.pool.ids(|_| true) {
+            self.step_worker(id, Input::Cancel(cause), now, out);
+            self.step_worker(id, drain, now, out);
+        }
+        let booting = |zygote: &&Zygote| zygote.is_booting();
+        let booting: Vec<_> = self.zygotes.values().filter(booting).map(|z| z.generation).collect();
+        for generation in booting {
+            self.step_zygote(generation, ZygoteInput::Abandon, now, out);
+        }
+    }
+
+    /// Begins the end without drain, or shortens one that has begun.
+    pub(crate) fn quit(&mut self, now: Tick, out: &mut Vec<Action>) {
+        match &mut self.life {
+            Life::Stopping(stop) => stop.hurry(now, &self.plan),
+            Life::Waiting | Life::Running | Life::Over => {
+                self.life = Life::Stopping(Stop::begin(0, self.plan.abort_grace, now, &self.plan));
+                out.push(Action::Report(Notice::Stopping { reason: None }));
+            }
+        }
+        for id in self.pool.ids(|_| true) {
+            self.step_worker(id, Input::Quit, now, out);
+        }
+        self.abandon_zygotes(now, out);
+    }
+
+    pub(crate) fn exit(&mut self, status: u8, out: &mut Vec<Action>) {
+        self.life = Life::Over;
+        out.push(Action::Exit { status });
     }
 }

@@ -14,8 +14,8 @@ use crate::reload::Reload;
 use crate::standstill::Standstill;
 use crate::stop::{Due, Stop};
 use crate::strangers::Strangers;
-use crate::worker::{Input, Worker, WorkerState};
-use crate::zygote::{Outcome, Zygote, ZygoteInput, failure_of, status_of};
+use crate::worker::{Input, WorkerState};
+use crate::zygote::{Zygote, ZygoteInput, failure_of};
 use crate::{
     Action, BootFailure, Cause, Ending, Event, Generation, Notice, Order, Phase, Pid, Plan, Signal,
     SlotId, Tick, Wish, WorkerId,
@@ -60,7 +60,7 @@ pub struct Supervisor {
     /// `Serving` has been reported.
     pub(crate) announced: bool,
     standstill: Standstill,
-    zygote_ever_ready: bool,
+    pub(crate) zygote_ever_ready: bool,
     worker_ever_ready: bool,
 }
 
@@ -348,45 +348,6 @@ impl Supervisor {
         }
     }
 
-    /// Begins the end with drain. `reason`: the app cannot boot at all.
-    fn stop(&mut self, reason: Option<BootFailure>, now: Tick, out: &mut Vec<Action>) {
-        if matches!(self.life, Life::Stopping(_) | Life::Over) {
-            return;
-        }
-        let status = reason.map_or(0, status_of);
-        let stop = Stop::begin(status, self.plan.graceful_timeout, now, &self.plan);
-        self.life = Life::Stopping(stop);
-        out.push(Action::Report(Notice::Stopping { reason }));
-        // First the gate: what comes after it could be promised to nobody.
-        out.push(Action::CloseGate);
-        let (cause, order) = (Cause::Stop, Order::DrainQueue);
-        let drain = Input::Drain { order, cause, deadline: stop.drain_deadline() };
-        for id in self.pool.ids(|_| true) {
-            self.step_worker(id, Input::Cancel(cause), now, out);
-            self.step_worker(id, drain, now, out);
-        }
-        let booting = |zygote: &&Zygote| zygote.is_booting();
-        let booting: Vec<_> = self.zygotes.values().filter(booting).map(|z| z.generation).collect();
-        for generation in booting {
-            self.step_zygote(generation, ZygoteInput::Abandon, now, out);
-        }
-    }
-
-    /// Begins the end without drain, or shortens one that has begun.
-    fn quit(&mut self, now: Tick, out: &mut Vec<Action>) {
-        match &mut self.life {
-            Life::Stopping(stop) => stop.hurry(now, &self.plan),
-            Life::Waiting | Life::Running | Life::Over => {
-                self.life = Life::Stopping(Stop::begin(0, self.plan.abort_grace, now, &self.plan));
-                out.push(Action::Report(Notice::Stopping { reason: None }));
-            }
-        }
-        for id in self.pool.ids(|_| true) {
-            self.step_worker(id, Input::Quit, now, out);
-        }
-        self.abandon_zygotes(now, out);
-    }
-
     fn reopen_logs(&mut self, out: &mut Vec<Action>) {
         out.push(Action::ReopenLogs);
         let hears = |state| !matches!(state, WorkerState::Dying { .. });
@@ -400,11 +361,6 @@ impl Supervisor {
             self.wanted = workers;
             out.push(Action::Report(Notice::Scaled { workers }));
         }
-    }
-
-    pub(crate) fn exit(&mut self, status: u8, out: &mut Vec<Action>) {
-        self.life = Life::Over;
-        out.push(Action::Exit { status });
     }
 
     pub(crate) fn step_worker(
@@ -421,91 +377,6 @@ impl Supervisor {
         if worker.is_serving() && !was_serving {
             self.worker_ever_ready = true;
             self.reload.on_worker_ready(worker.generation);
-        }
-    }
-
-    pub(crate) fn step_zygote(
-        &mut self,
-        generation: Generation,
-        input: ZygoteInput,
-        now: Tick,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(zygote) = self.zygotes.get_mut(&generation) else { return };
-        match zygote.step(input, now, &self.plan, out) {
-            Outcome::Nothing => {}
-            Outcome::Ready => {
-                self.zygote_ever_ready = true;
-                self.reload.on_zygote_ready(generation);
-            }
-            Outcome::Failed(failure) => self.on_zygote_failed(generation, failure, now, out),
-            Outcome::Lost { ready_at } => self.on_zygote_lost(generation, ready_at, now, out),
-        }
-    }
-
-    fn on_zygote_failed(
-        &mut self,
-        generation: Generation,
-        failure: BootFailure,
-        now: Tick,
-        out: &mut Vec<Action>,
-    ) {
-        if !self.zygote_ever_ready {
-            self.stop(Some(failure), now, out);
-            return;
-        }
-        self.zygote_backoff.count_death(now, &self.plan, &mut self.random);
-        // Either the candidate itself, or, while rolling, the successor of one that was lost: in
-        // both cases nothing is left that could bring the reload to its end soon.
-        if self.reload.generation().is_some_and(|reloading| reloading <= generation) {
-            self.give_up_reload(Some(failure), now, out);
-        }
-    }
-
-    fn on_zygote_lost(
-        &mut self,
-        generation: Generation,
-        ready_at: Tick,
-        now: Tick,
-        out: &mut Vec<Action>,
-    ) {
-        if now.since(ready_at) >= self.plan.stable_life {
-            self.zygote_backoff.forget();
-        } else {
-            self.zygote_backoff.count_death(now, &self.plan, &mut self.random);
-        }
-        if self.reload.is_trying() && self.reload.generation() == Some(generation) {
-            self.give_up_reload(None, now, out);
-        }
-    }
-
-    /// Forks that a dead zygote owes an answer for will not come.
-    fn fail_forks_of(&mut self, generation: Generation, now: Tick, out: &mut Vec<Action>) {
-        let is_owed = |w: &Worker| w.generation == generation && w.is_asked_for();
-        for id in self.pool.ids(is_owed) {
-            self.step_worker(id, Input::ForkFailed, now, out);
-        }
-    }
-
-    /// Goes back to what serves. The candidate's zygote and boots end, unless some of its workers
-    /// serve already: then its zygote is the only one left.
-    fn give_up_reload(&mut self, failure: Option<BootFailure>, now: Tick, out: &mut Vec<Action>) {
-        let Some(generation) = self.reload.generation() else { return };
-        let is_rolling = matches!(self.reload, Reload::Rolling { .. });
-        self.reload = Reload::Idle;
-        let serving = self.pool.workers().filter(|worker| worker.is_serving());
-        let older = serving.map(|worker| worker.generation).filter(|&g| g < generation);
-        let zygotes = self.zygotes.keys().copied().filter(|&g| g < generation);
-        let serving = older.max().or(zygotes.max()).unwrap_or(generation);
-        out.push(Action::Report(Notice::ReloadGivenUp { generation, serving, failure }));
-        if is_rolling {
-            return;
-        }
-        for id in self.pool.ids(|worker| worker.generation == generation) {
-            self.step_worker(id, Input::Cancel(Cause::Reload), now, out);
-        }
-        if self.zygotes.get(&generation).is_some_and(Zygote::is_of_use) {
-            self.step_zygote(generation, ZygoteInput::Abandon, now, out);
         }
     }
 
@@ -527,33 +398,6 @@ impl Supervisor {
         if matches!(self.life, Life::Running) {
             out.push(Action::Report(Notice::BackingOff { slot, deaths, wait }));
         }
-    }
-
-    pub(crate) fn start_zygote(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let generation = self.next_generation;
-        self.next_generation = Generation(generation.0.saturating_add(1));
-        self.zygotes.insert(generation, Zygote::start(generation, now, &self.plan));
-        out.push(Action::StartZygote { generation });
-    }
-
-    fn abandon_zygotes(&mut self, now: Tick, out: &mut Vec<Action>) {
-        for generation in self.zygotes.keys().copied().collect::<Vec<_>>() {
-            self.step_zygote(generation, ZygoteInput::Abandon, now, out);
-        }
-    }
-
-    /// The zygote that workers are forked from: the newest that is ready.
-    pub(crate) fn fork_source(&self) -> Option<Generation> {
-        self.zygotes.values().rfind(|zygote| zygote.is_ready()).map(|zygote| zygote.generation)
-    }
-
-    /// One can be forked from, or will be.
-    pub(crate) fn has_zygote(&self) -> bool {
-        self.zygotes.values().any(|zygote| zygote.is_ready() || zygote.is_booting())
-    }
-
-    fn zygote_with_pid(&self, pid: Pid) -> Option<Generation> {
-        self.zygotes.values().find(|z| z.pid() == Some(pid)).map(|zygote| zygote.generation)
     }
 
     /// A process exists, or will, whose number we have not been told.

@@ -133,6 +133,7 @@ fn forks_in_flight_at_a_dead_zygote_are_asked_of_the_next() {
     driver.give(Event::Exited { pid, ending: CRASH });
     let failed = Notice::ForkFailed { worker: WorkerId(3), slot: SlotId(0) };
     assert!(notices(&driver.take()).contains(&failed));
+    assert!(!driver.supervisor.knows(WorkerId(3)) && driver.supervisor.knows(WorkerId(2)));
     driver.zygote_ready(2);
     assert_eq!(forks(&driver.take()), [(4, 0, 2)]);
 }
