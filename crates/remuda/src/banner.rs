@@ -30,7 +30,7 @@ fn lines(settings: &Settings, memory: MemoryLimit) -> Vec<String> {
         format!("  Memory limit: {memory}"),
     ];
     for changed in settings.changed() {
-        lines.push(format!("  {} = {} ({})", changed.name, changed.value, changed.origin));
+        lines.push(format!("  {} = {} ({})", changed.name, changed.text, changed.origin));
     }
     lines
 }

@@ -11,7 +11,7 @@ mod plan;
 mod python;
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -27,31 +27,32 @@ fn main() -> ExitCode {
     let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((key.into_string().ok()?, value.into_string().ok()?))
     };
-    let args: Vec<_> = env::args_os().collect();
-    match remuda_settings::load(&args, env::vars_os().filter_map(text), &cwd) {
-        Outcome::Run(settings, warnings) => match serve(&settings, &warnings, &cwd) {
+    let variables = env::vars_os().filter_map(text);
+    match remuda_settings::load(env::args_os().skip(1), variables, &cwd) {
+        Outcome::Run(settings, warnings) => match serve(&settings, &warnings) {
             Ok(status) => ExitCode::from(status),
-            Err(failure) => refuse(&[failure.to_string()]),
+            Err(failure) => {
+                eprintln!("\nError: {failure}\n");
+                ExitCode::from(exit::UNABLE.code)
+            }
         },
-        Outcome::Print { text, status } => {
-            if status == 0 { print!("{text}") } else { eprint!("{text}") }
-            ExitCode::from(status)
+        Outcome::Print { text, status: 0 } => {
+            print!("{text}");
+            ExitCode::SUCCESS
         }
-        Outcome::Refused(problems) => {
-            refuse(&problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+        Outcome::Print { text, .. } => {
+            eprint!("{text}");
+            ExitCode::from(exit::USAGE.code)
+        }
+        Outcome::Refused(refusal) => {
+            eprintln!("{refusal}");
+            ExitCode::from(exit::UNABLE.code)
         }
     }
-}
-
-fn refuse(reasons: &[String]) -> ExitCode {
-    for reason in reasons {
-        eprintln!("\nError: {reason}");
-    }
-    ExitCode::from(exit::UNABLE.code)
 }
 
 /// Runs the service to its end; the exit status.
-fn serve(settings: &Settings, warnings: &[Warning], cwd: &Path) -> Result<u8, Failure> {
+fn serve(settings: &Settings, warnings: &[Warning]) -> Result<u8, Failure> {
     let journal = open_journal(settings)?;
     banner::show(settings, warnings);
     let python = python::find(settings)?;
@@ -62,7 +63,7 @@ fn serve(settings: &Settings, warnings: &[Warning], cwd: &Path) -> Result<u8, Fa
     log!(USING_WORKER, class = settings.worker_class.name());
     let config = Config {
         plan: plan::for_supervisor(settings),
-        worker_plan: plan::for_workers(settings, listeners.plans(), cwd),
+        worker_plan: plan::for_workers(settings, listeners.plans()),
         listeners,
         python,
         env: plan::environment(settings),

@@ -1,7 +1,6 @@
 //! From settings to what each crate needs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{ListenerPlan, Preload, WorkerClass, WorkerPlan};
@@ -31,11 +30,7 @@ fn seed() -> u64 {
 }
 
 /// What zygotes and workers are told.
-pub(crate) fn for_workers(
-    settings: &Settings,
-    listeners: Vec<ListenerPlan>,
-    cwd: &Path,
-) -> WorkerPlan {
+pub(crate) fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerPlan {
     let seconds = |length: Duration| length.as_secs_f64();
     WorkerPlan {
         app: settings.app.clone(),
@@ -48,8 +43,8 @@ pub(crate) fn for_workers(
             Some(true) => Preload::Always,
             Some(false) => Preload::Never,
         },
-        chdir: cwd.join(&settings.chdir).display().to_string(),
-        pythonpath: settings.pythonpath.clone(),
+        chdir: settings.chdir.display().to_string(),
+        pythonpath: settings.pythonpath.iter().map(|path| path.display().to_string()).collect(),
         workers: settings.workers,
         listeners,
         worker_connections: settings.worker_connections,
@@ -64,16 +59,11 @@ pub(crate) fn for_workers(
         limit_request_fields: settings.limit_request_fields,
         limit_request_field_size: settings.limit_request_field_size,
         forwarded_allow_ips: settings.forwarded_allow_ips.clone(),
-        errorlog: absolute(&settings.errorlog, cwd),
-        accesslog: settings.accesslog.as_deref().map(|target| absolute(target, cwd)),
+        errorlog: settings.errorlog.clone(),
+        accesslog: settings.accesslog.clone(),
         access_log_format: settings.access_log_format.clone(),
         loglevel: settings.loglevel.clone(),
     }
-}
-
-/// Log files are named from where the master was started, and workers run elsewhere.
-fn absolute(target: &str, cwd: &Path) -> String {
-    if target == "-" { target.to_owned() } else { cwd.join(target).display().to_string() }
 }
 
 /// What to bind.

@@ -24,11 +24,13 @@ const NAMES: [&str; 2] = ["python", "python3"];
 /// environment the interpreter is itself a link, and only its place makes it that environment's.
 pub(crate) fn find(settings: &Settings) -> Result<PathBuf, NoPython> {
     if let Some(python) = &settings.python {
-        return if is_file(python) {
-            Ok(python.clone())
+        let found = if python.components().count() > 1 {
+            Some(python.clone()).filter(|path| path.is_file())
         } else {
-            Err(NoPython { looked_for: format!("{} (setting `python`)", python.display()) })
+            in_search_path(python)
         };
+        let looked_for = format!("{} (setting `python`)", python.display());
+        return found.ok_or(NoPython { looked_for });
     }
     let folder = env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
     let folder = folder.unwrap_or_default();
@@ -37,12 +39,14 @@ pub(crate) fn find(settings: &Settings) -> Result<PathBuf, NoPython> {
     })
 }
 
-fn find_in(folder: &Path) -> Option<PathBuf> {
-    NAMES.iter().map(|name| folder.join(name)).find(|path| is_file(path))
+/// A bare name is looked up as a shell would.
+fn in_search_path(name: &Path) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-fn is_file(path: &Path) -> bool {
-    path.is_file()
+fn find_in(folder: &Path) -> Option<PathBuf> {
+    NAMES.iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }
 
 #[cfg(test)]
