@@ -114,13 +114,13 @@ impl World {
         }
     }
 
-    /// Nobody is told to leave a wanted slot before somebody else serves there.
+    /// Nobody is replaced before the successor serves in the same slot.
     fn check_relief(&self, id: WorkerId) {
-        let supervisor = &self.supervisor;
-        let slot = supervisor.pool.worker(id).expect("it drains").slot;
-        let seats = supervisor.pool.seats(supervisor.wanted);
-        if let (Life::Running, Some(seat)) = (supervisor.life, seats.get(usize::from(slot.0))) {
-            assert!(seat.serving.is_some(), "{id:?} drains, and nobody serves in {slot:?}");
+        let worker = self.supervisor.pool.worker(id).expect("it drains");
+        if worker.is_relieved() && matches!(self.supervisor.life, Life::Running) {
+            let seats = self.supervisor.pool.seats(self.supervisor.wanted);
+            let seat = seats.get(usize::from(worker.slot.0));
+            assert!(seat.is_some_and(|seat| seat.serving.is_some()), "nobody relieves {worker:?}");
         }
     }
 
