@@ -1,0 +1,336 @@
+//! Texts to types: reads each setting by its declaration, and gathers every problem on the way.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::declare::{Kind, Setting, Support, Zero};
+use crate::table::*;
+use crate::value::{self, Misfit};
+use crate::wishes::{Given, Wishes};
+use crate::{Address, Changed, Origin, Problem, Settings, Warning, WorkerClass, nearest, table};
+use crate::{address, worker_class};
+
+/// gunicorn's ends of the scale, which the values 0 and "more" stand for.
+const REQUEST_LINE_MAX: u64 = 8190;
+const REQUEST_FIELDS_MAX: u64 = 32768;
+const REQUEST_FIELD_SIZE_DEFAULT: u64 = 8190;
+
+/// Everything that was read, right or wrong.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) settings: Settings,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// Reads all settings. With problems, the settings hold defaults in place of bad values.
+pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
+    let mut reader = Reader { wishes, problems: Vec::new(), warnings: Vec::new() };
+    let chdir = reader.chdir(start);
+    let mut settings = Settings {
+        app: reader.text(&WSGI_APP),
+        python: reader.python(start),
+        raw_env: reader.raw_env(),
+        pythonpath: reader.pythonpath(&chdir),
+        pidfile: reader.pidfile(&chdir),
+        binds: reader.binds(&chdir),
+        backlog: reader.whole(&BACKLOG) as u32,
+        forwarded_allow_ips: reader.networks(),
+        workers: reader.whole(&WORKERS) as u16,
+        worker_class: reader.worker_class(),
+        worker_connections: reader.whole(&WORKER_CONNECTIONS) as usize,
+        max_requests: reader.whole(&MAX_REQUESTS),
+        max_requests_jitter: reader.whole(&MAX_REQUESTS_JITTER),
+        max_surge: reader.whole(&MAX_SURGE) as u16,
+        preload_app: reader.preload_app(),
+        timeout: Some(reader.seconds(&TIMEOUT)).filter(|timeout| !timeout.is_zero()),
+        graceful_timeout: reader.seconds(&GRACEFUL_TIMEOUT),
+        boot_timeout: reader.seconds(&BOOT_TIMEOUT),
+        keepalive: reader.seconds(&KEEPALIVE),
+        head_timeout: reader.seconds(&HEAD_TIMEOUT),
+        body_timeout: reader.seconds(&BODY_TIMEOUT),
+        write_timeout: reader.seconds(&WRITE_TIMEOUT),
+        limit_request_line: reader.whole(&LIMIT_REQUEST_LINE).min(REQUEST_LINE_MAX) as usize,
+        limit_request_fields: at_most(reader.whole(&LIMIT_REQUEST_FIELDS), REQUEST_FIELDS_MAX),
+        limit_request_field_size: reader.field_size(),
+        body_spool_bytes: reader.bytes(&BODY_SPOOL_BYTES) as usize,
+        accesslog: reader.log_target(&ACCESSLOG, &chdir),
+        access_log_format: reader.text(&ACCESS_LOG_FORMAT),
+        errorlog: reader.log_target(&ERRORLOG, &chdir).unwrap_or_else(|| "-".to_owned()),
+        loglevel: reader.loglevel(),
+        changed: changed(wishes),
+        chdir: PathBuf::new(),
+    };
+    settings.chdir = chdir;
+    reader.threads(settings.worker_class);
+    reader.print_config();
+    reader.unsupported();
+    Resolved { settings, problems: reader.problems, warnings: reader.warnings }
+}
+
+/// 0 and what is above the end mean the end.
+fn at_most(number: u64, end: u64) -> usize {
+    if number == 0 { end as usize } else { number.min(end) as usize }
+}
+
+fn changed(wishes: &Wishes) -> Vec<Changed> {
+    let supported = table::all().filter(|setting| setting.is_full());
+    // These two say how to start, not how to serve.
+    let supported = supported.filter(|setting| **setting != CONFIG && **setting != PRINT_CONFIG);
+    supported
+        .filter_map(|setting| {
+            let given = wishes.get(setting)?;
+            let (text, origin) = (given.text(), given.origin.clone());
+            Some(Changed { name: setting.name, text, origin })
+        })
+        .collect()
+}
+
+struct Reader<'a> {
+    wishes: &'a Wishes,
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
+
+impl Reader<'_> {
+    /// Reads one value. A bad one becomes a problem, and the default stands in for it, so that
+    /// reading can go on and find the next problem.
+    fn read<T: Default>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&Given) -> Result<T, Misfit>,
+    ) -> T {
+        let given = self.wishes.get_or_default(setting);
+        match parse(&given) {
+            Ok(value) => value,
+            Err(misfit) => {
+                self.problems.push(problem(setting, &given, misfit));
+                let fallback = Wishes::default().get_or_default(setting);
+                parse(&fallback).unwrap_or_default()
+            }
+        }
+    }
+
+    fn text(&mut self, setting: &Setting) -> String {
+        self.read(setting, |given| Ok(given.text()))
+    }
+
+    fn whole(&mut self, setting: &Setting) -> u64 {
+        let (min, max) = match setting.kind {
+            Kind::Whole { min, max } => (min, max),
+            _ => (0, u64::MAX),
+        };
+        self.read(setting, |given| value::whole(&given.text(), min, max))
+    }
+
+    fn seconds(&mut self, setting: &Setting) -> Duration {
+        let zero = match setting.kind {
+            Kind::Seconds(zero) => zero,
+            _ => Zero::AtOnce,
+        };
+        self.read(setting, |given| value::seconds(&given.text(), zero))
+    }
+
+    fn bytes(&mut self, setting: &Setting) -> u64 {
+        let max = match setting.kind {
+            Kind::Bytes { max } => max,
+            _ => u64::MAX,
+        };
+        self.read(setting, |given| value::bytes(&given.text(), max))
+    }
+
+    fn field_size(&mut self) -> usize {
+        match self.whole(&LIMIT_REQUEST_FIELD_SIZE) {
+            0 => REQUEST_FIELD_SIZE_DEFAULT as usize,
+            bytes => bytes as usize,
+        }
+    }
+
+    fn networks(&mut self) -> Vec<String> {
+        self.read(&FORWARDED_ALLOW_IPS, |given| value::networks(&given.text()))
+    }
+
+    fn worker_class(&mut self) -> WorkerClass {
+        self.read(&WORKER_CLASS, |given| worker_class::parse(&given.text()))
+    }
+
+    fn preload_app(&mut self) -> Option<bool> {
+        self.read(&PRELOAD_APP, |given| match given.text().as_str() {
+            "" => Ok(None),
+            text => value::switch(text).map(Some),
+        })
+    }
+
+    fn print_config(&mut self) -> bool {
+        self.read(&PRINT_CONFIG, |given| value::switch(&given.text()))
+    }
+
+    fn raw_env(&mut self) -> Vec<(String, String)> {
+        self.read(&RAW_ENV, |given| given.texts.iter().map(|text| value::pair(text)).collect())
+    }
+
+    /// Relative paths of sockets count from `chdir`, as in gunicorn, which changes directory first.
+    fn binds(&mut self, chdir: &Path) -> Vec<Address> {
+        self.read(&BIND, |given| {
+            if given.origin == Origin::Variable("PORT".to_owned())
+                && given.texts.iter().any(|text| !text.starts_with("[::]:"))
+            {
+                return Err(address::parse_port(&given.text()).err().unwrap_or_default());
+            }
+            if given.texts.is_empty() {
+                return Err(Misfit::because("the list is empty"));
+            }
+            let read = |text: &String| match Address::parse(text)? {
+                Address::Unix(path) => Ok(Address::Unix(absolute(chdir, &path))),
+                address => Ok(address),
+            };
+            given.texts.iter().map(read).collect()
+        })
+    }
+
+    fn chdir(&mut self, start: &Path) -> PathBuf {
+        let chdir = self.read(&CHDIR, |given| {
+            let path = absolute(start, Path::new(&given.text()));
+            if path.is_dir() {
+                return Ok(path);
+            }
+            let why = if path.exists() { "it is not a directory" } else { "there is no such path" };
+            Err(Misfit::because(format!("{why}: {}", path.display())))
+        });
+        // The default itself fails only if somebody removed the start directory under us.
+        if chdir.as_os_str().is_empty() { start.to_owned() } else { chdir }
+    }
+
+    fn pythonpath(&mut self, chdir: &Path) -> Vec<PathBuf> {
+        let paths = self.read(&PYTHONPATH, |given| Ok(value::commas(&given.text())));
+        paths.iter().map(|path| absolute(chdir, Path::new(path))).collect()
+    }
+
+    fn python(&mut self, start: &Path) -> Option<PathBuf> {
+        match self.text(&PYTHON).as_str() {
+            "" => None,
+            // A bare name is looked up in PATH by whoever starts it.
+            name if !name.contains('/') => Some(PathBuf::from(name)),
+            path => Some(absolute(start, Path::new(path))),
+        }
+    }
+
+    fn pidfile(&mut self, chdir: &Path) -> Option<PathBuf> {
+        let text = self.text(&PIDFILE);
+        let given = !text.is_empty() && !text.eq_ignore_ascii_case("none");
+        given.then(|| absolute(chdir, Path::new(&text)))
+    }
+
+    fn log_target(&mut self, setting: &Setting, chdir: &Path) -> Option<String> {
+        self.read(setting, |given| match given.text().as_str() {
+            "-" => Ok(Some("-".to_owned())),
+            text if text.is_empty() || text.eq_ignore_ascii_case("none") => match setting.kind {
+                Kind::LogTarget { or_none: true } => Ok(None),
+                _ => Err(Misfit::plain().hint("`/dev/null` drops all lines")),
+            },
+            path => Ok(Some(absolute(chdir, Path::new(path)).display().to_string())),
+        })
+    }
+
+    fn loglevel(&mut self) -> String {
+        let given = self.wishes.get_or_default(&LOGLEVEL);
+        if let Some(level) = value::level(&given.text()) {
+            return level.to_owned();
+        }
+        let known = ["debug", "info", "warning", "error", "critical"];
+        let hint = match nearest::nearest(&given.text(), known) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => format!("; known are {}", LOGLEVEL.kind),
+        };
+        let (subject, text) = (subject(&LOGLEVEL, &given.origin), given.text());
+        self.warnings.push(Warning(format!("{subject}: `{text}` counts as info{hint}")));
+        "info".to_owned()
+    }
+
+    /// In gunicorn, `sync` with more than one thread is `gthread`.
+    fn threads(&mut self, class: WorkerClass) {
+        let threads = self.whole(&THREADS);
+        let given = self.wishes.get_or_default(&THREADS);
+        match class {
+            _ if threads <= 1 => {}
+            WorkerClass::Sync => {
+                let subject = subject(&THREADS, &given.origin);
+                let what = format!("`{subject}` must be 1 with `sync`, but is `{threads}`");
+                let problem = Problem::new(what)
+                    .from(&given.origin)
+                    .why("with more it means `gthread`, and this version does not have threads yet")
+                    .hint(worker_class::THREADS_HINT);
+                self.problems.push(problem);
+            }
+            WorkerClass::Gevent => {
+                let text = "`threads` has no effect with `gevent`, as in gunicorn";
+                self.warnings.push(Warning(text.to_owned()));
+            }
+        }
+    }
+
+    /// What gunicorn has and this version has not.
+    fn unsupported(&mut self) {
+        for setting in table::all() {
+            let Some(given) = self.wishes.get(setting).filter(|given| !is_default(setting, given))
+            else {
+                continue;
+            };
+            let subject = subject(setting, &given.origin);
+            match setting.support {
+                Support::Full => {}
+                Support::Ignored { why } => {
+                    let origin = &given.origin;
+                    let text = match origin {
+                        Origin::File(_) | Origin::CmdArgs(_) => {
+                            format!("`{subject}` ({origin}) has no effect in this version: {why}")
+                        }
+                        _ => format!("`{subject}` has no effect in this version: {why}"),
+                    };
+                    self.warnings.push(Warning(text));
+                }
+                Support::NotYet { instead } => {
+                    let problem = Problem::new(format!("`{subject}` is not supported yet"));
+                    self.problems.push(problem.from(&given.origin).hint(instead));
+                }
+            }
+        }
+    }
+}
+
+fn is_default(setting: &Setting, given: &Given) -> bool {
+    let text = given.text();
+    let same_switch =
+        || setting.kind == Kind::Switch && value::switch(&text) == value::switch(setting.default);
+    text == setting.default || same_switch()
+}
+
+/// The name as the user gave it.
+fn subject<'a>(setting: &'a Setting, origin: &'a Origin) -> &'a str {
+    match origin {
+        Origin::Variable(name) => name,
+        Origin::CmdArgs(flag) | Origin::Flag(flag) => flag,
+        Origin::Default | Origin::File(_) | Origin::Argument => setting.name,
+    }
+}
+
+fn problem(setting: &Setting, given: &Given, misfit: Misfit) -> Problem {
+    let subject = subject(setting, &given.origin);
+    let allowed = match &given.origin {
+        Origin::Variable(name) if name == "PORT" => "a port from 0 to 65535".to_owned(),
+        _ if *setting == CHDIR => "a directory that exists".to_owned(),
+        _ => setting.kind.to_string(),
+    };
+    let what = format!("`{subject}` must be {allowed}, but is `{}`", given.text());
+    let problem = Problem::new(what).from(&given.origin);
+    let problem = if misfit.why.is_empty() { problem } else { problem.why(misfit.why) };
+    match misfit.hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}
+
+/// Joins without touching the file system, so that links stay as they were written.
+fn absolute(base: &Path, path: &Path) -> PathBuf {
+    base.join(path).components().collect()
+}

@@ -1,0 +1,94 @@
+//! What the user wants, typed: every default filled in, every unit fixed, paths made absolute.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{Address, Origin, WorkerClass};
+
+/// What the user wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `module`, `module:attribute` or `module:factory(arguments)`.
+    pub app: String,
+    /// Where to listen; at least one.
+    pub binds: Vec<Address>,
+    /// Connections that may wait to be accepted.
+    pub backlog: u32,
+    /// Workers wanted; at least 1.
+    pub workers: u16,
+    /// How a worker runs the app.
+    pub worker_class: WorkerClass,
+    /// Open connections of a worker, at most; at least 1.
+    pub worker_connections: usize,
+    /// Requests after which a worker is replaced; 0 = never.
+    pub max_requests: u64,
+    /// Up to this many are added, drawn for each worker.
+    pub max_requests_jitter: u64,
+    /// Workers that replacements may add; at least 1.
+    pub max_surge: u16,
+    /// Whether the app is imported before the fork; `None` = if nothing speaks against it.
+    pub preload_app: Option<bool>,
+    /// A worker that hangs this long is replaced; `None` = never.
+    pub timeout: Option<Duration>,
+    /// Time that a draining worker gets; zero = none.
+    pub graceful_timeout: Duration,
+    /// Time for import and start.
+    pub boot_timeout: Duration,
+    /// Time that an idle connection is kept; zero = not at all.
+    pub keepalive: Duration,
+    /// Time that a client may take for a request's head.
+    pub head_timeout: Duration,
+    /// Time that a client may pause within a body.
+    pub body_timeout: Duration,
+    /// Time that a client may pause while it reads.
+    pub write_timeout: Duration,
+    /// Bodies above this many bytes go to a temporary file.
+    pub body_spool_bytes: usize,
+    /// Bytes of a request line, at most 8190; 0 = no limit of its own.
+    pub limit_request_line: usize,
+    /// Header fields of a request, 1 to 32768.
+    pub limit_request_fields: usize,
+    /// Bytes of a header field; above 0.
+    pub limit_request_field_size: usize,
+    /// Proxies that are believed: `*`, addresses or networks.
+    pub forwarded_allow_ips: Vec<String>,
+    /// Directory to work in: absolute, exists.
+    pub chdir: PathBuf,
+    /// For the front of Python's search path, in order of insertion; absolute.
+    pub pythonpath: Vec<PathBuf>,
+    /// Interpreter; `None` = the one beside the executable; a bare name is looked up in `PATH`.
+    pub python: Option<PathBuf>,
+    /// Variables for the app.
+    pub raw_env: Vec<(String, String)>,
+    /// File for the master's process id; absolute.
+    pub pidfile: Option<PathBuf>,
+    /// `-` = standard output, else an absolute path; `None` = no access log.
+    pub accesslog: Option<String>,
+    /// gunicorn's %-format of a line of it.
+    pub access_log_format: String,
+    /// `-` = standard error, else an absolute path.
+    pub errorlog: String,
+    /// debug, info, warning, error or critical.
+    pub loglevel: String,
+    /// What [`Settings::changed`] gives.
+    pub(crate) changed: Vec<Changed>,
+}
+
+impl Settings {
+    /// What was given by someone, in the order of the table, for the log.
+    #[must_use]
+    pub fn changed(&self) -> &[Changed] {
+        &self.changed
+    }
+}
+
+/// A value that someone gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Name of the setting.
+    pub name: &'static str,
+    /// The value as it was given.
+    pub text: String,
+    /// Where it came from.
+    pub origin: Origin,
+}

@@ -1,0 +1,47 @@
+//! What is written where.
+
+use super::FULL;
+use crate::declare::{Group, Kind, Setting};
+
+pub(super) const ALL: &[Setting] = &[ACCESSLOG, ACCESS_LOG_FORMAT, ERRORLOG, LOGLEVEL];
+
+pub(crate) const ACCESSLOG: Setting = Setting {
+    name: "accesslog",
+    group: Group::Logging,
+    kind: Kind::LogTarget { or_none: true },
+    flags: &["access-logfile"],
+    short: "File with a line for each request; `-` = standard output; `none` = off",
+    ..FULL
+};
+
+pub(crate) const ACCESS_LOG_FORMAT: Setting = Setting {
+    name: "access_log_format",
+    group: Group::Logging,
+    default: r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#,
+    flags: &["access-logformat"],
+    short: "Form of such a line, with gunicorn's atoms",
+    ..FULL
+};
+
+pub(crate) const ERRORLOG: Setting = Setting {
+    name: "errorlog",
+    group: Group::Logging,
+    kind: Kind::LogTarget { or_none: false },
+    default: "-",
+    flags: &["error-logfile", "log-file"],
+    short: "File for remuda's own log; `-` = standard error",
+    ..FULL
+};
+
+pub(crate) const LOGLEVEL: Setting = Setting {
+    name: "loglevel",
+    group: Group::Logging,
+    kind: Kind::Level,
+    default: "info",
+    flags: &["log-level"],
+    short: "Least level that is logged: debug, info, warning, error or critical",
+    long: "\
+An unknown level counts as info, as in gunicorn, with a warning. The variable `LOG_LEVEL` belongs \
+to the app: remuda does not read it.",
+    ..FULL
+};

@@ -1,0 +1,95 @@
+//! Where wishes come from, what is served, and the process as the operating system sees it.
+
+use super::FULL;
+use crate::declare::{Group, Kind, Setting};
+
+pub(super) const ALL: &[Setting] =
+    &[CONFIG, PRINT_CONFIG, WSGI_APP, CHDIR, PYTHONPATH, PYTHON, RAW_ENV, PIDFILE];
+
+pub(crate) const CONFIG: Setting = Setting {
+    name: "config",
+    group: Group::Configuration,
+    kind: Kind::Path,
+    flags: &["config"],
+    short_flag: Some('c'),
+    short: "TOML file with settings, or `none` to read no file",
+    long: "\
+Without it, `remuda.toml` in the start directory is read if it is there. Keys are the names of the \
+settings. A Python file (`gunicorn.conf.py`) is not read by this version: when there is one, \
+remuda refuses to start instead of running without what the file asks for. `none` says that the \
+file may be left out. Has no meaning inside the file.",
+    ..FULL
+};
+
+pub(crate) const PRINT_CONFIG: Setting = Setting {
+    name: "print_config",
+    group: Group::Configuration,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["print-config"],
+    short: "Print every setting with its value and origin, then leave",
+    long: "The app is not imported.",
+    ..FULL
+};
+
+pub(crate) const WSGI_APP: Setting = Setting {
+    name: "wsgi_app",
+    group: Group::Application,
+    short: "App to serve when the command line names none: `module` or `module:attribute`",
+    long: "Without an attribute it is `application`. `module:factory(arguments)` is called.",
+    ..FULL
+};
+
+pub(crate) const CHDIR: Setting = Setting {
+    name: "chdir",
+    group: Group::Application,
+    kind: Kind::Path,
+    flags: &["chdir"],
+    short: "Directory to work in; must exist",
+    long: "\
+Also put at the front of Python's search path. Without it, the directory in which remuda was \
+started. The file with settings is looked for in the start directory, not here.",
+    ..FULL
+};
+
+pub(crate) const PYTHONPATH: Setting = Setting {
+    name: "pythonpath",
+    group: Group::Application,
+    kind: Kind::CommaList,
+    flags: &["pythonpath"],
+    short: "Directories for the front of Python's search path, separated by commas",
+    long: "Each is put at the front in turn, so that the last one is searched first.",
+    ..FULL
+};
+
+pub(crate) const PYTHON: Setting = Setting {
+    name: "python",
+    group: Group::Application,
+    kind: Kind::Path,
+    flags: &["python"],
+    gunicorn: false,
+    short: "Python interpreter that runs the app",
+    long: "Without it, the one beside the remuda executable.",
+    ..FULL
+};
+
+pub(crate) const RAW_ENV: Setting = Setting {
+    name: "raw_env",
+    group: Group::Application,
+    kind: Kind::Pairs,
+    flags: &["env"],
+    short_flag: Some('e'),
+    short: "Environment variable for the app, `NAME=value`; may be given many times",
+    long: "In a variable, pairs are separated by commas; values with a comma need another source.",
+    ..FULL
+};
+
+pub(crate) const PIDFILE: Setting = Setting {
+    name: "pidfile",
+    group: Group::Process,
+    kind: Kind::Path,
+    flags: &["pid"],
+    short_flag: Some('p'),
+    short: "File to write the master's process id to",
+    ..FULL
+};

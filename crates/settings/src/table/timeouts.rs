@@ -1,0 +1,96 @@
+//! How long something may last.
+
+use super::FULL;
+use crate::declare::{Group, Kind, Setting, Zero};
+
+pub(super) const ALL: &[Setting] = &[
+    TIMEOUT,
+    GRACEFUL_TIMEOUT,
+    BOOT_TIMEOUT,
+    KEEPALIVE,
+    HEAD_TIMEOUT,
+    BODY_TIMEOUT,
+    WRITE_TIMEOUT,
+];
+
+pub(crate) const TIMEOUT: Setting = Setting {
+    name: "timeout",
+    group: Group::TimeLimits,
+    kind: Kind::Seconds(Zero::Never),
+    default: "30",
+    flags: &["timeout"],
+    short_flag: Some('t'),
+    short: "Time after which a hung worker is replaced; 0 = never",
+    long: "\
+`sync`: a request ran this long. `gevent`: the whole loop stood still this long; a request that \
+merely waits may last longer.",
+    ..FULL
+};
+
+pub(crate) const GRACEFUL_TIMEOUT: Setting = Setting {
+    name: "graceful_timeout",
+    group: Group::TimeLimits,
+    kind: Kind::Seconds(Zero::AtOnce),
+    default: "30",
+    flags: &["graceful-timeout"],
+    short: "Time that a worker gets to finish its requests at stop, reload or replacement",
+    long: "Choose less than the platform waits before it kills the whole service.",
+    ..FULL
+};
+
+pub(crate) const BOOT_TIMEOUT: Setting = Setting {
+    name: "boot_timeout",
+    group: Group::TimeLimits,
+    kind: Kind::Seconds(Zero::Refused),
+    default: "300",
+    flags: &["boot-timeout"],
+    gunicorn: false,
+    short: "Time for the app's import and for the start of a worker",
+    ..FULL
+};
+
+pub(crate) const KEEPALIVE: Setting = Setting {
+    name: "keepalive",
+    group: Group::TimeLimits,
+    kind: Kind::Seconds(Zero::AtOnce),
+    default: "75",
+    flags: &["keep-alive"],
+    short: "Time that an idle connection is kept; 0 = close after each response",
+    long: "\
+gunicorn's default is 2, which is shorter than the routers of most platforms keep a connection, so \
+that they now and then send a request into one that is just being closed. Ours outlives them.",
+    ..FULL
+};
+
+pub(crate) const HEAD_TIMEOUT: Setting = Setting {
+    name: "head_timeout",
+    group: Group::TimeLimits,
+    kind: Kind::Seconds(Zero::Refused),
+    default: "30",
+    flags: &["head-timeout"],
+    gunicorn: false,
+    short: "Time that a client may take for a request's head",
+    ..FULL
+};
+
+pub(crate) const BODY_TIMEOUT: Setting = Setting {
+    name: "body_timeout",
+    group: Group::TimeLimits,
+    kind: Kind::Seconds(Zero::Refused),
+    default: "60",
+    flags: &["body-timeout"],
+    gunicorn: false,
+    short: "Time that a client may pause within a request's body",
+    ..FULL
+};
+
+pub(crate) const WRITE_TIMEOUT: Setting = Setting {
+    name: "write_timeout",
+    group: Group::TimeLimits,
+    kind: Kind::Seconds(Zero::Refused),
+    default: "60",
+    flags: &["write-timeout"],
+    gunicorn: false,
+    short: "Time that a client may pause while it reads a response",
+    ..FULL
+};

@@ -1,0 +1,128 @@
+//! gunicorn's settings that this version accepts but does not act on, those with a flag.
+//! Each says why, or what happens instead.
+
+use super::FULL;
+use crate::declare::{Group as G, Kind, Kind::*, Setting, Support};
+
+const NOT_YET: &str = "this version does not have it yet";
+const NO_PARSER: &str = "requests are read as if it had its default";
+const PLATFORM: &str = "remuda stays in the foreground; let the service manager do it";
+const NO_TLS: &str = "this version speaks plain HTTP; let the platform's router end TLS";
+const NO_HTTP2: &str = "this version speaks HTTP/1.1";
+const NO_ASGI: &str = "this version does not serve ASGI apps yet";
+const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for long jobs";
+const NO_PASTE: &str = "PasteDeploy files are not read; name the app as `module:attribute`";
+const NO_SYSLOG: &str = "the log goes to `errorlog` and `accesslog` only";
+const NO_STATSD: &str = "this version sends no metrics";
+const NO_LOGGER: &str = "remuda writes its own log; the app's logging is not touched";
+const NO_CONTROL: &str = "this version has no control socket";
+const NO_USER: &str = "workers run as the user that started remuda; start it as the right one";
+
+/// One setting without effect.
+const fn no(
+    name: &'static str,
+    flag: &'static [&'static str],
+    group: G,
+    kind: Kind,
+    default: &'static str,
+    short: &'static str,
+    why: &'static str,
+) -> Setting {
+    let support = Support::Ignored { why };
+    Setting { name, flags: flag, group, kind, default, short, support, ..FULL }
+}
+
+/// The same with a short flag.
+const fn short_flag(letter: char, setting: Setting) -> Setting {
+    Setting { short_flag: Some(letter), ..setting }
+}
+
+const CHECK_CONFIG: Setting = Setting {
+    name: "check_config",
+    group: G::Configuration,
+    kind: Switch,
+    default: "false",
+    flags: &["check-config"],
+    short: "Check settings and app, then leave",
+    support: Support::NotYet {
+        instead: "`--print-config` checks the settings; `python -c \"import module\"` the app",
+    },
+    ..FULL
+};
+
+const NAME: Setting =
+    no("proc_name", &["name"], G::Process, Text, "", "Process title", "titles stay as they are");
+
+#[rustfmt::skip] // One line each, so that the list can be read as a table.
+pub(super) const ALL: &[Setting] = &[
+    CHECK_CONFIG,
+    no("reload", &["reload"], G::Development, Switch, "false", "Restart workers when the code changes", "send HUP to the master to reload the code"),
+    no("reload_engine", &["reload-engine"], G::Development, Text, "auto", "How changes are noticed", NOT_YET),
+    no("reload_extra_files", &["reload-extra-file"], G::Development, List, "", "More files to watch", NOT_YET),
+    no("spew", &["spew"], G::Development, Switch, "false", "Print each line of Python that runs", "it would make the app unusably slow"),
+    no("sendfile", &["no-sendfile"], G::Process, Switch, "", "Do without the sendfile system call", "files are read and written in blocks"),
+    no("reuse_port", &["reuse-port"], G::Listening, Switch, "false", "One listening socket per worker", "workers share the sockets, so that none of them can lose a waiting connection"),
+    short_flag('D', no("daemon", &["daemon"], G::Process, Switch, "false", "Go to the background", PLATFORM)),
+    no("worker_tmp_dir", &["worker-tmp-dir"], G::Process, Path, "", "Directory of heartbeat files", "heartbeats are in shared memory, not in files"),
+    short_flag('u', no("user", &["user"], G::Process, Text, "", "User that workers run as", NO_USER)),
+    short_flag('g', no("group", &["group"], G::Process, Text, "", "Group that workers run as", NO_USER)),
+    short_flag('m', no("umask", &["umask"], G::Process, Text, "0", "Permission bits that new files lack", "the umask of the start is kept")),
+    no("initgroups", &["initgroups"], G::Process, Switch, "false", "Set the worker user's groups", NO_USER),
+    no("tmp_upload_dir", &[], G::RequestLimits, Path, "", "Directory for uploads", "gunicorn does not use it either"),
+    no("disable_redirect_access_to_syslog", &["disable-redirect-access-to-syslog"], G::Logging, Switch, "false", "Keep access lines out of syslog", NO_SYSLOG),
+    no("capture_output", &["capture-output"], G::Logging, Switch, "false", "Send the app's output to `errorlog`", "standard output and error stay where they are"),
+    no("logger_class", &["logger-class"], G::Logging, Text, "gunicorn.glogging.Logger", "Python class that writes the log", NO_LOGGER),
+    no("logconfig", &["log-config"], G::Logging, Path, "", "Logging file in INI form", NO_LOGGER),
+    no("logconfig_json", &["log-config-json"], G::Logging, Path, "", "Logging file in JSON form", NO_LOGGER),
+    no("syslog_addr", &["log-syslog-to"], G::Logging, Text, "udp://localhost:514", "Address of syslog", NO_SYSLOG),
+    no("syslog", &["log-syslog"], G::Logging, Switch, "false", "Send the log to syslog", NO_SYSLOG),
+    no("syslog_prefix", &["log-syslog-prefix"], G::Logging, Text, "", "Program name for syslog", NO_SYSLOG),
+    no("syslog_facility", &["log-syslog-facility"], G::Logging, Text, "user", "Facility for syslog", NO_SYSLOG),
+    short_flag('R', no("enable_stdio_inheritance", &["enable-stdio-inheritance"], G::Logging, Switch, "false", "Keep standard streams in the background", PLATFORM)),
+    no("statsd_host", &["statsd-host"], G::Logging, Text, "", "Address of StatsD", NO_STATSD),
+    no("dogstatsd_tags", &["dogstatsd-tags"], G::Logging, Text, "", "Tags for each metric", NO_STATSD),
+    no("statsd_prefix", &["statsd-prefix"], G::Logging, Text, "", "Prefix of each metric", NO_STATSD),
+    no("enable_backlog_metric", &["enable-backlog-metric"], G::Logging, Switch, "false", "Send the length of the accept queue", NO_STATSD),
+    short_flag('n', NAME),
+    no("paste", &["paste", "paster"], G::Application, Text, "", "PasteDeploy file", NO_PASTE),
+    no("raw_paste_global_conf", &["paste-global"], G::Application, List, "", "Variable for the PasteDeploy file", NO_PASTE),
+    no("proxy_protocol", &["proxy-protocol"], G::Proxies, OptionalText, "off", "PROXY protocol before a request", NOT_YET),
+    no("proxy_allow_ips", &["proxy-allow-from"], G::Proxies, Networks, "127.0.0.1,::1", "Who may speak it", NOT_YET),
+    no("forwarder_headers", &["forwarder-headers"], G::Proxies, Text, "SCRIPT_NAME,PATH_INFO", "Headers with underscores that proxies may set", "headers with underscores are dropped"),
+    no("header_map", &["header-map"], G::Proxies, Text, "drop", "What to do with other headers that have underscores", "headers with underscores are dropped"),
+    no("protocol", &["protocol"], G::Protocols, Text, "http", "`http` or `uwsgi`", "this version speaks HTTP only"),
+    no("uwsgi_allow_ips", &["uwsgi-allow-from"], G::Protocols, Networks, "127.0.0.1,::1", "Who may speak uwsgi", "this version speaks HTTP only"),
+    no("keyfile", &["keyfile"], G::Tls, Path, "", "Private key", NO_TLS),
+    no("certfile", &["certfile"], G::Tls, Path, "", "Certificate", NO_TLS),
+    no("ssl_version", &["ssl-version"], G::Tls, Text, "2", "Version of TLS", NO_TLS),
+    no("cert_reqs", &["cert-reqs"], G::Tls, Text, "0", "Whether clients need a certificate", NO_TLS),
+    no("ca_certs", &["ca-certs"], G::Tls, Path, "", "Authorities for clients' certificates", NO_TLS),
+    no("suppress_ragged_eofs", &["suppress-ragged-eofs"], G::Tls, Switch, "true", "Tolerate a missing end of TLS", NO_TLS),
+    no("do_handshake_on_connect", &["do-handshake-on-connect"], G::Tls, Switch, "false", "Shake hands at once", NO_TLS),
+    no("ciphers", &["ciphers"], G::Tls, Text, "", "Ciphers", NO_TLS),
+    no("http_protocols", &["http-protocols"], G::Protocols, Text, "h1", "Versions of HTTP", NO_HTTP2),
+    no("http2_cleartext", &["http2-cleartext"], G::Protocols, Text, "off", "HTTP/2 without TLS", NO_HTTP2),
+    no("http2_max_concurrent_streams", &["http2-max-concurrent-streams"], G::Protocols, Text, "100", "Streams of a connection", NO_HTTP2),
+    no("http2_initial_window_size", &["http2-initial-window-size"], G::Protocols, Text, "65535", "Window of a stream", NO_HTTP2),
+    no("http2_max_frame_size", &["http2-max-frame-size"], G::Protocols, Text, "16384", "Bytes of a frame", NO_HTTP2),
+    no("http2_max_header_list_size", &["http2-max-header-list-size"], G::Protocols, Text, "65536", "Bytes of decoded headers", NO_HTTP2),
+    no("permit_obsolete_folding", &["permit-obsolete-folding"], G::RequestLimits, Switch, "false", "Accept folded header lines", NO_PARSER),
+    no("strip_header_spaces", &["strip-header-spaces"], G::RequestLimits, Switch, "false", "Drop blanks before a header's colon", NO_PARSER),
+    no("permit_unconventional_http_method", &["permit-unconventional-http-method"], G::RequestLimits, Switch, "false", "Accept unusual methods", NO_PARSER),
+    no("permit_unconventional_http_version", &["permit-unconventional-http-version"], G::RequestLimits, Switch, "false", "Accept unusual versions", NO_PARSER),
+    no("casefold_http_method", &["casefold-http-method"], G::RequestLimits, Switch, "false", "Turn methods to upper case", NO_PARSER),
+    no("http_parser", &["http-parser"], G::Protocols, Text, "auto", "Which parser reads requests", "there is one parser here, a native one"),
+    no("asgi_loop", &["asgi-loop"], G::Asgi, Text, "auto", "Event loop", NO_ASGI),
+    no("asgi_lifespan", &["asgi-lifespan"], G::Asgi, Text, "auto", "Lifespan protocol", NO_ASGI),
+    no("asgi_disconnect_grace_period", &["asgi-disconnect-grace-period"], G::Asgi, Text, "3", "Time for a task whose client is gone", NO_ASGI),
+    no("websocket_max_message_size", &["websocket-max-message-size"], G::Asgi, Text, "16777216", "Bytes of a WebSocket message", NO_ASGI),
+    no("root_path", &["root-path"], G::Asgi, Text, "", "Path under which the app is mounted", NO_ASGI),
+    no("dirty_apps", &["dirty-app"], G::Dirty, List, "", "Apps for long jobs", NO_DIRTY),
+    no("dirty_workers", &["dirty-workers"], G::Dirty, Text, "0", "Processes for long jobs", NO_DIRTY),
+    no("dirty_timeout", &["dirty-timeout"], G::Dirty, Text, "300", "Time for a long job", NO_DIRTY),
+    no("dirty_threads", &["dirty-threads"], G::Dirty, Text, "1", "Threads for long jobs", NO_DIRTY),
+    no("dirty_graceful_timeout", &["dirty-graceful-timeout"], G::Dirty, Text, "30", "Time for long jobs at stop", NO_DIRTY),
+    no("control_socket", &["control-socket"], G::Process, Path, "", "Socket to control the server", NO_CONTROL),
+    no("control_socket_mode", &["control-socket-mode"], G::Process, Text, "0o600", "Permission bits of that socket", NO_CONTROL),
+    no("control_socket_disable", &["no-control-socket"], G::Process, Switch, "false", "Do without that socket", NO_CONTROL),
+];

@@ -1,0 +1,113 @@
+//! How many workers, of which class, and when they are replaced.
+
+use super::FULL;
+use crate::declare::{Group, Kind, Setting};
+
+/// What a scoreboard has room for.
+const WORKERS_MAX: u64 = 512;
+
+pub(super) const ALL: &[Setting] = &[
+    WORKERS,
+    WORKER_CLASS,
+    THREADS,
+    WORKER_CONNECTIONS,
+    MAX_REQUESTS,
+    MAX_REQUESTS_JITTER,
+    MAX_SURGE,
+    PRELOAD_APP,
+];
+
+pub(crate) const WORKERS: Setting = Setting {
+    name: "workers",
+    group: Group::Workers,
+    kind: Kind::Whole { min: 1, max: WORKERS_MAX },
+    default: "1",
+    flags: &["workers"],
+    short_flag: Some('w'),
+    platform_variable: Some("WEB_CONCURRENCY"),
+    short: "Number of worker processes",
+    long: "Workers share the memory of the imported app, so that one more costs little.",
+    ..FULL
+};
+
+pub(crate) const WORKER_CLASS: Setting = Setting {
+    name: "worker_class",
+    group: Group::Workers,
+    kind: Kind::WorkerClass,
+    default: "sync",
+    flags: &["worker-class"],
+    short_flag: Some('k'),
+    short: "How a worker runs the app: `sync` or `gevent`",
+    long: "\
+`sync` runs one request at a time, `gevent` many that wait for something. `gevent_wsgi`, \
+`gevent_pywsgi` and gunicorn's class paths for these are known too. Other classes of gunicorn get \
+an error that names what to use.",
+    ..FULL
+};
+
+pub(crate) const THREADS: Setting = Setting {
+    name: "threads",
+    group: Group::Workers,
+    kind: Kind::Whole { min: 0, max: 4096 },
+    default: "1",
+    flags: &["threads"],
+    short: "Threads per worker; this version has only 1",
+    long: "More than 1 with `sync` would mean gunicorn's `gthread`, and is refused.",
+    ..FULL
+};
+
+pub(crate) const WORKER_CONNECTIONS: Setting = Setting {
+    name: "worker_connections",
+    group: Group::Workers,
+    kind: Kind::Whole { min: 1, max: 1_000_000 },
+    default: "1000",
+    flags: &["worker-connections"],
+    short: "Open connections per worker, at most",
+    long: "Near the limit, idle connections are closed first.",
+    ..FULL
+};
+
+pub(crate) const MAX_REQUESTS: Setting = Setting {
+    name: "max_requests",
+    group: Group::Workers,
+    kind: Kind::Whole { min: 0, max: u64::MAX >> 1 },
+    default: "0",
+    flags: &["max-requests"],
+    short: "Requests after which a worker is replaced; 0 = never",
+    long: "The replacement is ready before the old worker goes.",
+    ..FULL
+};
+
+pub(crate) const MAX_REQUESTS_JITTER: Setting = Setting {
+    name: "max_requests_jitter",
+    group: Group::Workers,
+    kind: Kind::Whole { min: 0, max: u64::MAX >> 1 },
+    default: "0",
+    flags: &["max-requests-jitter"],
+    short: "Up to this many are added to `max_requests`, drawn anew for each worker",
+    ..FULL
+};
+
+pub(crate) const MAX_SURGE: Setting = Setting {
+    name: "max_surge",
+    group: Group::Workers,
+    kind: Kind::Whole { min: 1, max: WORKERS_MAX },
+    default: "1",
+    flags: &["max-surge"],
+    gunicorn: false,
+    short: "Workers that replacements may add for a while, at most",
+    long: "Higher is faster at a reload, and takes more memory meanwhile.",
+    ..FULL
+};
+
+pub(crate) const PRELOAD_APP: Setting = Setting {
+    name: "preload_app",
+    group: Group::Workers,
+    kind: Kind::Switch,
+    flags: &["preload"],
+    short: "Import the app once, before workers are forked",
+    long: "\
+Unset: import once, unless the app left something behind that a fork would break (a thread, a \
+connection); then each worker imports it. `true`: once in any case. `false`: in each worker.",
+    ..FULL
+};

@@ -1,0 +1,55 @@
+//! What was asked for, as texts, each with its origin. Sources are laid over each other here.
+
+use std::collections::BTreeMap;
+
+use crate::{Origin, Setting};
+
+/// A value as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    /// One text, or many where the setting takes many.
+    pub(crate) texts: Vec<String>,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+}
+
+impl Given {
+    pub(crate) fn one(text: impl Into<String>, origin: Origin) -> Self {
+        Self { texts: vec![text.into()], origin }
+    }
+
+    /// The value as one text.
+    pub(crate) fn text(&self) -> String {
+        self.texts.join(", ")
+    }
+}
+
+/// Values by the name of their setting: of one source, or of all of them laid over each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wishes(BTreeMap<&'static str, Given>);
+
+impl Wishes {
+    pub(crate) fn set(&mut self, setting: &Setting, given: Given) {
+        self.0.insert(setting.name, given);
+    }
+
+    pub(crate) fn get(&self, setting: &Setting) -> Option<&Given> {
+        self.0.get(setting.name)
+    }
+
+    /// Lays a stronger source over this one. Lists are replaced, not joined, as in gunicorn.
+    pub(crate) fn overlay(&mut self, stronger: Self) {
+        self.0.extend(stronger.0);
+    }
+
+    /// What was given, or the default.
+    pub(crate) fn get_or_default(&self, setting: &Setting) -> Given {
+        self.get(setting).cloned().unwrap_or_else(|| Given {
+            texts: match setting.default {
+                "" if setting.kind.is_many() => Vec::new(),
+                default => vec![default.to_owned()],
+            },
+            origin: Origin::Default,
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! The worker classes by all their names.
+
+use crate::nearest::nearest;
+use crate::value::Misfit;
+
+/// How a worker runs the app.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WorkerClass {
+    /// One request at a time.
+    #[default]
+    Sync,
+    /// Greenlets on gevent's hub.
+    Gevent,
+}
+
+impl WorkerClass {
+    /// The short name, as the log shows it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Gevent => "gevent",
+        }
+    }
+}
+
+/// Every name that works.
+const KNOWN: &[(&str, WorkerClass)] = &[
+    ("sync", WorkerClass::Sync),
+    ("gevent", WorkerClass::Gevent),
+    ("gevent_wsgi", WorkerClass::Gevent),
+    ("gevent_pywsgi", WorkerClass::Gevent),
+    ("gunicorn.workers.sync.SyncWorker", WorkerClass::Sync),
+    ("gunicorn.workers.ggevent.GeventWorker", WorkerClass::Gevent),
+    ("gunicorn.workers.ggevent.GeventPyWSGIWorker", WorkerClass::Gevent),
+    ("gunicorn.workers.ggevent.PyWSGIWorker", WorkerClass::Gevent),
+];
+
+/// Real classes that this version does not have, with what to use instead.
+const ELSEWHERE: &[(&[&str], &str, &str)] = &[
+    (
+        &["gthread", "gunicorn.workers.gthread.ThreadWorker"],
+        "this version does not have threads yet",
+        "use `gevent` for many requests at a time in one worker, or `sync` with more workers",
+    ),
+    (
+        &[
+            "asgi",
+            "gunicorn.workers.gasgi.ASGIWorker",
+            "uvicorn.workers.UvicornWorker",
+            "uvicorn.workers.UvicornH11Worker",
+            "uvicorn_worker.UvicornWorker",
+            "uvicorn_worker.UvicornH11Worker",
+        ],
+        "this version does not serve ASGI apps yet",
+        "give the project's WSGI app (`proyecto.wsgi`) and use `sync` or `gevent`",
+    ),
+    (
+        &["eventlet", "gunicorn.workers.geventlet.EventletWorker"],
+        "eventlet is no longer maintained, and gunicorn dropped it too",
+        "use `gevent`, which works the same way",
+    ),
+    (
+        &["tornado", "gunicorn.workers.gtornado.TornadoWorker"],
+        "tornado apps are not supported",
+        "use `sync` or `gevent` for a WSGI app; run a tornado app with tornado itself",
+    ),
+];
+
+/// What to do about `sync` with more than one thread, which in gunicorn means `gthread`.
+pub(crate) const THREADS_HINT: &str = ELSEWHERE[0].2;
+
+/// Reads a name or a class path.
+pub(crate) fn parse(text: &str) -> Result<WorkerClass, Misfit> {
+    let text = text.trim();
+    // gunicorn writes `egg:gunicorn#sync` for its own entry points.
+    let name = text.strip_prefix("egg:gunicorn#").unwrap_or(text);
+    if let Some((_, class)) = KNOWN.iter().find(|(known, _)| *known == name) {
+        return Ok(*class);
+    }
+    let elsewhere = ELSEWHERE.iter().find(|(names, ..)| names.contains(&name));
+    if let Some((_, why, hint)) = elsewhere {
+        return Err(Misfit::because(*why).hint(*hint));
+    }
+    let names = KNOWN.iter().map(|(known, _)| *known);
+    let names = names.chain(ELSEWHERE.iter().flat_map(|(names, ..)| names.iter().copied()));
+    let hint = match nearest(name, names).map(|near| (near, parse(near))) {
+        Some((near, Ok(_))) => format!("did you mean `{near}`?"),
+        Some((near, Err(misfit))) => {
+            let instead = misfit.hint.unwrap_or_default();
+            format!("did you mean `{near}`? Then {instead}")
+        }
+        None => "third-party worker classes cannot be loaded; use `sync` or `gevent`".to_owned(),
+    };
+    Err(Misfit::because("no worker class has this name").hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_hint(name: &str, expected: &str) {
+        let misfit = parse(name).expect_err(name);
+        assert!(misfit.hint.as_deref().unwrap_or("").contains(expected), "{name}: {misfit:?}");
+    }
+
+    #[test]
+    fn gunicorns_names_are_known() {
+        for (name, class) in KNOWN {
+            assert_eq!(parse(name), Ok(*class), "{name}");
+        }
+        assert_eq!(parse(" gevent "), Ok(WorkerClass::Gevent));
+        assert_eq!(parse("egg:gunicorn#sync"), Ok(WorkerClass::Sync));
+    }
+
+    #[test]
+    fn a_class_of_another_version_names_what_to_use() {
+        check_hint("gthread", "`gevent`");
+        check_hint("uvicorn.workers.UvicornWorker", "WSGI");
+        check_hint("eventlet", "`gevent`");
+        check_hint("tornado", "`sync` or `gevent`");
+    }
+
+    #[test]
+    fn an_unknown_class_names_the_nearest() {
+        check_hint("gevnt", "did you mean `gevent`?");
+        check_hint("gtread", "did you mean `gthread`? Then use");
+        check_hint("meinheld.gmeinheld.MeinheldWorker", "third-party");
+    }
+}

@@ -1,0 +1,229 @@
+//! Which source wins, what each form of wish comes out as, and where it is said to come from.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use remuda_settings::{Address, Outcome, Settings, Warning, WorkerClass, load};
+use tempfile::TempDir;
+
+struct Start(TempDir);
+
+impl Start {
+    fn new() -> Self {
+        Self(TempDir::new().expect("a directory"))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(self, name: &str, text: &str) -> Self {
+        fs::write(self.path().join(name), text).expect("written");
+        self
+    }
+
+    fn load(&self, line: &str, variables: &[(&str, &str)]) -> Outcome {
+        let variables = variables.iter().map(|(name, text)| ((*name).into(), (*text).into()));
+        load(line.split_whitespace().map(OsString::from), variables, self.path())
+    }
+
+    fn run(&self, line: &str, variables: &[(&str, &str)]) -> (Settings, Vec<Warning>) {
+        match self.load(line, variables) {
+            Outcome::Run(settings, warnings) => (*settings, warnings),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn settings(&self, line: &str, variables: &[(&str, &str)]) -> Settings {
+        self.run(line, variables).0
+    }
+
+    fn refusal(&self, line: &str, variables: &[(&str, &str)]) -> String {
+        match self.load(line, variables) {
+            Outcome::Refused(refusal) => refusal.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn origin_of(settings: &Settings, name: &str) -> String {
+    let changed = settings.changed().iter().find(|changed| changed.name == name);
+    changed.map_or("default".to_owned(), |changed| changed.origin.to_string())
+}
+
+fn tcp(host: &str, port: u16) -> Address {
+    Address::Tcp { host: host.to_owned(), port }
+}
+
+#[test]
+fn defaults_are_gunicorns_but_for_keepalive() {
+    let start = Start::new();
+    let settings = start.settings("shop.wsgi", &[]);
+    assert_eq!(settings.app, "shop.wsgi");
+    assert_eq!(settings.binds, [tcp("127.0.0.1", 8000)]);
+    assert_eq!((settings.workers, settings.worker_class), (1, WorkerClass::Sync));
+    assert_eq!((settings.backlog, settings.worker_connections), (2048, 1000));
+    assert_eq!(settings.timeout, Some(Duration::from_secs(30)));
+    assert_eq!(settings.graceful_timeout, Duration::from_secs(30));
+    assert_eq!(settings.keepalive, Duration::from_secs(75));
+    assert_eq!(settings.boot_timeout, Duration::from_secs(300));
+    assert_eq!(settings.preload_app, None);
+    assert_eq!(settings.body_spool_bytes, 1 << 20);
+    assert_eq!(settings.forwarded_allow_ips, ["127.0.0.1", "::1"]);
+    assert_eq!((settings.accesslog.as_deref(), settings.errorlog.as_str()), (None, "-"));
+    assert_eq!(settings.chdir, start.path());
+    assert_eq!(settings.changed().len(), 1, "{:?}", settings.changed());
+}
+
+#[test]
+fn each_source_wins_over_the_one_below() {
+    let file = "workers = 3\n";
+    let mut variables = vec![];
+    let check = |start: &Start, line: &str, variables: &[_], workers: u16, origin: &str| {
+        let settings = start.settings(line, variables);
+        assert_eq!((settings.workers, &*origin_of(&settings, "workers")), (workers, origin));
+    };
+    check(&Start::new(), "app", &variables, 1, "default");
+    variables.push(("WEB_CONCURRENCY", "2"));
+    check(&Start::new(), "app", &variables, 2, "environment variable WEB_CONCURRENCY");
+    let start = Start::new().file("remuda.toml", file);
+    check(&start, "app", &variables, 3, "remuda.toml");
+    variables.push(("GUNICORN_WORKERS", "4"));
+    check(&start, "app", &variables, 4, "environment variable GUNICORN_WORKERS");
+    variables.push(("GUNICORN_CMD_ARGS", "--workers 5"));
+    check(&start, "app", &variables, 5, "flag --workers in GUNICORN_CMD_ARGS");
+    check(&start, "app -w 6", &variables, 6, "flag --workers");
+}
+
+#[test]
+fn the_port_is_used_when_nobody_binds() {
+    let start = Start::new();
+    let port = ("PORT", "8080");
+    assert_eq!(start.settings("app", &[port]).binds, [Address::Any { port: 8080 }]);
+    assert_eq!(start.settings("app -b :1", &[port]).binds, [Address::Any { port: 1 }]);
+    let bind = ("GUNICORN_BIND", "127.0.0.1:1, [::1]:2");
+    assert_eq!(start.settings("app", &[port, bind]).binds, [tcp("127.0.0.1", 1), tcp("::1", 2)]);
+    // A bad port that nobody uses keeps nobody from starting.
+    assert_eq!(start.settings("app -b a:1", &[("PORT", "x")]).binds, [tcp("a", 1)]);
+}
+
+#[test]
+fn a_stronger_list_replaces_the_weaker() {
+    let start = Start::new().file("remuda.toml", "bind = ['a:1', 'b:2']\n");
+    assert_eq!(start.settings("app", &[]).binds, [tcp("a", 1), tcp("b", 2)]);
+    assert_eq!(start.settings("app -b c:3 -b d:4", &[]).binds, [tcp("c", 3), tcp("d", 4)]);
+}
+
+#[test]
+fn the_variables_of_a_railway_site_are_read() {
+    let (settings, warnings) = Start::new().run(
+        "proyecto.wsgi",
+        &[
+            ("GUNICORN_WORKERS", "2"),
+            ("GUNICORN_WORKER_CLASS", "gevent"),
+            ("GUNICORN_TIMEOUT", "120"),
+            ("GUNICORN_GRACEFUL_TIMEOUT", "30"),
+            ("GUNICORN_MAX_REQUESTS", "500"),
+            ("GUNICORN_MAX_REQUESTS_JITTER", "50"),
+            ("GUNICORN_WORKER_CONNECTIONS", "100"),
+            ("GUNICORN_KEEPALIVE", "5"),
+            ("GUNICORN_PRELOAD_APP", "false"),
+            ("LOG_LEVEL", "WARNING"),
+            ("PORT", "8080"),
+        ],
+    );
+    assert_eq!((settings.workers, settings.worker_class), (2, WorkerClass::Gevent));
+    assert_eq!(settings.timeout, Some(Duration::from_secs(120)));
+    assert_eq!((settings.max_requests, settings.max_requests_jitter), (500, 50));
+    assert_eq!(settings.keepalive, Duration::from_secs(5));
+    assert_eq!(settings.preload_app, Some(false));
+    assert_eq!(settings.loglevel, "info");
+    assert_eq!(warnings, []);
+}
+
+#[test]
+fn no_timeout_is_none() {
+    assert_eq!(Start::new().settings("app -t 0", &[]).timeout, None);
+}
+
+#[test]
+fn gunicorns_ends_of_scale_are_kept() {
+    let line = "app --limit-request-line 9999 --limit-request-fields 0 \
+                --limit-request-field_size 0";
+    let settings = Start::new().settings(line, &[]);
+    assert_eq!(settings.limit_request_line, 8190);
+    assert_eq!(settings.limit_request_fields, 32768);
+    assert_eq!(settings.limit_request_field_size, 8190);
+}
+
+#[test]
+fn the_app_comes_from_the_argument_or_the_setting() {
+    let start = Start::new().file("remuda.toml", "wsgi_app = 'shop.wsgi'\n");
+    assert_eq!(start.settings("", &[]).app, "shop.wsgi");
+    assert_eq!(start.settings("other.wsgi", &[]).app, "other.wsgi");
+    let (settings, warnings) = start.run("", &[("GUNICORN_CMD_ARGS", "third.wsgi")]);
+    assert_eq!(settings.app, "shop.wsgi");
+    assert!(warnings[0].to_string().contains("`third.wsgi` in GUNICORN_CMD_ARGS is ignored"));
+}
+
+#[test]
+fn relative_paths_count_from_chdir() {
+    let start = Start::new();
+    let site = start.path().join("site");
+    fs::create_dir(&site).expect("made");
+    let line = "app --chdir site -b unix:run.sock -p run.pid --access-logfile a.log \
+                --pythonpath lib,/opt/lib --python venv/bin/python";
+    let settings = start.settings(line, &[]);
+    assert_eq!(settings.chdir, site);
+    assert_eq!(settings.binds, [Address::Unix(site.join("run.sock"))]);
+    assert_eq!(settings.pidfile, Some(site.join("run.pid")));
+    assert_eq!(settings.accesslog.as_deref(), site.join("a.log").to_str());
+    assert_eq!(settings.pythonpath, [site.join("lib"), "/opt/lib".into()]);
+    assert_eq!(settings.python, Some(start.path().join("venv/bin/python")));
+}
+
+#[test]
+fn shell_words_in_cmd_args_keep_their_quotes() {
+    let variable = ("GUNICORN_CMD_ARGS", "-e 'NAME=two words' --access-logformat \"%(h)s x\"");
+    let settings = Start::new().settings("app", &[variable]);
+    assert_eq!(settings.raw_env, [("NAME".to_owned(), "two words".to_owned())]);
+    assert_eq!(settings.access_log_format, "%(h)s x");
+}
+
+#[test]
+fn only_one_file_is_read() {
+    let start = Start::new()
+        .file("remuda.toml", "workers = 2\n")
+        .file("other.toml", "timeout = 9.5\n")
+        .file("gunicorn.conf.py", "workers = 3\n");
+    let settings = start.settings("app -c other.toml", &[]);
+    assert_eq!((settings.workers, settings.timeout), (1, Some(Duration::from_millis(9500))));
+    assert_eq!(origin_of(&settings, "timeout"), "other.toml");
+    assert_eq!(start.settings("app", &[("GUNICORN_CONFIG", "remuda.toml")]).workers, 2);
+    assert_eq!(start.settings("app -c none", &[("GUNICORN_CONFIG", "remuda.toml")]).workers, 1);
+    assert!(start.refusal("app", &[]).contains("`gunicorn.conf.py` is here"));
+}
+
+#[test]
+fn a_default_given_to_a_setting_without_effect_is_no_matter() {
+    let variables = [("GUNICORN_RELOAD", "False"), ("GUNICORN_CHECK_CONFIG", "0")];
+    assert_eq!(Start::new().run("app", &variables).1, []);
+}
+
+#[test]
+fn no_argument_and_no_variable_breaks_the_reader() {
+    let start = Start::new();
+    for setting in remuda_settings::table::all() {
+        for text in ["", "-", "0", "none", "*", "é", "=", "[::", "unix:", "999999999999999999999"]
+        {
+            let variable = setting.variable();
+            match start.load("app", &[(variable.as_str(), text)]) {
+                Outcome::Run(..) | Outcome::Refused(_) => {}
+                // Only these may print: `print_config` and what is passed on as arguments.
+                Outcome::Print { .. } => assert_eq!(setting.name, "print_config", "{text}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The words that users see: help, errors, warnings and the printed settings, as snapshots.
+
+use std::ffi::OsString;
+use std::fs;
+
+use insta::{assert_snapshot, with_settings};
+use remuda_settings::{Outcome, load};
+use tempfile::TempDir;
+
+/// What comes out, as one text; the start directory is shown as `<start>`.
+fn words(line: &str, variables: &[(&str, &str)], files: &[(&str, &str)]) -> String {
+    let start = TempDir::new().expect("a directory");
+    for (name, text) in files {
+        fs::write(start.path().join(name), text).expect("written");
+    }
+    let variables = variables.iter().map(|(name, text)| ((*name).into(), (*text).into()));
+    let text = match load(line.split_whitespace().map(OsString::from), variables, start.path()) {
+        Outcome::Run(settings, warnings) => {
+            let warnings = warnings.iter().map(|warning| format!("warning: {warning}\n"));
+            let changed = settings.changed().iter();
+            let changed = changed.map(|c| format!("{} = {} ({})\n", c.name, c.text, c.origin));
+            warnings.chain(changed).collect()
+        }
+        Outcome::Print { text, status } => format!("{text}[status {status}]"),
+        Outcome::Refused(refusal) => refusal.to_string(),
+    };
+    text.replace(start.path().to_str().expect("UTF-8"), "<start>")
+}
+
+#[test]
+fn help_in_short() {
+    assert_snapshot!(words("-h", &[], &[]));
+}
+
+#[test]
+fn help_at_length() {
+    assert_snapshot!(words("--help", &[], &[]));
+}
+
+#[test]
+fn version() {
+    assert_snapshot!(words("--version", &[], &[]), @"
+    remuda 0.1.0 (gunicorn-compatible)
+    [status 0]
+    ");
+}
+
+#[test]
+fn all_bad_values_at_once() {
+    let variables = [
+        ("GUNICORN_WORKERS", "two"),
+        ("GUNICORN_TIMEOUT", "-1"),
+        ("PORT", "http"),
+        ("GUNICORN_CMD_ARGS", "--max-requests many"),
+        ("GUNICORN_BODY_SPOOL_BYTES", "1t"),
+        ("GUNICORN_PRELOAD_APP", "maybe"),
+        ("GUNICORN_ERRORLOG", "none"),
+        ("GUNICORN_RAW_ENV", "A=1,2"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
+    ];
+    let file = "keepalive = 'long'\nbacklog = -5\n";
+    let line = "--chdir nowhere --head-timeout 0 --limit-request-line=1.5";
+    assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
+}
+
+#[test]
+fn bad_addresses() {
+    let line = "app -b 8000";
+    assert_snapshot!(words(line, &[], &[]));
+    assert_snapshot!(words("app", &[("GUNICORN_BIND", "0.0.0.0:")], &[]));
+    assert_snapshot!(words("app", &[("GUNICORN_BIND", "::1")], &[]));
+}
+
+#[test]
+fn worker_classes() {
+    for class in ["gthread", "uvicorn_worker.UvicornWorker", "eventlet", "tornado", "gevnt", "x.Y"]
+    {
+        with_settings!({ snapshot_suffix => class }, {
+            assert_snapshot!(words("app", &[("GUNICORN_WORKER_CLASS", class)], &[]));
+        });
+    }
+}
+
+#[test]
+fn threads() {
+    assert_snapshot!(words("app --threads 4", &[], &[]));
+    assert_snapshot!(words("app --threads 4 -k gevent", &[], &[]));
+}
+
+#[test]
+fn no_app() {
+    assert_snapshot!(words("", &[], &[]));
+}
+
+#[test]
+fn unknown_flags() {
+    assert_snapshot!(words("--wrokers 2 app", &[], &[]));
+    assert_snapshot!(words("app", &[("GUNICORN_CMD_ARGS", "--wrokers 2")], &[]));
+    assert_snapshot!(words("app", &[("GUNICORN_CMD_ARGS", "-e 'A=1")], &[]));
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    assert_snapshot!(words("app", &[], &[("gunicorn.conf.py", "")]));
+    assert_snapshot!(words("app -c conf.py", &[], &[("conf.py", "")]));
+    assert_snapshot!(words("app", &[("GUNICORN_CONFIG", "python:site.conf")], &[]));
+    assert_snapshot!(words("app -c gone.toml", &[], &[]));
+    assert_snapshot!(words("app", &[], &[("remuda.toml", "workers = 2\ntimeout =\n")]));
+}
+
+#[test]
+fn unknown_keys_and_types() {
+    let file = "wrokers = 2\nworkers = [1, 2]\nzzzzzzzzzz = 1\nconfig = 'x'\n[log]\nlevel = 1\n";
+    assert_snapshot!(words("app", &[], &[("remuda.toml", file)]));
+}
+
+#[test]
+fn without_effect() {
+    let variables =
+        [("GUNICORN_RELOAD", "true"), ("GUNICORN_WROKERS", "3"), ("GUNICORN_CMD_ARGS", "-u www")];
+    let file = "statsd_host = 'localhost:8125'\n[logconfig_dict]\nversion = 1\n";
+    let line = "app -D --certfile cert.pem --log-level verbos";
+    assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
+}
+
+#[test]
+fn not_supported_yet() {
+    assert_snapshot!(words("app --check-config", &[], &[]));
+}
+
+#[test]
+fn printed_settings() {
+    let variables = [("PORT", "8080"), ("GUNICORN_TIMEOUT", "2m")];
+    assert_snapshot!(words("--print-config -w 2", &variables, &[]));
+}
