@@ -6,13 +6,15 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::wishes::{Given, Wishes};
-use crate::{Group, Kind, Origin, Setting, Zero, table};
+use crate::{Group, Kind, Origin, Setting, Support, table};
 
 /// Name of the argument without a flag.
 const APP: &str = "app";
 
-/// Width of the lists below the help.
+/// Width of what clap does not break into lines itself.
 const HELP_COLUMNS: usize = 96;
+/// What clap puts before each line of a flag's help at length.
+const LONG_HELP_INDENT: usize = 10;
 
 const AFTER_HELP: &str = "\
 Each setting can also be given as a variable, GUNICORN_<SETTING> (GUNICORN_WORKERS=2), or in
@@ -138,13 +140,8 @@ fn short_help(setting: &Setting) -> String {
 }
 
 fn long_help(setting: &Setting) -> String {
-    let mut help = format!("{}.", setting.short);
-    for sentence in [setting.long, &allowed(setting.kind)] {
-        if !sentence.is_empty() {
-            help.push(' ');
-            help.push_str(sentence);
-        }
-    }
+    let sentences = format!("{}. {} {}", setting.short, setting.long, allowed(setting.kind));
+    let mut help = wrap(&sentences, HELP_COLUMNS - LONG_HELP_INDENT);
     if !setting.default.is_empty() {
         help.push_str(&format!("\n[default: {}]", setting.default));
     }
@@ -156,30 +153,34 @@ fn long_help(setting: &Setting) -> String {
 /// A sentence about what is allowed, where the name of the value does not say it.
 fn allowed(kind: Kind) -> String {
     match kind {
-        Kind::Whole { .. }
-        | Kind::Seconds(Zero::Never | Zero::AtOnce | Zero::Refused)
-        | Kind::Bytes { .. }
-        | Kind::Addresses => format!("Must be {kind}."),
+        Kind::Whole { .. } | Kind::Seconds(_) | Kind::Bytes { .. } | Kind::Addresses => {
+            format!("Must be {kind}.")
+        }
         _ => String::new(),
     }
 }
 
-fn without_effect() -> String {
-    let flags = table::all().filter(|setting| !setting.is_full());
-    let flags: Vec<String> = flags.filter_map(Setting::flag).collect();
-    let mut text = "Known from gunicorn, accepted with a warning, without effect:".to_owned();
-    // Full from the start, so that the first flag begins a line.
-    let mut column = HELP_COLUMNS;
-    for flag in flags.iter().filter(|flag| *flag != "--check-config") {
-        if column + flag.len() + 1 > HELP_COLUMNS {
-            text.push_str("\n ");
-            column = 1;
+/// Fills lines with words.
+fn wrap(text: &str, columns: usize) -> String {
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        if column > 0 {
+            let fits = column + 1 + word.len() <= columns;
+            lines.push(if fits { ' ' } else { '\n' });
+            column = if fits { column + 1 } else { 0 };
         }
-        text.push(' ');
-        text.push_str(flag);
-        column += flag.len() + 1;
+        lines.push_str(word);
+        column += word.len();
     }
-    text
+    lines
+}
+
+fn without_effect() -> String {
+    let ignored = table::all().filter(|setting| matches!(setting.support, Support::Ignored { .. }));
+    let flags: Vec<String> = ignored.filter_map(Setting::flag).collect();
+    let flags = wrap(&flags.join(" "), HELP_COLUMNS);
+    format!("Known from gunicorn, accepted with a warning, without effect:\n{flags}")
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub fn load(
     warnings.extend(app_without_effect(&cmd_args));
 
     let config = [&flags, &cmd_args.wishes, &prefixed].into_iter().find_map(|w| w.get(&CONFIG));
-    let (file, mut problems) = match file::read(config, start) {
+    let (file, problems) = match file::read(config, start) {
         Ok(wishes) => (wishes, Vec::new()),
         Err(problems) => (Wishes::default(), problems),
     };
@@ -77,13 +77,13 @@ pub fn load(
     if let Some(app) = app {
         wishes.set(&WSGI_APP, Given::one(app, Origin::Argument));
     }
-    conclude(&wishes, start, &mut problems, warnings)
+    conclude(&wishes, start, problems, warnings)
 }
 
 fn conclude(
     wishes: &Wishes,
     start: &Path,
-    problems: &mut Vec<Problem>,
+    mut problems: Vec<Problem>,
     mut warnings: Vec<Warning>,
 ) -> Outcome {
     let resolved = resolve::resolve(wishes, start);
@@ -92,11 +92,11 @@ fn conclude(
     let print_only = value::switch(&wishes.get_or_default(&PRINT_CONFIG).text()) == Ok(true);
     if resolved.settings.app.is_empty() && !print_only {
         let problem = Problem::new("No application module specified.")
-            .hint("name it after the options, `remuda proyecto.wsgi`, or in GUNICORN_WSGI_APP");
+            .hint("name it on the command line, `remuda proyecto.wsgi`, or in GUNICORN_WSGI_APP");
         problems.push(problem);
     }
     if !problems.is_empty() {
-        return refused(std::mem::take(problems));
+        return refused(problems);
     }
     if print_only {
         return Outcome::Print { text: print::config_page(wishes), status: 0 };
@@ -108,7 +108,7 @@ fn conclude(
 fn words(cmd_args: Option<String>) -> Result<Vec<OsString>, Problem> {
     let cmd_args = cmd_args.unwrap_or_default();
     let words = shlex::split(&cmd_args).ok_or_else(|| {
-        Problem::new(format!("`GUNICORN_CMD_ARGS` cannot be split into words: `{cmd_args}`"))
+        Problem::new("`GUNICORN_CMD_ARGS` cannot be split into words")
             .from(&Origin::Variable("GUNICORN_CMD_ARGS".to_owned()))
             .why("a quote is not closed, or the text ends with a backslash")
     })?;

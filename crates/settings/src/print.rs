@@ -13,7 +13,7 @@ pub(crate) fn config_page(wishes: &Wishes) -> String {
     let mut page = String::new();
     for setting in settings {
         let given = wishes.get_or_default(setting);
-        let text = match given.text() {
+        let text = match given.shown(setting) {
             text if text.is_empty() => "None".to_owned(),
             text => text,
         };

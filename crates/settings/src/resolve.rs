@@ -7,7 +7,7 @@ use crate::declare::{Kind, Setting, Support, Zero};
 use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
-use crate::{Address, Changed, Origin, Problem, Settings, Warning, WorkerClass, nearest, table};
+use crate::{Address, Changed, Origin, Problem, Settings, Warning, WorkerClass, table};
 use crate::{address, worker_class};
 
 /// gunicorn's ends of the scale, which the values 0 and "more" stand for.
@@ -62,7 +62,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         chdir: PathBuf::new(),
     };
     settings.chdir = chdir;
-    reader.threads(settings.worker_class);
+    reader.threads();
     reader.print_config();
     reader.unsupported();
     Resolved { settings, problems: reader.problems, warnings: reader.warnings }
@@ -80,7 +80,7 @@ fn changed(wishes: &Wishes) -> Vec<Changed> {
     supported
         .filter_map(|setting| {
             let given = wishes.get(setting)?;
-            let (text, origin) = (given.text(), given.origin.clone());
+            let (text, origin) = (given.shown(setting), given.origin.clone());
             Some(Changed { name: setting.name, text, origin })
         })
         .collect()
@@ -237,19 +237,19 @@ impl Reader<'_> {
         if let Some(level) = value::level(&given.text()) {
             return level.to_owned();
         }
-        let known = ["debug", "info", "warning", "error", "critical"];
-        let hint = match nearest::nearest(&given.text(), known) {
-            Some(near) => format!("; did you mean `{near}`?"),
-            None => format!("; known are {}", LOGLEVEL.kind),
-        };
         let (subject, text) = (subject(&LOGLEVEL, &given.origin), given.text());
-        self.warnings.push(Warning(format!("{subject}: `{text}` counts as info{hint}")));
+        let known = LOGLEVEL.kind;
+        self.warnings
+            .push(Warning(format!("`{subject}`: `{text}` counts as info; known: {known}")));
         "info".to_owned()
     }
 
     /// In gunicorn, `sync` with more than one thread is `gthread`.
-    fn threads(&mut self, class: WorkerClass) {
+    fn threads(&mut self) {
         let threads = self.whole(&THREADS);
+        // A class that is wrong by itself has its own problem, and says nothing about threads.
+        let class = self.wishes.get_or_default(&WORKER_CLASS).text();
+        let Ok(class) = worker_class::parse(&class) else { return };
         let given = self.wishes.get_or_default(&THREADS);
         match class {
             _ if threads <= 1 => {}
@@ -321,7 +321,11 @@ fn problem(setting: &Setting, given: &Given, misfit: Misfit) -> Problem {
         _ if *setting == CHDIR => "a directory that exists".to_owned(),
         _ => setting.kind.to_string(),
     };
-    let what = format!("`{subject}` must be {allowed}, but is `{}`", given.text());
+    let what = match setting.kind {
+        // What stands there may be a secret.
+        Kind::Pairs => format!("`{subject}` must be {allowed}"),
+        _ => format!("`{subject}` must be {allowed}, but is `{}`", given.text()),
+    };
     let problem = Problem::new(what).from(&given.origin);
     let problem = if misfit.why.is_empty() { problem } else { problem.why(misfit.why) };
     match misfit.hint {

@@ -138,13 +138,16 @@ pub(crate) fn networks(text: &str) -> Result<Vec<String>, Misfit> {
     Ok(parts)
 }
 
-/// Reads one `NAME=value` pair.
+/// Reads one `NAME=value` pair. The text may be a secret, or the rest of one behind a comma, so
+/// the reason does not repeat it.
 pub(crate) fn pair(text: &str) -> Result<(String, String), Misfit> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_owned(), value.to_owned()))
         }
-        _ => Err(Misfit::because(format!("`{text}` is not of the form `NAME=value`"))),
+        Some(_) => Err(Misfit::because("one of them has nothing before its `=`")),
+        None => Err(Misfit::because("one of them has no `=`")
+            .hint("a variable is split at commas; give values with a comma by flag or file")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Origin, Setting};
+use crate::{Kind, Origin, Setting};
 
 /// A value as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,18 @@ impl Given {
     /// The value as one text.
     pub(crate) fn text(&self) -> String {
         self.texts.join(", ")
+    }
+
+    /// The value as log and pages may show it: of the app's variables, only the names, because
+    /// their values are often secrets.
+    pub(crate) fn shown(&self, setting: &Setting) -> String {
+        if setting.kind != Kind::Pairs {
+            return self.text();
+        }
+        let name_of = |text: &String| {
+            text.split_once('=').map_or("…".to_owned(), |(name, _)| format!("{}=…", name.trim()))
+        };
+        self.texts.iter().map(name_of).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -193,6 +193,28 @@ fn shell_words_in_cmd_args_keep_their_quotes() {
 }
 
 #[test]
+fn values_of_the_apps_variables_are_not_shown() {
+    let start = Start::new();
+    let settings = start.settings("app -e KEY=secret -e B=secret", &[]);
+    let changed = settings.changed().iter().find(|changed| changed.name == "raw_env");
+    assert_eq!(changed.map(|changed| &*changed.text), Some("KEY=…, B=…"));
+    for variable in [("GUNICORN_RAW_ENV", "KEY=1,secret"), ("GUNICORN_CMD_ARGS", "-e 'KEY=secret")]
+    {
+        assert!(!start.refusal("app", &[variable]).contains("secret"));
+    }
+    match start.load("--print-config -e KEY=secret", &[]) {
+        Outcome::Print { text, .. } => assert!(!text.contains("secret"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_class_of_threads_is_one_problem_not_two() {
+    let refusal = Start::new().refusal("app -k gthread --threads 4", &[]);
+    assert_eq!(refusal.matches("remuda: ").count(), 1, "{refusal}");
+}
+
+#[test]
 fn only_one_file_is_read() {
     let start = Start::new()
         .file("remuda.toml", "workers = 2\n")
