@@ -26,6 +26,6 @@ mod words;
 mod zygote;
 
 pub use cgroup::{MemoryLimit, memory_limit};
-pub use listen::{Address, Binding, ListenError, Listeners};
+pub use listen::{Address, Binding, ListenError, Listeners, listen_fds};
 pub use pidfile::{Pidfile, PidfileError};
 pub use shell::{Config, run};

@@ -17,6 +17,11 @@ use crate::sys;
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
+    /// Every interface: IPv6 and IPv4 at once, or IPv4 alone where there is no IPv6.
+    Any {
+        /// Port; 0 = any.
+        port: u16,
+    },
     /// A host and a port.
     Tcp {
         /// Name or address; brackets removed.
@@ -33,6 +38,7 @@ pub enum Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Any { port } => write!(f, "[::]:{port}"),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
@@ -48,8 +54,6 @@ pub struct Binding {
     pub addresses: Vec<Address>,
     /// Longest accept queue.
     pub backlog: i32,
-    /// `[::]` may become `0.0.0.0` where there is no IPv6: nobody has asked for it by name.
-    pub ipv4_instead: bool,
     /// Descriptors from a service manager replace the addresses.
     pub inherited: Vec<i32>,
 }
@@ -186,29 +190,23 @@ fn bind_patiently(address: &Address, binding: &Binding) -> Result<Listener, List
 
 fn bind_one(address: &Address, binding: &Binding) -> io::Result<Listener> {
     match address {
-        Address::Tcp { host, port } => bind_tcp(host, *port, binding),
+        Address::Any { port } => bind_any(*port, binding.backlog),
+        Address::Tcp { host, port } => bind_ip(resolve(host, *port)?, binding.backlog),
         Address::Unix(path) => bind_unix(path, binding.backlog),
         Address::Fd(fd) => adopt(*fd),
     }
 }
 
-fn bind_tcp(host: &str, port: u16, binding: &Binding) -> io::Result<Listener> {
-    match bind_ip(resolve(host, port)?, binding.backlog) {
-        Err(error)
-            if binding.ipv4_instead
-                && host == "::"
-                && error.kind() != io::ErrorKind::AddrInUse =>
-        {
-            bind_ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), binding.backlog)
+fn bind_any(port: u16, backlog: i32) -> io::Result<Listener> {
+    match bind_ip(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), backlog) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            bind_ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), backlog)
         }
         bound => bound,
     }
 }
 
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
-    if host.is_empty() {
-        return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
-    }
     let unknown = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the host name is unknown");
     (host, port).to_socket_addrs().map_err(|_| unknown())?.next().ok_or_else(unknown)
 }
@@ -283,7 +281,7 @@ mod tests {
     use super::*;
 
     fn binding(addresses: Vec<Address>) -> Binding {
-        Binding { addresses, backlog: 16, ipv4_instead: false, inherited: Vec::new() }
+        Binding { addresses, backlog: 16, inherited: Vec::new() }
     }
 
     fn local() -> Address {
