@@ -240,10 +240,13 @@ def spin(environ, start_response):
 
 
 def hang_in_c(environ, start_response):
-    """C code that holds the interpreter's lock, so that no Python handler can run."""
+    """C code that dead-locks while it holds the interpreter's lock: no Python handler can run."""
     import ctypes
 
-    ctypes.PyDLL(None).sleep(60)
+    mutex = ctypes.create_string_buffer(64)
+    libc = ctypes.PyDLL(None)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
     return plain(start_response, "woke")
 
 

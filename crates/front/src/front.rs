@@ -133,7 +133,6 @@ impl Front {
         builder
             .keep_alive(!limits.keepalive.is_zero())
             .half_close(true)
-            .pipeline_flush(true)
             .title_case_headers(true)
             .max_headers(limits.header_fields.clamp(1, 32_768))
             .max_buf_size(CONNECTION_BUFFER_BYTES);

@@ -109,7 +109,11 @@ impl Listeners {
     pub fn bind(binding: &Binding) -> Result<Self, ListenError> {
         let inherited = binding.inherited.iter().map(|fd| Address::Fd(*fd)).collect::<Vec<_>>();
         let addresses = if inherited.is_empty() { &binding.addresses } else { &inherited };
-        addresses.iter().map(|address| bind_patiently(address, binding)).collect::<Result<_, _>>().map(Self)
+        addresses
+            .iter()
+            .map(|address| bind_patiently(address, binding))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// What workers must know of them.
@@ -271,7 +275,6 @@ pub fn listen_fds(pid: Option<&str>, count: Option<&str>) -> Vec<i32> {
         _ => Vec::new(),
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -117,8 +117,7 @@ impl Shell {
             return None;
         };
         self.board.clear(line.0);
-        let message =
-            ToZygote::Fork { worker: worker.0, slot: slot.0, line: line.0, max_requests };
+        let message = ToZygote::Fork { worker: worker.0, slot: slot.0, line: line.0, max_requests };
         let asked = Wire::pair().and_then(|(wire, theirs)| {
             self.tell_zygote(generation, &message, Some(&theirs))?;
             Ok(wire)

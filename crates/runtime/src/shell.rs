@@ -64,6 +64,7 @@ pub(crate) struct Shell {
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
+    letters: UnboundedReceiver<(From, Incoming)>,
     pub(crate) exit: Option<u8>,
 }
 
@@ -74,13 +75,13 @@ pub(crate) struct Shell {
 /// When the kernel refuses what the loop itself needs.
 pub fn run(config: Config) -> io::Result<u8> {
     nix::sys::prctl::set_child_subreaper(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
         // Before the first child, whose end must not be missed.
         let signals = Signals::install()?;
-        let (inbox, letters) = unbounded_channel();
-        Shell::new(config, inbox)?.serve(signals, letters).await
+        Shell::new(config)?.serve(signals).await
     })
 }
 
@@ -89,7 +90,8 @@ pub(crate) fn now() -> Tick {
 }
 
 impl Shell {
-    fn new(config: Config, inbox: UnboundedSender<(From, Incoming)>) -> io::Result<Self> {
+    fn new(config: Config) -> io::Result<Self> {
+        let (inbox, letters) = unbounded_channel();
         let (board, board_fd) = Board::create(lines(&config.plan))?;
         Ok(Self {
             supervisor: Supervisor::new(config.plan.clone()),
@@ -100,16 +102,13 @@ impl Shell {
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
             inbox,
+            letters,
             exit: None,
             config,
         })
     }
 
-    async fn serve(
-        mut self,
-        signals: Signals,
-        mut letters: UnboundedReceiver<(From, Incoming)>,
-    ) -> io::Result<u8> {
+    async fn serve(mut self, signals: Signals) -> io::Result<u8> {
         let pace = self.config.plan.timeout.map_or(IDLE_PACE, sample::pace);
         let mut sampling = interval(pace);
         sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -122,15 +121,8 @@ impl Shell {
             let deadline = self.supervisor.next_deadline();
             tokio::select! {
                 biased;
-                Some((from, incoming)) = letters.recv() => self.receive(from, &incoming),
-                raised = signals.next() => {
-                    // A worker that said something and left must be heard in this order.
-                    tokio::task::yield_now().await;
-                    while let Ok((from, incoming)) = letters.try_recv() {
-                        self.receive(from, &incoming);
-                    }
-                    self.obey(&raised);
-                }
+                Some((from, incoming)) = self.letters.recv() => self.receive(from, &incoming),
+                raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
                 _ = sampling.tick(), if has_timeout => self.sample(),
             }
@@ -149,6 +141,8 @@ impl Shell {
                 events.extend(self.perform(action));
             }
         }
+        // The end of its channel tells a worker that was given up on the way to leave.
+        self.workers.retain(|worker, _| self.supervisor.knows(*worker));
     }
 
     fn obey(&mut self, raised: &[(&'static str, Meaning)]) {
@@ -171,10 +165,24 @@ impl Shell {
     fn reap(&mut self) {
         log!(SIGNAL_CHILD);
         for (pid, ending) in children::reap() {
+            self.hear_last_words(pid);
             self.handle(Event::Exited { pid, ending });
-            self.workers.retain(|_, worker| worker.pid != Some(pid));
             self.zygotes.retain(|_, zygote| zygote.pid != pid);
         }
+    }
+
+    /// What a zygote said before it ended counts: a fork that it had answered, or why it failed.
+    fn hear_last_words(&mut self, pid: Pid) {
+        while let Ok((from, incoming)) = self.letters.try_recv() {
+            self.receive(from, &incoming);
+        }
+        let ended = self.zygotes.iter().find(|(_, zygote)| zygote.pid == pid);
+        let wire = ended.and_then(|(generation, zygote)| Some((*generation, zygote.wire.clone()?)));
+        let Some((generation, wire)) = wire else { return };
+        while let Some(packet) = wire.take() {
+            self.receive(From::Zygote(generation), &Incoming::Packet(packet));
+        }
+        self.lose_zygote(generation);
     }
 
     fn sample(&mut self) {

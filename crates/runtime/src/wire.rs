@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 use remuda_channel::MESSAGE_BYTES_MAX;
 use tokio::net::UnixDatagram;
@@ -28,12 +28,8 @@ pub(crate) enum Incoming {
 impl Wire {
     /// A new channel: the master's end, and the end to give away.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let ours = std::os::unix::net::UnixDatagram::from(ours);
         ours.set_nonblocking(true)?;
         Ok((Self(Rc::new(UnixDatagram::from_std(ours)?)), theirs))
@@ -53,6 +49,18 @@ impl Wire {
                 Err(Errno::EINTR) => continue,
                 Err(error) => Err(error.into()),
             };
+        }
+    }
+
+    /// A packet that has come already, without waiting.
+    pub(crate) fn take(&self) -> Option<Vec<u8>> {
+        let mut packet = vec![0; MESSAGE_BYTES_MAX];
+        match recv(self.0.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
+            Ok(length) if length > 0 => {
+                packet.truncate(length);
+                Some(packet)
+            }
+            Ok(_) | Err(_) => None,
         }
     }
 

@@ -8,7 +8,11 @@ use remuda_supervisor::{BootFailure, Cause, Ending, Notice};
 pub(crate) type RequestOf<'a> = &'a dyn Fn(remuda_supervisor::WorkerId) -> String;
 
 /// Writes a notice to the log.
-pub(crate) fn say(notice: &Notice, zygotes: &dyn Fn(u32) -> (u64, bool), request_of: RequestOf<'_>) {
+pub(crate) fn say(
+    notice: &Notice,
+    zygotes: &dyn Fn(u32) -> (u64, bool),
+    request_of: RequestOf<'_>,
+) {
     match notice {
         Notice::WorkerForked { pid, .. } => log!(WORKER_FORKED, pid = pid.0),
         Notice::WorkerReady { slot, pid, took, .. } => {
@@ -19,7 +23,12 @@ pub(crate) fn say(notice: &Notice, zygotes: &dyn Fn(u32) -> (u64, bool), request
         }
         Notice::WorkerHung { worker, pid, stood, .. } => {
             let request = request_of(*worker);
-            log!(WORKER_HUNG, pid = pid.0, request = request, stood_s = format!("{:.1}", stood.as_secs_f64()));
+            log!(
+                WORKER_HUNG,
+                pid = pid.0,
+                request = request,
+                stood_s = format!("{:.1}", stood.as_secs_f64())
+            );
         }
         Notice::WorkerBootTimedOut { pid, .. } => log!(WORKER_BOOT_TIMEOUT, pid = pid.0),
         Notice::WorkerDrainTimedOut { pid, .. } => log!(WORKER_DRAIN_TIMEOUT, pid = pid.0),
@@ -97,7 +106,12 @@ fn say_exit(pid: i32, ending: Ending, cause: Option<Cause>) {
         }
         (Ending::Exited(code), _) => log!(WORKER_FAILED, pid = pid, code = code),
         (Ending::Signaled(number), Some(cause)) => {
-            log!(WORKER_KILLED_BY_US, pid = pid, signal = signal_name(number), cause = cause_name(cause));
+            log!(
+                WORKER_KILLED_BY_US,
+                pid = pid,
+                signal = signal_name(number),
+                cause = cause_name(cause)
+            );
         }
         (Ending::Signaled(libc::SIGKILL), None) => log!(WORKER_OUT_OF_MEMORY, pid = pid),
         (Ending::Signaled(number), None) => {
