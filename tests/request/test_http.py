@@ -7,8 +7,10 @@ import socket
 import struct
 import threading
 import time
+from contextlib import ExitStack
 
 from http_client import Client, get
+from serving import wait_until
 
 PAGE = b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -57,9 +59,9 @@ def test_client_that_half_closes_gets_its_answer(serve, worker_class):
 
 
 def test_slow_clients_do_not_hold_up_a_sync_worker(serve):
-    with serve(app="lab:app") as server:
-        half_heads = [Client(server.port) for _ in range(20)]
-        half_bodies = [Client(server.port) for _ in range(20)]
+    with serve(app="lab:app") as server, ExitStack() as opened:
+        half_heads = [opened.enter_context(Client(server.port)) for _ in range(20)]
+        half_bodies = [opened.enter_context(Client(server.port)) for _ in range(20)]
         for client in half_heads:
             client.send(b"GET /pid HTTP/1.1\r\nHo")
         for client in half_bodies:
@@ -71,7 +73,6 @@ def test_slow_clients_do_not_hold_up_a_sync_worker(serve):
         for client in half_heads:
             client.send(b"st: x\r\n\r\n")
             assert client.read().status == 200
-            client.socket.close()
 
 
 def test_half_a_head_gets_408(serve):
@@ -111,7 +112,7 @@ def test_client_that_stops_reading_is_given_up(serve, worker_class):
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.send(b"GET /close-after-disconnect HTTP/1.1\r\nHost: x\r\n\r\n")
         assert get(server.port, "/pid").status == 200
-        assert "disconnect" in get(server.port, "/closed").text
+        wait_until(lambda: "disconnect" in get(server.port, "/closed").text, "close() was called")
 
 
 def test_request_line_and_header_limits(serve):
@@ -146,8 +147,8 @@ def test_client_that_resets_in_the_middle_harms_nobody(serve, worker_class):
 
 def test_idle_connections_give_way_at_worker_connections(serve):
     env = {"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_WORKER_CONNECTIONS": "10"}
-    with serve(app="lab:app", env=env) as server:
-        idle = [Client(server.port) for _ in range(10)]
+    with serve(app="lab:app", env=env) as server, ExitStack() as opened:
+        idle = [opened.enter_context(Client(server.port)) for _ in range(10)]
         for client in idle:
             assert client.request("/pid").status == 200
         for _ in range(5):

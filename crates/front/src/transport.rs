@@ -87,6 +87,19 @@ fn written(wire: &Wire, mut write: impl FnMut() -> io::Result<usize>) -> Poll<io
     }
 }
 
+/// A head and a small body: copying them together costs less than a vectored system call.
+const SMALL_BYTES: usize = 2048;
+
+/// Copies the slices together, if they are small enough.
+fn gather<'a>(slices: &[io::IoSlice<'_>], small: &'a mut [u8; SMALL_BYTES]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for slice in slices {
+        small.get_mut(length..length + slice.len())?.copy_from_slice(slice);
+        length += slice.len();
+    }
+    Some(&small[..length])
+}
+
 impl hyper::rt::Write for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -103,7 +116,11 @@ impl hyper::rt::Write for Transport {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut socket = &self.wire.socket;
-        written(&self.wire, || socket.write_vectored(slices))
+        let mut small = [0; SMALL_BYTES];
+        match gather(slices, &mut small) {
+            Some(bytes) => written(&self.wire, || socket.write(bytes)),
+            None => written(&self.wire, || socket.write_vectored(slices)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -118,5 +135,22 @@ impl hyper::rt::Write for Transport {
         // The peer may be gone already, and then there is nothing left to say to it.
         let _ = self.wire.socket.shutdown(Shutdown::Write);
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use super::*;
+
+    #[test]
+    fn small_slices_are_joined_and_large_ones_are_not() {
+        let mut small = [0; SMALL_BYTES];
+        let slices = [IoSlice::new(b"head "), IoSlice::new(b"body")];
+        assert_eq!(gather(&slices, &mut small), Some(&b"head body"[..]));
+        let large = [0; SMALL_BYTES];
+        let slices = [IoSlice::new(b"head "), IoSlice::new(&large)];
+        assert_eq!(gather(&slices, &mut small), None);
     }
 }

@@ -147,7 +147,7 @@ fn fail(
     error: &PyErr,
 ) {
     let response = start.borrow();
-    if error.is_instance_of::<PyBrokenPipeError>(py) && response.is_streaming() {
+    if error.is_instance_of::<PyBrokenPipeError>(py) && response.is_client_gone() {
         // The client left in the middle: nobody's fault, and common.
         response.abort_stream();
         return serving

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use pyo3::exceptions::{PyAssertionError, PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyList, PyString, PyTuple};
@@ -170,9 +170,8 @@ impl StartResponse {
             if self.serving.wait_writable(py, socket)? {
                 self.serving.front.resume_writing(self.connection);
             } else {
-                sink.abort();
-                self.serving.front.poll_connection(self.connection);
-                return Err(PyOSError::new_err("the client stopped reading the response"));
+                self.abort_stream();
+                return Err(gone());
             }
         }
         if sink.is_closed() { Err(gone()) } else { Ok(()) }
@@ -192,6 +191,11 @@ impl StartResponse {
             sink.abort();
         }
         self.serving.front.poll_connection(self.connection);
+    }
+
+    /// Whether the client has left, or does not read, in the middle of a streamed response.
+    pub(crate) fn is_client_gone(&self) -> bool {
+        self.sink.borrow().as_ref().is_some_and(StreamSink::is_closed)
     }
 
     /// Whether the body is sent in pieces.
