@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from serving import REMUDA, serving  # noqa: E402
+from serving import REMUDA, serving
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -133,11 +133,19 @@ def serving(
         clean.setdefault("GUNICORN_BIND", f"127.0.0.1:{port}")
     command = [str(REMUDA), *args, *([app] if app else [])]
     with log.open("wb") as stderr, out.open("wb") as stdout:
-        process = subprocess.Popen(
-            command, env=clean, cwd=cwd or APPS, stderr=stderr, stdout=stdout, process_group=0
-        ) if sys.version_info >= (3, 11) else subprocess.Popen(
-            command, env=clean, cwd=cwd or APPS, stderr=stderr, stdout=stdout,
-            start_new_session=True,
+        process = (
+            subprocess.Popen(
+                command, env=clean, cwd=cwd or APPS, stderr=stderr, stdout=stdout, process_group=0
+            )
+            if sys.version_info >= (3, 11)
+            else subprocess.Popen(
+                command,
+                env=clean,
+                cwd=cwd or APPS,
+                stderr=stderr,
+                stdout=stdout,
+                start_new_session=True,
+            )
         )
     server = Server(process, log, out, port)
     try:

@@ -69,7 +69,7 @@ def load_app(uri: str) -> App:
         raise BootError("import", f"{type(error).__name__}: {error}") from error
     except SystemExit as error:
         raise BootError("import", f"the module called sys.exit({error.code!r})") from error
-    app = _find(module, expression or "application", module_name)
+    app: App | None = _find(module, expression or "application", module_name)
     if app is None:
         raise BootError("app", f"Failed to find application object: {expression!r}")
     if not callable(app):

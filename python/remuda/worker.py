@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from remuda.channel import SCOREBOARD_FD
 from remuda.loading import App, BootError
 
 ADOPTION_TIMEOUT_S = 5.0
+LOOPS = {"sync": "remuda.sync_loop", "gevent": "remuda.gevent_loop"}
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,7 @@ def run(
         journal.error(loading.explain(error, plan["app"]))
         return error.status
 
-    if plan["worker_class"] == "gevent":
-        from remuda.gevent_loop import serve
-    else:
-        from remuda.sync_loop import serve
+    serve = importlib.import_module(LOOPS[plan["worker_class"]]).serve
     errors = sys.stderr if plan["errorlog"] == "-" else ErrorStream(journal)
 
     def make(**loop: Callable[..., Any]) -> _remuda.Worker:
@@ -93,7 +92,7 @@ def run(
             **loop,
         )
 
-    status = serve(make, plan)
+    status: int = serve(make, plan)
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 

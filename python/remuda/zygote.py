@@ -82,7 +82,9 @@ class Zygote:
         boot = os.memfd_create("remuda-boot", 0)
         os.write(boot, json.dumps(self.boot).encode())
         os.lseek(boot, 0, os.SEEK_SET)
-        os.chdir(self.environ.get("PWD", ".") if os.path.isdir(self.environ.get("PWD", "")) else ".")
+        os.chdir(
+            self.environ.get("PWD", ".") if os.path.isdir(self.environ.get("PWD", "")) else "."
+        )
         command = [sys.executable, "-m", "remuda.zygote", BARE_FLAG, str(boot)]
         os.execve(sys.executable, command, self.environ)
 

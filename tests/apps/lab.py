@@ -180,7 +180,9 @@ def hop_by_hop(environ, start_response):
 
 
 def odd_headers(environ, start_response):
-    start_response("299 Sehr gut", [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Latin", "\xe9")])
+    start_response(
+        "299 Sehr gut", [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Latin", "\xe9")]
+    )
     return [b"ok"]
 
 

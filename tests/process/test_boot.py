@@ -116,7 +116,9 @@ def test_master_stays_below_four_mebibytes(serve):
     ],
 )
 @pytest.mark.parametrize("preload", ["", "false"])
-def test_app_that_cannot_be_loaded_ends_the_master_like_gunicorn(serve, app, status, words, preload):
+def test_app_that_cannot_be_loaded_ends_the_master_like_gunicorn(
+    serve, app, status, words, preload
+):
     env = {"GUNICORN_PRELOAD_APP": preload}
     with serve(app=app, env=env, ready=False) as server:
         assert server.wait() == status

@@ -18,7 +18,9 @@ def test_app_is_imported_once_by_default(serve):
 
 
 def test_app_is_imported_by_each_worker_when_preload_is_false(serve):
-    with serve("--workers", "3", app="counted:app", env={"GUNICORN_PRELOAD_APP": "false"}) as server:
+    with serve(
+        "--workers", "3", app="counted:app", env={"GUNICORN_PRELOAD_APP": "false"}
+    ) as server:
         assert len(imported_in(server)) == 3
 
 

@@ -37,7 +37,7 @@ def test_term_answers_what_is_in_flight_and_what_is_queued(serve, worker_class):
         time.sleep(0.4)
         server.send(signal.SIGTERM)
         time.sleep(0.2)
-        with pytest.raises(OSError):
+        with pytest.raises(OSError):  # noqa: PT011
             socket.create_connection(("127.0.0.1", server.port), timeout=0.2).close()
         for thread, _ in asked:
             thread.join()
@@ -156,8 +156,13 @@ def test_usr1_opens_the_logs_again_in_every_process(serve, worker_class, tmp_pat
         access.rename(tmp_path / "access.log.1")
         server.send(signal.SIGUSR1)
         wait_until(lambda: error.exists() and access.exists(), "new files")
-        wait_until(lambda: get(server.port, "/error").status == 500
-                   and "broken on purpose" in error.read_text(), "the worker's error")
+        wait_until(
+            lambda: (
+                get(server.port, "/error").status == 500
+                and "broken on purpose" in error.read_text()
+            ),
+            "the worker's error",
+        )
         assert get(server.port, "/errors").status == 200
         wait_until(lambda: "/error" in access.read_text(), "an access line")
         server.stop()

@@ -38,7 +38,10 @@ def test_each_request_looks_like_a_greenlet_of_its_own(serve):
 
 def test_pipelined_requests_after_one_that_blocks(serve):
     with serve(app="lab:app", env=GEVENT) as server, Client(server.port) as client:
-        client.send(b"GET /sleep?0.2 HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+        client.send(
+            b"GET /sleep?0.2 HTTP/1.1\r\nHost: x\r\n\r\n"
+            + b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n" * 5
+        )
         assert client.read().text.startswith("slept")
         assert [client.read().status for _ in range(5)] == [200] * 5
 

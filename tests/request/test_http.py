@@ -20,9 +20,12 @@ def test_connection_is_kept_and_pipelined_requests_are_answered_in_order(serve, 
         with Client(server.port) as client:
             for _ in range(3):
                 assert client.request("/pid").status == 200
-            client.send(b"".join(
-                b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n%d" % n for n in range(9)
-            ))
+            client.send(
+                b"".join(
+                    b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n%d" % n
+                    for n in range(9)
+                )
+            )
             assert [client.read().body for _ in range(9)] == [b"%d" % n for n in range(9)]
 
 
@@ -44,7 +47,9 @@ def test_close_is_honoured(serve, worker_class):
 
 def test_expect_100_continue(serve):
     with serve(app="lab:app") as server, Client(server.port) as client:
-        client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        client.send(
+            b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        )
         assert client.read_head().status == 100
         client.send(b"body")
         assert client.read().body == b"body"
@@ -126,7 +131,12 @@ def test_request_line_and_header_limits(serve):
 
 def test_garbage_gets_400_and_nothing_else_suffers(serve, worker_class):
     with serve(app="lab:app", env={"GUNICORN_WORKER_CLASS": worker_class}) as server:
-        for garbage in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / FTP/9.9\r\n\r\n", b"\x00" * 64):
+        for garbage in (
+            b"\x16\x03\x01\x02\x00\x01\x00",
+            b"GET\r\n\r\n",
+            b"GET / FTP/9.9\r\n\r\n",
+            b"\x00" * 64,
+        ):
             with Client(server.port) as client:
                 client.send(garbage + b"\r\n\r\n")
                 assert client.read().status == 400
@@ -160,9 +170,7 @@ def test_busy_connections_are_bounded_by_worker_connections(serve):
     env = {"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_WORKER_CONNECTIONS": "4"}
     with serve(app="lab:app", env=env) as server:
         began = time.monotonic()
-        threads = [
-            threading.Thread(target=get, args=(server.port, "/sleep?0.5")) for _ in range(8)
-        ]
+        threads = [threading.Thread(target=get, args=(server.port, "/sleep?0.5")) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -23,7 +23,12 @@ def lab(request, tmp_path_factory):
 def test_environ_is_what_gunicorn_builds(lab):
     with Client(lab.port) as client:
         peer_port = client.socket.getsockname()[1]
-        headers = {"X-Some-Thing": "a", "x-some-thing": "b", "Content-Type": "text/x", "X_Under": "n"}
+        headers = {
+            "X-Some-Thing": "a",
+            "x-some-thing": "b",
+            "Content-Type": "text/x",
+            "X_Under": "n",
+        }
         shown = json.loads(client.request("/environ?q=%20x", headers=headers).text)
     assert shown["REQUEST_METHOD"] == "GET"
     assert shown["SCRIPT_NAME"] == ""

@@ -1,0 +1,120 @@
+"""The extension module: what the zygote and the workers need from Rust."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+__version__: str
+
+class _TextStream(Protocol):
+    def write(self, text: str, /) -> Any: ...
+    def flush(self) -> Any: ...
+
+class Journal:
+    """The error log: lines in gunicorn's form, ``[time] [pid] [LEVEL] message``."""
+
+    def __init__(self, target: str, level: str) -> None:
+        """Open ``target`` (``-`` is standard error) for lines of at least ``level``.
+
+        Raises:
+            OSError: The file cannot be opened for appending.
+        """
+
+    def debug(self, message: str) -> None: ...
+    def info(self, message: str) -> None: ...
+    def warning(self, message: str) -> None: ...
+    def error(self, message: str) -> None: ...
+    def reopen(self) -> None:
+        """Close the file and open it again by its name, at the same descriptor."""
+
+    def fileno(self) -> int:
+        """The descriptor that lines go to."""
+
+class Worker:
+    """Serves requests: the HTTP front, the app, and the loop that drives them."""
+
+    def __init__(
+        self,
+        plan: str,
+        app: Callable[..., Any],
+        journal: Journal,
+        errors: _TextStream,
+        *,
+        board: int,
+        line: int,
+        channel: int,
+        max_requests: int,
+        wait_write: Callable[[int, float], bool] | None = None,
+        schedule: Callable[[], object] | None = None,
+    ) -> None:
+        """Take over the listeners of the plan.
+
+        Args:
+            plan: The master's plan, as JSON.
+            app: The WSGI app.
+            journal: Where errors of the app are logged.
+            errors: ``wsgi.errors``.
+            board: Descriptor of the scoreboard.
+            line: This worker's line of it.
+            channel: Descriptor of the channel to the master.
+            max_requests: Requests after which it asks to be replaced; 0 = never.
+            wait_write: Waits until a descriptor takes bytes, at most so many seconds, while others
+                run; for cooperative loops. Without it the process blocks.
+            schedule: Has ``collect`` called as soon as the loop runs; for cooperative loops.
+        """
+
+    def fileno(self) -> int:
+        """The descriptor that a loop watches for reading."""
+
+    def ready(self) -> None:
+        """Tell the master that requests can come."""
+
+    def run_blocking(self) -> None:
+        """Serve until drained."""
+
+    def collect(self) -> bool:
+        """Take what the kernel has ready; true when a leader has something to do."""
+
+    def lead(self) -> bool:
+        """Serve what is ready; true when the caller never blocked, and so may serve again."""
+
+    def beat(self) -> bool:
+        """Give a sign of life and apply time limits; true once the worker is done."""
+
+    def drain(self, *, queue: bool = False) -> None:
+        """Accept no more, finish what is held; with ``queue`` accept what waits already."""
+
+    def leave(self) -> None:
+        """End the loop at once, whatever is in flight."""
+
+    def reopen_logs(self) -> None:
+        """Open the log files again."""
+
+    @property
+    def draining(self) -> bool: ...
+    @property
+    def served(self) -> int: ...
+    @property
+    def connections(self) -> int: ...
+
+class StartResponse:
+    """PEP 3333's ``start_response``, one for each request."""
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]: ...
+
+def fork_without_hooks() -> int:
+    """Fork without running Python's fork hooks; 0 in the child."""
+
+def await_middle(pid: int, pipe: int, timeout: float) -> None:
+    """Wait until the middle process has written to ``pipe`` and has exited, and reap it.
+
+    Raises:
+        TimeoutError: It took longer than ``timeout`` seconds, and was killed.
+    """
+
+def die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies."""
+
+def trim_heap() -> None:
+    """Give free heap pages back to the kernel."""
