@@ -18,7 +18,7 @@ help: ## Show this list
 build: $(VENV)/.built ## Leave a release build at .venv/bin/remuda
 
 run: build $(VENV)/.site ## Build, prepare the example site, serve it with config/railway.env
-	@echo "Serving $(SITE) on http://127.0.0.1:$(PORT)/ with config/railway.env; Ctrl-C ends it."
+	@echo "Serving $(SITE) on http://127.0.0.1:$(PORT)/ with config/railway.env; Ctrl-C ends it. (Admin: admin, password admin)"
 	set -a; . ./config/railway.env; set +a; \
 	cd $(SITE) && PORT=$(PORT) exec ../../$(BIN)/remuda proyecto.wsgi
 
@@ -73,5 +73,5 @@ $(VENV)/.tools: $(VENV)/.created tests/requirements.txt
 
 $(VENV)/.site: $(VENV)/.built $(SITE)/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(SITE)/requirements.txt
-	cd $(SITE) && ../../$(BIN)/python manage.py prepare
+	cd $(SITE) && ADMIN_PASSWORD=$${ADMIN_PASSWORD:-admin} ../../$(BIN)/python manage.py prepare
 	touch $@

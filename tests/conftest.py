@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "site")]
 
-from serving import REMUDA, serving
+from serving import REMUDA, serving  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from http_client import get
 from serving import APPS, REMUDA, is_a_wish, wait_until
 

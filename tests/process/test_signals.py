@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from http_client import Client, get
 from load import Load
 from serving import wait_until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from http_client import get
 from load import Load
 from serving import wait_until

@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+
 from http_client import Client, get
 from serving import wait_until
 
