@@ -11,7 +11,10 @@ from django.db import transaction
 
 from catalogo.models import Article, Author
 
-WORDS = ["caballo", "rienda", "llano", "potro", "jinete", "espuela", "lazo", "corral", "manada", "remuda", "montura", "herradura", "galope", "trote", "pradera", "ganado", "vaquero", "sendero", "arroyo", "monte"]
+WORDS = (
+    "caballo rienda llano potro jinete espuela lazo corral manada remuda montura herradura "
+    "galope trote pradera ganado vaquero sendero arroyo monte"
+).split()
 
 
 class Command(BaseCommand):
