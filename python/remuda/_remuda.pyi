@@ -103,6 +103,14 @@ class StartResponse:
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]: ...
 
+def check_plan(plan: str) -> None:
+    """Look at what only workers use, before there are any: peers, access log and its format.
+
+    Raises:
+        ValueError: A value cannot be read.
+        OSError: The access log cannot be opened.
+    """
+
 def fork_without_hooks() -> int:
     """Fork without running Python's fork hooks; 0 in the child."""
 

@@ -126,7 +126,10 @@ def explain(error: BootError, uri: str) -> str:
     cause = error.__cause__
     if cause is not None:
         lines += ["Exception in worker process", *_app_frames(cause)]
-    lines.append(f"Cannot load the application {uri!r}: {error}")
+    if error.failure in ("import", "app"):
+        lines.append(f"Cannot load the application {uri!r}: {error}")
+    else:
+        lines.append(str(error))
     hint = {
         "import": "the module must be importable from the working directory; see `chdir` and "
         "`pythonpath`. Try `python -c 'import MODULE'` there",

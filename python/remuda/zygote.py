@@ -34,10 +34,15 @@ class Zygote:
         self.plan: dict[str, Any] = boot["plan"]
         self.journal = _remuda.Journal(self.plan["errorlog"], self.plan["loglevel"])
         self.app: App | None = None
+        # As it was before the app could change it.
         self.environ = dict(os.environ)
 
     def load(self, *, bare: bool) -> None:
         """Load what workers will share, and leave it in a state that can be forked."""
+        try:
+            _remuda.check_plan(json.dumps(self.plan))
+        except (ValueError, OSError) as error:
+            raise BootError("setup", str(error)) from None
         loading.prepare_path(self.plan["chdir"], self.plan["pythonpath"])
         if self.plan["worker_class"] == "gevent":
             # Before the app: what it imports must see the patched modules.
@@ -106,53 +111,61 @@ class Zygote:
         return None
 
     def _fork(self, request: dict[str, Any], channel_fd: int) -> worker.Assignment | None:
+        """Fork one worker and report it. Returns its assignment in the worker."""
         reader, writer = os.pipe()
         try:
             middle = _remuda.fork_without_hooks()
-            if middle == 0:
-                if _fork_worker(writer) == 0:
-                    os.close(reader)
-                    os.close(writer)
-                    self.channel.close()
-                    return worker.Assignment(
-                        worker=request["worker"],
-                        slot=request["slot"],
-                        line=request["line"],
-                        max_requests=request["max_requests"],
-                        channel_fd=channel_fd,
-                        master=self.boot["master"],
-                    )
-                os._exit(0)
+        except OSError as error:
+            os.close(reader)
             os.close(writer)
-            writer = -1
-            _remuda.await_middle(middle, reader, FORK_TIMEOUT_S)
-            answer = json.loads(os.read(reader, 4096) or b'{"error": "the fork vanished"}')
-        except (OSError, TimeoutError) as error:
-            answer = {"error": str(error)}
-        finally:
-            if os.getpid() == self.pid:
-                os.close(reader)
-                if writer >= 0:
-                    os.close(writer)
-        if "pid" in answer:
-            self.channel.send(type="forked", worker=request["worker"], pid=answer["pid"])
-        else:
-            self.channel.send(type="fork_failed", worker=request["worker"], error=answer["error"])
+            self.channel.send(type="fork_failed", worker=request["worker"], error=str(error))
+            return None
+        if middle == 0:
+            fork_worker_and_exit(writer)
+            # Only the worker comes here.
+            os.close(reader)
+            os.close(writer)
+            self.channel.close()
+            return worker.Assignment(
+                worker=request["worker"],
+                slot=request["slot"],
+                line=request["line"],
+                max_requests=request["max_requests"],
+                channel_fd=channel_fd,
+                master=self.boot["master"],
+            )
+        os.close(writer)
+        self.channel.send(**answer_of(middle, reader), worker=request["worker"])
         return None
 
-    pid = 0
 
-
-def _fork_worker(writer: int) -> int:
-    """In the middle process: fork the worker and report it. Returns 0 in the worker."""
+def fork_worker_and_exit(writer: int) -> None:
+    """In the middle process: fork the worker, say so on the pipe, exit. Returns in the worker."""
     try:
         pid = os.fork()
-    except OSError as error:
-        os.write(writer, json.dumps({"error": str(error)}).encode())
-        os._exit(0)
-    if pid:
-        os.write(writer, json.dumps({"pid": pid}).encode())
-    return pid
+        if pid == 0:
+            return
+        answer: dict[str, Any] = {"type": "forked", "pid": pid}
+    except BaseException as error:
+        # Whatever it is, this process must not live on as a second zygote.
+        answer = {"type": "fork_failed", "error": str(error)}
+    os.write(writer, json.dumps(answer).encode())
+    os._exit(0)
+
+
+def answer_of(middle: int, reader: int) -> dict[str, Any]:
+    """Wait for the middle process, and read what it has said."""
+    try:
+        _remuda.await_middle(middle, reader, FORK_TIMEOUT_S)
+        said = os.read(reader, 4096)
+    except (OSError, TimeoutError) as error:
+        return {"type": "fork_failed", "error": str(error)}
+    finally:
+        os.close(reader)
+    if not said:
+        return {"type": "fork_failed", "error": "the middle process died without a word"}
+    answer: dict[str, Any] = json.loads(said)
+    return answer
 
 
 def patch_gevent() -> None:
@@ -212,7 +225,6 @@ def main() -> int:
         return 0
     boot, bare = received
     zygote = Zygote(channel, boot)
-    zygote.pid = os.getpid()
     try:
         zygote.load(bare=bare)
     except BootError as error:

@@ -234,6 +234,24 @@ def test_python_dash_m_is_the_same_command():
     assert result.returncode == 0 and b"remuda" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"GUNICORN_ACCESSLOG": "/nonexistent/access.log"}, "cannot open the log file"),
+        (
+            {"GUNICORN_ACCESSLOG": "-", "GUNICORN_ACCESS_LOG_FORMAT": "%h"},
+            "access_log_format: `%` at column 1",
+        ),
+        ({"GUNICORN_ERRORLOG": "/nonexistent/error.log"}, "cannot open the log file"),
+    ],
+)
+def test_log_that_cannot_be_written_ends_the_start_and_is_named(serve, env, words):
+    with serve(env=env, ready=False) as server:
+        assert server.wait() == 1
+    assert words in server.log()
+    assert "Booting worker" not in server.log()
+
+
 def test_port_and_web_concurrency_of_the_platform_are_honoured(serve):
     from serving import free_port
 

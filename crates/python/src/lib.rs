@@ -19,6 +19,7 @@ fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<journal::PyJournal>()?;
     module.add_class::<worker::Worker>()?;
     module.add_class::<wsgi::StartResponse>()?;
+    module.add_function(wrap_pyfunction!(worker::check_plan, module)?)?;
     module.add_function(wrap_pyfunction!(process::fork_without_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(process::await_middle, module)?)?;
     module.add_function(wrap_pyfunction!(process::die_with_parent, module)?)?;

@@ -80,8 +80,7 @@ impl Worker {
         wait_write: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let plan: WorkerPlan =
-            serde_json::from_str(plan).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let plan = read_plan(plan)?;
         let listeners = take_listeners(&plan);
         let environ = EnvironBuilder::new(
             py,
@@ -96,7 +95,7 @@ impl Worker {
         let front = Front::new(
             listeners,
             limits(&plan),
-            TrustedPeers::parse(&plan.forwarded_allow_ips).map_err(PyValueError::new_err)?,
+            trusted_peers(&plan)?,
             format,
             duplicate(channel)?,
         )?;
@@ -408,6 +407,25 @@ impl Drop for FreshContext<'_> {
             drop(PyErr::take(self.0.py()));
         }
     }
+}
+
+fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
+    serde_json::from_str(plan).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn trusted_peers(plan: &WorkerPlan) -> PyResult<TrustedPeers> {
+    TrustedPeers::parse(&plan.forwarded_allow_ips).map_err(|entry| {
+        let what = "is neither an address nor a network";
+        PyValueError::new_err(format!("forwarded_allow_ips: `{entry}` {what}"))
+    })
+}
+
+/// Looks at what only workers use, before there are any: better one error than a crash loop.
+#[pyfunction]
+pub(crate) fn check_plan(plan: &str) -> PyResult<()> {
+    let plan = read_plan(plan)?;
+    trusted_peers(&plan)?;
+    open_access_log(&plan).map(drop)
 }
 
 /// The descriptors of the plan, which this process inherited and owns from now on.
