@@ -2,23 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use slab::Slab;
-use socket2::Socket;
 
 use crate::access_log::{AccessFormat, AccessLines};
-use crate::connection::{Connection, Driven, Peer, Phase, Polled, Wire};
+use crate::connection::{Connection, Peer, Phase, Polled, Wire};
 use crate::exchange::ConnectionId;
-use crate::ingress::Ingress;
-use crate::listener::{Accepted, Listener};
+use crate::listener::Listener;
 use crate::poller::{Poller, Ready, Token};
-use crate::refusal::Refusal;
-use crate::transport::{Scratch, Transport, scratch};
+use crate::transport::{Scratch, scratch};
 use crate::{Exchange, Limits, TrustedPeers};
 
 /// Something the operator should read.
@@ -61,7 +58,7 @@ impl Core {
         }
     }
 
-    fn read_clock(&self) -> u64 {
+    pub(crate) fn read_clock(&self) -> u64 {
         let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.now.set(now);
         now
@@ -70,23 +67,23 @@ impl Core {
 
 /// The front of one worker.
 pub struct Front {
-    core: Rc<Core>,
-    poller: Poller,
-    builder: http1::Builder,
-    scratch: Scratch,
-    trusted: TrustedPeers,
-    listeners: Vec<Listener>,
-    connections: RefCell<Slab<Connection>>,
-    accepting: Cell<Accepting>,
+    pub(crate) core: Rc<Core>,
+    pub(crate) poller: Poller,
+    pub(crate) builder: http1::Builder,
+    pub(crate) scratch: Scratch,
+    pub(crate) trusted: TrustedPeers,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) connections: RefCell<Slab<Connection>>,
+    pub(crate) accepting: Cell<Accepting>,
     /// Accepted since the listeners were last put at the end of the kernel's wait queue.
-    accepted: Cell<u32>,
+    pub(crate) accepted: Cell<u32>,
     watched_ready: Cell<bool>,
     _watched: OwnedFd,
 }
 
 /// Whether the listeners are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
+pub(crate) enum Accepting {
     Yes,
     /// Full, or out of descriptors; [`Front::sweep`] or a closed connection resumes.
     Paused,
@@ -97,14 +94,6 @@ enum Accepting {
 /// With siblings, one connection a turn: whoever is busy with it leaves the rest to them.
 const ACCEPTS_WITH_SIBLINGS: usize = 1;
 const ACCEPTS_ALONE: usize = 64;
-/// The kernel wakes the first in its wait queue, so a worker that stays first gets everything;
-/// after this many connections it goes to the end.
-const ACCEPTS_BEFORE_REQUEUE: u32 = 16;
-/// A draining worker keeps idle connections this long: a request that is on its way to us while
-/// we decide to close would be lost.
-const DRAIN_LINGER: Duration = Duration::from_secs(1);
-/// And a client in the middle of a request head this long.
-const DRAIN_HEAD: Duration = Duration::from_secs(5);
 /// Bytes hyper may hold of one connection's requests or of its unsent response.
 const CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -303,7 +292,7 @@ impl Front {
         self.remove(wire.id);
     }
 
-    fn remove(&self, id: usize) {
+    pub(crate) fn remove(&self, id: usize) {
         // Dropped after the borrow: a response body on its way out may touch the core.
         let gone = self.connections.borrow_mut().try_remove(id);
         drop(gone);
@@ -312,8 +301,7 @@ impl Front {
         }
     }
 
-    /// Blocks until a connection's socket takes bytes again, at most `timeout`; false when it
-    /// does not, or when the connection is gone. Needs no lock of anybody's.
+    /// The socket of a connection, to be waited for; `None` when the connection is gone.
     #[must_use]
     pub fn socket_of(&self, ConnectionId(id): ConnectionId) -> Option<RawFd> {
         use std::os::fd::AsRawFd;
@@ -326,163 +314,6 @@ impl Front {
             connection.wire.writable.set(true);
         }
         self.poll_connection(connection);
-    }
-
-    fn accept(&self, index: usize, most: usize) {
-        for _ in 0..most {
-            if !self.has_room() {
-                return self.pause();
-            }
-            match self.listeners[index].accept() {
-                Accepted::One(socket, peer) => self.add(socket, peer, index),
-                Accepted::None => return,
-                Accepted::Exhausted(error) => {
-                    self.core.notices.borrow_mut().push(Notice::CannotAccept(error));
-                    self.close_oldest_idle();
-                    return self.pause();
-                }
-            }
-        }
-        if self.core.limits.has_siblings && self.accepted.get() >= ACCEPTS_BEFORE_REQUEUE {
-            self.requeue(index);
-        }
-    }
-
-    /// Whether one more connection may be held; makes room when only idle ones are in the way.
-    fn has_room(&self) -> bool {
-        self.connections.borrow().len() < self.core.limits.connections || self.close_oldest_idle()
-    }
-
-    fn close_oldest_idle(&self) -> bool {
-        let oldest = {
-            let connections = self.connections.borrow();
-            let idle = connections.iter().filter(|(_, c)| c.wire.phase.get() == Phase::Idle);
-            idle.min_by_key(|(_, c)| c.wire.since.get()).map(|(id, _)| id)
-        };
-        oldest.map(|id| drop(self.connections.borrow_mut().try_remove(id))).is_some()
-    }
-
-    fn add(&self, socket: Socket, peer: Peer, listener: usize) {
-        self.accepted.set(self.accepted.get() + 1);
-        let mut connections = self.connections.borrow_mut();
-        let entry = connections.vacant_entry();
-        let id = entry.key();
-        // Without a place in epoll it would never be heard again: closing it is the honest end.
-        if self.poller.add_connection(&socket, id).is_err() {
-            return;
-        }
-        let wire = Rc::new(Wire::new(id, socket, peer, listener, self.trusted.contains(peer)));
-        wire.since.set(self.core.now.get());
-        let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
-        let ingress = Ingress { core: self.core.clone(), wire: wire.clone() };
-        let future = Driven::new(self.builder.serve_connection(transport, ingress));
-        self.core.enqueue(&wire);
-        entry.insert(Connection { wire, future: Some(future) });
-    }
-
-    fn requeue(&self, index: usize) {
-        self.accepted.set(0);
-        let listener = &self.listeners[index];
-        // If it cannot be added again we would never accept; the next sweep tries once more.
-        if self.poller.remove(listener).is_err()
-            || self.poller.add_listener(listener, index, true).is_err()
-        {
-            self.accepting.set(Accepting::Paused);
-        }
-    }
-
-    fn pause(&self) {
-        if self.accepting.replace(Accepting::Paused) == Accepting::Yes {
-            for listener in &self.listeners {
-                let _ = self.poller.remove(listener);
-            }
-        }
-    }
-
-    fn resume(&self) {
-        self.accepting.set(Accepting::Yes);
-        for (index, listener) in self.listeners.iter().enumerate() {
-            // Already watched is what we want.
-            let _ = self.poller.add_listener(listener, index, self.core.limits.has_siblings);
-        }
-    }
-
-    /// Applies the limits of time; to be called about once a second, more often while draining.
-    pub fn sweep(&self) {
-        let now = self.core.read_clock();
-        let late: Vec<Rc<Wire>> = {
-            let connections = self.connections.borrow();
-            let late = connections.iter().filter(|(_, c)| self.is_late(&c.wire, now));
-            late.map(|(_, c)| c.wire.clone()).collect()
-        };
-        for wire in late {
-            self.on_late(&wire);
-        }
-        if self.accepting.get() == Accepting::Paused && self.has_room() {
-            self.resume();
-        }
-    }
-
-    fn is_late(&self, wire: &Wire, now: u64) -> bool {
-        let Some(mut allowance) = wire.allowance(&self.core.limits) else { return false };
-        if self.core.draining.get() {
-            match wire.phase.get() {
-                Phase::Idle => allowance = allowance.min(DRAIN_LINGER),
-                Phase::Head if wire.head_begun.get() => allowance = allowance.min(DRAIN_HEAD),
-                Phase::Head => allowance = allowance.min(DRAIN_LINGER),
-                _ => {}
-            }
-        }
-        Duration::from_nanos(now.saturating_sub(wire.since.get())) >= allowance
-    }
-
-    fn on_late(&self, wire: &Rc<Wire>) {
-        match wire.phase.get() {
-            Phase::Body => {
-                wire.body_late.set(true);
-                self.poll_connection(ConnectionId(wire.id));
-            }
-            Phase::Head if wire.head_begun.get() => {
-                // hyper has no request to answer yet, so the words go straight to the socket.
-                let _ = (&wire.socket).write(&Refusal::HeadTimeout.to_bytes());
-                self.remove(wire.id);
-            }
-            Phase::App => {}
-            Phase::Head | Phase::Writing | Phase::Idle | Phase::Linger => self.remove(wire.id),
-        }
-    }
-
-    /// Accepts no more and finishes what is held; each response from now on closes its
-    /// connection. With `queue`, first accepts what already waits: nobody else will.
-    pub fn drain(&self, queue: bool) {
-        self.core.read_clock();
-        if queue && self.accepting.get() != Accepting::Never {
-            for index in 0..self.listeners.len() {
-                while let Accepted::One(socket, peer) = self.listeners[index].accept() {
-                    self.add(socket, peer, index);
-                }
-            }
-        }
-        if self.accepting.replace(Accepting::Never) == Accepting::Yes {
-            for listener in &self.listeners {
-                let _ = self.poller.remove(listener);
-            }
-        }
-        if self.core.draining.replace(true) {
-            return;
-        }
-        // The limits of draining begin now, not when the connection became idle.
-        for (_, connection) in self.connections.borrow_mut().iter_mut() {
-            let phase = connection.wire.phase.get();
-            if matches!(phase, Phase::Idle | Phase::Head) {
-                connection.wire.since.set(self.core.now.get());
-            }
-            if matches!(phase, Phase::App | Phase::Body)
-                && let Some(driven) = &mut connection.future
-            {
-                driven.finish();
-            }
-        }
     }
 
     /// Whether a drain was asked for.

@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accept;
 mod access_log;
 mod body;
 mod connection;
@@ -28,6 +29,7 @@ mod front;
 mod ingress;
 mod limits;
 mod listener;
+mod overdue;
 mod poller;
 mod refusal;
 mod reply;

@@ -1,0 +1,98 @@
+//! The limits of time, and the end: what is late, and how a worker finishes what it holds.
+
+use std::io::Write;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::Front;
+use crate::connection::{Phase, Wire};
+use crate::exchange::ConnectionId;
+use crate::front::Accepting;
+use crate::listener::Accepted;
+use crate::refusal::Refusal;
+
+/// A draining worker keeps idle connections this long: a request that is on its way to us while
+/// we decide to close would be lost.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
+/// And a client in the middle of a request head this long.
+const DRAIN_HEAD: Duration = Duration::from_secs(5);
+
+impl Front {
+    /// Applies the limits of time; to be called about once a second, more often while draining.
+    pub fn sweep(&self) {
+        let now = self.core.read_clock();
+        let late: Vec<Rc<Wire>> = {
+            let connections = self.connections.borrow();
+            let late = connections.iter().filter(|(_, c)| self.is_late(&c.wire, now));
+            late.map(|(_, c)| c.wire.clone()).collect()
+        };
+        for wire in late {
+            self.on_late(&wire);
+        }
+        if self.accepting.get() == Accepting::Paused && self.has_room() {
+            self.resume();
+        }
+    }
+
+    fn is_late(&self, wire: &Wire, now: u64) -> bool {
+        let Some(mut allowance) = wire.allowance(&self.core.limits) else { return false };
+        if self.core.draining.get() {
+            match wire.phase.get() {
+                Phase::Idle => allowance = allowance.min(DRAIN_LINGER),
+                Phase::Head if wire.head_begun.get() => allowance = allowance.min(DRAIN_HEAD),
+                Phase::Head => allowance = allowance.min(DRAIN_LINGER),
+                _ => {}
+            }
+        }
+        Duration::from_nanos(now.saturating_sub(wire.since.get())) >= allowance
+    }
+
+    fn on_late(&self, wire: &Rc<Wire>) {
+        match wire.phase.get() {
+            Phase::Body => {
+                wire.body_late.set(true);
+                self.poll_connection(ConnectionId(wire.id));
+            }
+            Phase::Head if wire.head_begun.get() => {
+                // hyper has no request to answer yet, so the words go straight to the socket.
+                let _ = (&wire.socket).write(&Refusal::HeadTimeout.to_bytes());
+                self.remove(wire.id);
+            }
+            Phase::App => {}
+            Phase::Head | Phase::Writing | Phase::Idle | Phase::Linger => self.remove(wire.id),
+        }
+    }
+
+    /// Accepts no more and finishes what is held; each response from now on closes its
+    /// connection. With `queue`, first accepts what already waits: nobody else will.
+    pub fn drain(&self, queue: bool) {
+        self.core.read_clock();
+        if queue && self.accepting.get() != Accepting::Never {
+            for index in 0..self.listeners.len() {
+                while let Accepted::One(socket, peer) = self.listeners[index].accept() {
+                    self.add(socket, peer, index);
+                }
+            }
+        }
+        if self.accepting.replace(Accepting::Never) == Accepting::Yes {
+            for listener in &self.listeners {
+                let _ = self.poller.remove(listener);
+            }
+        }
+        if self.core.draining.replace(true) {
+            return;
+        }
+        // The limits of draining begin now, not when the connection became idle.
+        for (_, connection) in self.connections.borrow_mut().iter_mut() {
+            let phase = connection.wire.phase.get();
+            if matches!(phase, Phase::Idle | Phase::Head) {
+                connection.wire.since.set(self.core.now.get());
+            }
+            if matches!(phase, Phase::App | Phase::Body)
+                && let Some(driven) = &mut connection.future
+            {
+                driven.finish();
+            }
+        }
+    }
+}
