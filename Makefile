@@ -48,8 +48,8 @@ test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal
 
-bench: build ## Compare with other servers; prints a table
-	$(PYTHON) benches/run.py
+bench: build ## Compare with other servers; prints a table (BENCH="--rounds 1" for options)
+	$(BIN)/python benches/run.py $(BENCH)
 
 clean: ## Remove what was built
 	rm -rf target $(VENV) .venv-bench build dist python/*.egg-info

@@ -1,6 +1,6 @@
 //! One connection: its socket, its hyper future, and how long it has been in which phase.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -59,6 +59,8 @@ pub(crate) struct Wire {
     pub(crate) id: usize,
     pub(crate) socket: Socket,
     pub(crate) peer: Peer,
+    /// The peer's address and port as text, made at its first request.
+    pub(crate) peer_text: OnceCell<(String, String)>,
     pub(crate) listener: usize,
     /// The peer's scheme and forwarder headers are believed.
     pub(crate) trusted: bool,
@@ -92,6 +94,7 @@ impl Wire {
             id,
             socket,
             peer,
+            peer_text: OnceCell::new(),
             listener,
             trusted,
             // Most clients send at once: the first read is tried without waiting for an event.

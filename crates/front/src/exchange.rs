@@ -48,6 +48,16 @@ impl Exchange {
         self.wire.peer
     }
 
+    /// The peer's address and port as text; both empty on a unix socket.
+    #[must_use]
+    pub fn peer_text(&self) -> (&str, &str) {
+        let (ip, port) = self.wire.peer_text.get_or_init(|| match self.wire.peer {
+            Peer::Inet(ip, port) => (ip.to_string(), port.to_string()),
+            Peer::Unix => Default::default(),
+        });
+        (ip, port)
+    }
+
     /// The index of the listener it came by.
     #[must_use]
     pub fn listener(&self) -> usize {

@@ -12,7 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use remuda_front::http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use remuda_front::http::{Method, Version};
 use remuda_front::{Exchange, Listener, Peer, RequestBody, Scheme, SchemeHeaders};
@@ -86,7 +86,7 @@ impl EnvironBuilder {
         let body_length = body.length();
         environ.set_item(intern!(py, "wsgi.input"), self.input(py, body)?)?;
         set_request_line(&environ, exchange)?;
-        set_peer(&environ, exchange.peer())?;
+        set_peer(&environ, exchange)?;
         if exchange.peer() == Peer::Unix {
             set_unix_server(&environ, exchange)?;
         }
@@ -98,7 +98,8 @@ impl EnvironBuilder {
         }
         let mut scheme = SchemeHeaders::default();
         let mut script_name = None;
-        for name in headers.keys() {
+        let repeated = headers.len() != headers.keys_len();
+        for (name, value) in headers {
             // Decided already: the chunks are gone, and both lengths would contradict.
             if chunked && (name == TRANSFER_ENCODING || name == CONTENT_LENGTH) {
                 continue;
@@ -106,14 +107,18 @@ impl EnvironBuilder {
             if name.as_str().contains('_') {
                 // Not distinguishable from a dash in an environ, so only from those we trust.
                 if exchange.is_trusted() && name == "script_name" {
-                    script_name = headers.get(name).map(text_of);
+                    script_name = Some(text_of(value));
                 }
                 continue;
             }
-            let value = value_of(py, name, headers.get_all(name).iter());
             if exchange.is_trusted() {
-                headers.get_all(name).iter().for_each(|value| scheme.see(name, value));
+                scheme.see(name, value);
             }
+            let value = if repeated {
+                joined_values(py, name, headers)
+            } else {
+                latin1(py, value.as_bytes())
+            };
             self.set_header(&environ, name, value)?;
         }
         match scheme.scheme() {
@@ -185,21 +190,15 @@ fn text_of(value: &HeaderValue) -> String {
     value.as_bytes().iter().map(|&byte| char::from(byte)).collect()
 }
 
-/// One value, or all values of a repeated field joined.
-fn value_of<'a, 'py>(
+/// All values of a field, as one.
+fn joined_values<'py>(
     py: Python<'py>,
     name: &HeaderName,
-    mut values: impl Iterator<Item = &'a HeaderValue>,
+    headers: &HeaderMap,
 ) -> Bound<'py, PyString> {
-    let first = values.next().map_or(&b""[..], HeaderValue::as_bytes);
-    let Some(second) = values.next() else { return latin1(py, first) };
     let separator: &[u8] = if *name == COOKIE { b"; " } else { b"," };
-    let mut joined = first.to_vec();
-    for value in std::iter::once(second).chain(values) {
-        joined.extend_from_slice(separator);
-        joined.extend_from_slice(value.as_bytes());
-    }
-    latin1(py, &joined)
+    let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    latin1(py, &values.join(separator))
 }
 
 fn set_request_line(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
@@ -225,15 +224,14 @@ fn set_request_line(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResul
     }
 }
 
-fn set_peer(environ: &Bound<'_, PyDict>, peer: Peer) -> PyResult<()> {
+fn set_peer(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
     let py = environ.py();
-    match peer {
-        Peer::Inet(ip, port) => {
-            environ.set_item(intern!(py, "REMOTE_ADDR"), ip.to_string())?;
-            environ.set_item(intern!(py, "REMOTE_PORT"), port.to_string())
-        }
-        Peer::Unix => environ.set_item(intern!(py, "REMOTE_ADDR"), ""),
+    let (ip, port) = exchange.peer_text();
+    environ.set_item(intern!(py, "REMOTE_ADDR"), ip)?;
+    if port.is_empty() {
+        return Ok(());
     }
+    environ.set_item(intern!(py, "REMOTE_PORT"), port)
 }
 
 /// A unix socket has no name that a URL could hold, so the Host header gives it.
