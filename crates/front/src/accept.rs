@@ -47,7 +47,7 @@ impl Front {
             let idle = connections.iter().filter(|(_, c)| c.wire.phase.get() == Phase::Idle);
             idle.min_by_key(|(_, c)| c.wire.since.get()).map(|(id, _)| id)
         };
-        oldest.map(|id| drop(self.connections.borrow_mut().try_remove(id))).is_some()
+        oldest.map(|id| self.forget(id)).is_some()
     }
 
     pub(crate) fn add(&self, socket: Socket, peer: Peer, listener: usize) {

@@ -293,11 +293,21 @@ impl Front {
     }
 
     pub(crate) fn remove(&self, id: usize) {
-        // Dropped after the borrow: a response body on its way out may touch the core.
-        let gone = self.connections.borrow_mut().try_remove(id);
-        drop(gone);
+        self.forget(id);
         if self.accepting.get() == Accepting::Paused {
             self.resume();
+        }
+    }
+
+    pub(crate) fn forget(&self, id: usize) {
+        let Some(gone) = self.connections.borrow_mut().try_remove(id) else { return };
+        let wire = gone.wire.clone();
+        // After the borrow has ended: a response body on its way out may touch the core.
+        drop(gone);
+        if Rc::strong_count(&wire) > 1 {
+            // The app still holds the request, and so the socket stays open: it must not go on
+            // sending events in the name of a connection that will get this id.
+            let _ = self.poller.remove(&wire.socket);
         }
     }
 
