@@ -30,17 +30,23 @@ def prepare() -> None:
     pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if not (BIN / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", str(BIN.parent)], check=True)
-    wanted = (Path(__file__).parent / "requirements.txt").read_text().splitlines()
-    for requirement in (line for line in wanted if line and not line.startswith("#")):
+    for requirement in requirements():
         if subprocess.run([*pip, requirement]).returncode:
             print(f"NOT INSTALLED: {requirement}; its rows are left out", file=sys.stderr)
-    subprocess.run([*pip, "-r", str(SITE / "requirements.txt"), "gevent>=25.4"])
     wheel = [str(ROOT / ".venv/bin/python"), "-m", "pip", "wheel", "--quiet", "--no-deps"]
     wheel += ["--no-build-isolation", "--wheel-dir", str(ROOT / "dist"), str(ROOT)]
     subprocess.run(wheel, check=True)
     newest = max((ROOT / "dist").glob("remuda-*.whl"), key=lambda path: path.stat().st_mtime)
     subprocess.run([*pip, "--force-reinstall", "--no-deps", str(newest)], check=True)
     subprocess.run([str(BIN / "python"), "manage.py", "prepare"], cwd=SITE, check=True)
+
+
+def requirements() -> list[str]:
+    """The servers' and the site's; but gunicorn needs a newer gevent than the site pins."""
+    files = [Path(__file__).parent / "requirements.txt", SITE / "requirements.txt"]
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    pinned = ("#", "gevent==")
+    return [line for line in lines if line and not line.startswith(pinned)]
 
 
 def compare(
