@@ -78,7 +78,7 @@ pub struct Front {
     /// Accepted since the listeners were last put at the end of the kernel's wait queue.
     pub(crate) accepted: Cell<u32>,
     watched_ready: Cell<bool>,
-    _watched: OwnedFd,
+    watched: OwnedFd,
 }
 
 /// Whether the listeners are watched.
@@ -145,7 +145,7 @@ impl Front {
             accepting: Cell::new(Accepting::Yes),
             accepted: Cell::new(0),
             watched_ready: Cell::new(false),
-            _watched: watched,
+            watched,
         })
     }
 
@@ -211,6 +211,12 @@ impl Front {
     #[must_use]
     pub fn take_watched(&self) -> bool {
         self.watched_ready.take()
+    }
+
+    /// Watches the other descriptor no more.
+    pub fn unwatch(&self) {
+        // Not watched any more is what we want.
+        let _ = self.poller.remove(&self.watched);
     }
 
     /// The next complete request; polls ready connections until there is one.

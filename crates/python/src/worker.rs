@@ -49,7 +49,6 @@ pub(crate) struct Worker {
     turns: Cell<u64>,
     served: Cell<u64>,
     max_requests: u64,
-    orphaned: Cell<bool>,
     left: Cell<bool>,
 }
 
@@ -111,7 +110,6 @@ impl Worker {
             turns: Cell::new(0),
             served: Cell::new(0),
             max_requests,
-            orphaned: Cell::new(false),
             left: Cell::new(false),
         })
     }
@@ -322,11 +320,8 @@ impl Worker {
 
     /// The master is gone: nobody would replace, stop or reap this worker.
     fn orphan(&self, py: Python<'_>) {
-        if self.orphaned.replace(true) {
-            // The closed channel stays readable; there is nothing left to hear.
-            std::thread::sleep(Duration::from_millis(1));
-            return;
-        }
+        // A closed channel stays readable for ever, and there is nothing left to hear.
+        self.serving.front.unwatch();
         self.journal(py, Level::Info, "Parent changed, shutting down");
         self.serving.front.drain(false);
     }
@@ -394,8 +389,13 @@ impl<'py> FreshContext<'py> {
         // SAFETY: the interpreter is attached; both calls take and return what they document.
         unsafe {
             let context = Bound::from_owned_ptr_or_opt(py, pyo3::ffi::PyContext_New())?;
-            (pyo3::ffi::PyContext_Enter(context.as_ptr()) == 0).then_some(Self(context))
+            if pyo3::ffi::PyContext_Enter(context.as_ptr()) == 0 {
+                return Some(Self(context));
+            }
         }
+        // Without a context of its own the request still runs, in its greenlet's.
+        drop(PyErr::take(py));
+        None
     }
 }
 

@@ -32,18 +32,14 @@ const fn no(
     Setting { name, flags: flag, group, kind, default, short, support, ..FULL }
 }
 
-/// One setting that is refused: whoever gives it relies on it, for safety or to be served at all.
-const fn refused(
-    name: &'static str,
-    flag: &'static [&'static str],
-    group: G,
-    kind: Kind,
-    default: &'static str,
-    short: &'static str,
-    instead: &'static str,
-) -> Setting {
-    let support = Support::NotYet { instead };
-    Setting { name, flags: flag, group, kind, default, short, support, ..FULL }
+/// The same, refused: whoever gives it relies on it, for safety or to be served at all.
+const fn refused(setting: Setting) -> Setting {
+    match setting.support {
+        Support::Ignored { why } => {
+            Setting { support: Support::NotYet { instead: why }, ..setting }
+        }
+        _ => setting,
+    }
 }
 
 /// The same with a short flag.
@@ -76,12 +72,12 @@ pub(super) const ALL: &[Setting] = &[
     no("spew", &["spew"], G::Development, Switch, "false", "Print each line of Python that runs", "it would make the app unusably slow"),
     no("sendfile", &["no-sendfile"], G::Process, Switch, "", "Do without the sendfile system call", "files are read and written in blocks"),
     no("reuse_port", &["reuse-port"], G::Listening, Switch, "false", "One listening socket per worker", "workers share the sockets, so that none of them can lose a waiting connection"),
-    short_flag('D', refused("daemon", &["daemon"], G::Process, Switch, "false", "Go to the background", PLATFORM)),
+    short_flag('D', refused(no("daemon", &["daemon"], G::Process, Switch, "false", "Go to the background", PLATFORM))),
     no("worker_tmp_dir", &["worker-tmp-dir"], G::Process, Path, "", "Directory of heartbeat files", "heartbeats are in shared memory, not in files"),
-    short_flag('u', refused("user", &["user"], G::Process, Text, "", "User that workers run as", NO_USER)),
-    short_flag('g', refused("group", &["group"], G::Process, Text, "", "Group that workers run as", NO_USER)),
+    short_flag('u', refused(no("user", &["user"], G::Process, Text, "", "User that workers run as", NO_USER))),
+    short_flag('g', refused(no("group", &["group"], G::Process, Text, "", "Group that workers run as", NO_USER))),
     short_flag('m', no("umask", &["umask"], G::Process, Text, "0", "Permission bits that new files lack", "the umask of the start is kept")),
-    refused("initgroups", &["initgroups"], G::Process, Switch, "false", "Set the worker user's groups", NO_USER),
+    refused(no("initgroups", &["initgroups"], G::Process, Switch, "false", "Set the worker user's groups", NO_USER)),
     no("tmp_upload_dir", &[], G::RequestLimits, Path, "", "Directory for uploads", "gunicorn does not use it either"),
     no("disable_redirect_access_to_syslog", &["disable-redirect-access-to-syslog"], G::Logging, Switch, "false", "Keep access lines out of syslog", NO_SYSLOG),
     no("capture_output", &["capture-output"], G::Logging, Switch, "false", "Send the app's output to `errorlog`", "standard output and error stay where they are"),
@@ -98,19 +94,19 @@ pub(super) const ALL: &[Setting] = &[
     no("statsd_prefix", &["statsd-prefix"], G::Logging, Text, "", "Prefix of each metric", NO_STATSD),
     no("enable_backlog_metric", &["enable-backlog-metric"], G::Logging, Switch, "false", "Send the length of the accept queue", NO_STATSD),
     short_flag('n', NAME),
-    refused("paste", &["paste", "paster"], G::Application, Text, "", "PasteDeploy file", NO_PASTE),
+    refused(no("paste", &["paste", "paster"], G::Application, Text, "", "PasteDeploy file", NO_PASTE)),
     no("raw_paste_global_conf", &["paste-global"], G::Application, List, "", "Variable for the PasteDeploy file", NO_PASTE),
     no("proxy_protocol", &["proxy-protocol"], G::Proxies, OptionalText, "off", "PROXY protocol before a request", NOT_YET),
     no("proxy_allow_ips", &["proxy-allow-from"], G::Proxies, Networks, "127.0.0.1,::1", "Who may speak it", NOT_YET),
     no("forwarder_headers", &["forwarder-headers"], G::Proxies, Text, "SCRIPT_NAME,PATH_INFO", "Headers with underscores that proxies may set", "headers with underscores are dropped"),
     no("header_map", &["header-map"], G::Proxies, Text, "drop", "What to do with other headers that have underscores", "headers with underscores are dropped"),
-    refused("protocol", &["protocol"], G::Protocols, Text, "http", "`http` or `uwsgi`", "this version speaks HTTP only"),
+    refused(no("protocol", &["protocol"], G::Protocols, Text, "http", "`http` or `uwsgi`", "this version speaks HTTP only")),
     no("uwsgi_allow_ips", &["uwsgi-allow-from"], G::Protocols, Networks, "127.0.0.1,::1", "Who may speak uwsgi", "this version speaks HTTP only"),
-    refused("keyfile", &["keyfile"], G::Tls, Path, "", "Private key", NO_TLS),
-    refused("certfile", &["certfile"], G::Tls, Path, "", "Certificate", NO_TLS),
+    refused(no("keyfile", &["keyfile"], G::Tls, Path, "", "Private key", NO_TLS)),
+    refused(no("certfile", &["certfile"], G::Tls, Path, "", "Certificate", NO_TLS)),
     no("ssl_version", &["ssl-version"], G::Tls, Text, "2", "Version of TLS", NO_TLS),
     no("cert_reqs", &["cert-reqs"], G::Tls, Text, "0", "Whether clients need a certificate", NO_TLS),
-    refused("ca_certs", &["ca-certs"], G::Tls, Path, "", "Authorities for clients' certificates", NO_TLS),
+    refused(no("ca_certs", &["ca-certs"], G::Tls, Path, "", "Authorities for clients' certificates", NO_TLS)),
     no("suppress_ragged_eofs", &["suppress-ragged-eofs"], G::Tls, Switch, "true", "Tolerate a missing end of TLS", NO_TLS),
     no("do_handshake_on_connect", &["do-handshake-on-connect"], G::Tls, Switch, "false", "Shake hands at once", NO_TLS),
     no("ciphers", &["ciphers"], G::Tls, Text, "", "Ciphers", NO_TLS),
