@@ -17,9 +17,16 @@ const ACCEPTS_BEFORE_REQUEUE: u32 = 16;
 
 impl Front {
     pub(crate) fn accept(&self, index: usize, most: usize) {
-        for _ in 0..most {
-            if !self.has_room() {
-                return self.pause();
+        for taken in 0..most {
+            if self.is_full() {
+                // Only now is it sure that somebody waits, and worth an idle connection's end;
+                // later ones are reported again.
+                if taken > 0 {
+                    return;
+                }
+                if !self.close_oldest_idle() {
+                    return self.pause();
+                }
             }
             match self.listeners[index].accept() {
                 Accepted::One(socket, peer) => self.add(socket, peer, index),
@@ -36,18 +43,23 @@ impl Front {
         }
     }
 
-    /// Whether one more connection may be held; makes room when only idle ones are in the way.
-    pub(crate) fn has_room(&self) -> bool {
-        self.connections.borrow().len() < self.core.limits.connections || self.close_oldest_idle()
+    fn is_full(&self) -> bool {
+        self.connections.borrow().len() >= self.core.limits.connections
+    }
+
+    /// Whether one more connection could be held, if need be in place of an idle one.
+    pub(crate) fn could_accept(&self) -> bool {
+        !self.is_full() || self.oldest_idle().is_some()
+    }
+
+    fn oldest_idle(&self) -> Option<usize> {
+        let connections = self.connections.borrow();
+        let idle = connections.iter().filter(|(_, c)| c.wire.phase.get() == Phase::Idle);
+        idle.min_by_key(|(_, c)| c.wire.since.get()).map(|(id, _)| id)
     }
 
     fn close_oldest_idle(&self) -> bool {
-        let oldest = {
-            let connections = self.connections.borrow();
-            let idle = connections.iter().filter(|(_, c)| c.wire.phase.get() == Phase::Idle);
-            idle.min_by_key(|(_, c)| c.wire.since.get()).map(|(id, _)| id)
-        };
-        oldest.map(|id| self.forget(id)).is_some()
+        self.oldest_idle().map(|id| self.forget(id)).is_some()
     }
 
     pub(crate) fn add(&self, socket: Socket, peer: Peer, listener: usize) {

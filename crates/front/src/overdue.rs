@@ -29,7 +29,7 @@ impl Front {
         for wire in late {
             self.on_late(&wire);
         }
-        if self.accepting.get() == Accepting::Paused && self.has_room() {
+        if self.accepting.get() == Accepting::Paused && self.could_accept() {
             self.resume();
         }
     }
