@@ -251,6 +251,10 @@ impl Front {
                 if let Some(connection) = self.connections.borrow_mut().get_mut(id) {
                     connection.future = Some(driven);
                 }
+                // It can give way to somebody who waits.
+                if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
+                    self.resume();
+                }
             }
             Polled::Closed => {
                 drop(driven);
