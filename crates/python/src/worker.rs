@@ -7,7 +7,7 @@
 //!   next leader, so all state that must outlive a switch lives in the front's queues.
 
 use std::cell::Cell;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -129,18 +129,20 @@ impl Worker {
     fn run_blocking(&self, py: Python<'_>) -> PyResult<()> {
         let mut swept = now_ns();
         while !self.is_finished() {
-            if !self.collect_now(py)? {
+            if !self.collect_now()? {
                 self.wait(py)?;
                 py.check_signals()?;
             }
-            while let Some(exchange) = self.serving.front.next_exchange() {
+            while !self.left.get()
+                && let Some(exchange) = self.serving.front.next_exchange()
+            {
                 self.serve(py, exchange);
                 py.check_signals()?;
             }
             self.write_access_lines();
             let pace = if self.serving.front.is_draining() { PACE_DRAINING } else { PACE };
             if now_ns() - swept >= pace.as_nanos() as u64 {
-                self.sweep(py);
+                self.sweep();
                 swept = now_ns();
             }
         }
@@ -149,10 +151,10 @@ impl Worker {
     }
 
     /// Takes what the kernel has ready; true when a leader has something to do.
-    fn collect(&self, py: Python<'_>) -> PyResult<bool> {
+    fn collect(&self) -> PyResult<bool> {
         self.scheduled.set(false);
         self.turns.set(self.turns.get() + 1);
-        self.collect_now(py)
+        self.collect_now()
     }
 
     /// Serves what is ready; returns true when the caller never blocked, and so may serve again.
@@ -179,7 +181,7 @@ impl Worker {
     /// A sign of life of a cooperative loop, and its time limits; true once the worker is done.
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
         self.beat_line();
-        self.sweep(py);
+        self.sweep();
         self.write_access_lines();
         if self.serving.front.has_work() {
             self.call_schedule(py)?;
@@ -227,11 +229,11 @@ impl Worker {
         self.left.get() || self.serving.front.is_drained()
     }
 
-    fn collect_now(&self, py: Python<'_>) -> PyResult<bool> {
+    fn collect_now(&self) -> PyResult<bool> {
         let front = &self.serving.front;
         let work = front.collect()?;
         if front.take_watched() {
-            self.listen(py);
+            self.listen();
         }
         Ok(work || front.has_work())
     }
@@ -254,15 +256,15 @@ impl Worker {
         wsgi::run(py, &self.serving, exchange);
         drop(context);
         self.line.end();
-        self.count(py);
+        self.count();
     }
 
-    fn count(&self, py: Python<'_>) {
+    fn count(&self) {
         let served = self.served.get() + 1;
         self.served.set(served);
         if served == self.max_requests {
             let message = "Autorestarting worker after current request.";
-            self.journal(py, Level::Info, message);
+            self.journal(Level::Info, message);
             self.say(FromWorker::Spent);
         }
     }
@@ -280,7 +282,7 @@ impl Worker {
         self.line.beat(now_ns());
     }
 
-    fn sweep(&self, py: Python<'_>) {
+    fn sweep(&self) {
         self.serving.front.sweep();
         for notice in self.serving.front.take_notices() {
             let (level, message) = match notice {
@@ -296,33 +298,33 @@ impl Worker {
                     (Level::Warning, format!("Invalid request from ip={ip}: {reason}"))
                 }
             };
-            self.journal(py, level, &message);
+            self.journal(level, &message);
         }
     }
 
     /// Reads what the master says.
-    fn listen(&self, py: Python<'_>) {
+    fn listen(&self) {
         let mut packet = [0; 64];
         loop {
             match recv(self.channel, &mut packet, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => return self.orphan(py),
+                Ok(0) => return self.orphan(),
                 Ok(length) => match ToWorker::try_from(&packet[..length]) {
                     Ok(ToWorker::Drain) => self.serving.front.drain(false),
                     Ok(ToWorker::DrainQueue) => self.serving.front.drain(true),
                     Ok(ToWorker::Reopen) => self.reopen(),
-                    Err(_) => self.journal(py, Level::Warning, "The master said an unknown word"),
+                    Err(_) => self.journal(Level::Warning, "The master said an unknown word"),
                 },
                 Err(Errno::EAGAIN | Errno::EINTR) => return,
-                Err(_) => return self.orphan(py),
+                Err(_) => return self.orphan(),
             }
         }
     }
 
     /// The master is gone: nobody would replace, stop or reap this worker.
-    fn orphan(&self, py: Python<'_>) {
+    fn orphan(&self) {
         // A closed channel stays readable for ever, and there is nothing left to hear.
         self.serving.front.unwatch();
-        self.journal(py, Level::Info, "Parent changed, shutting down");
+        self.journal(Level::Info, "Parent changed, shutting down");
         self.serving.front.drain(false);
     }
 
@@ -349,7 +351,7 @@ impl Worker {
         }
     }
 
-    fn journal(&self, _: Python<'_>, level: Level, message: &str) {
+    fn journal(&self, level: Level, message: &str) {
         self.serving.journal.get().0.write(level, message);
     }
 }
@@ -443,9 +445,7 @@ fn take_listeners(plan: &WorkerPlan) -> Vec<Listener> {
 fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
     // SAFETY: the caller holds it open for the length of this call.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    let copy = fd.try_clone_to_owned()?;
-    debug_assert_ne!(copy.as_raw_fd(), fd.as_raw_fd());
-    Ok(copy)
+    Ok(fd.try_clone_to_owned()?)
 }
 
 fn limits(plan: &WorkerPlan) -> Limits {
