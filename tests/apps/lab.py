@@ -6,6 +6,8 @@ import time
 import traceback
 
 closed = []
+sleeping = []
+peak = [0]
 
 
 def app(environ, start_response):
@@ -229,8 +231,16 @@ def errors(environ, start_response):
 
 def sleep(environ, start_response):
     seconds = float(environ["QUERY_STRING"] or 1)
+    sleeping.append(1)
+    peak.append(len(sleeping))
     time.sleep(seconds)
+    sleeping.pop()
     return plain(start_response, f"slept {os.getpid()}")
+
+
+def show_peak(environ, start_response):
+    """How many requests have slept at the same time."""
+    return plain(start_response, str(max(peak)))
 
 
 def spin(environ, start_response):
@@ -309,6 +319,7 @@ PAGES = {
     "/file": file,
     "/errors": errors,
     "/sleep": sleep,
+    "/peak": show_peak,
     "/spin": spin,
     "/hang-in-c": hang_in_c,
     "/crash": crash,
