@@ -70,6 +70,8 @@ class Load:
                 continue
             except (OSError, EOFError) as error:
                 self.lost.append(repr(error))
+                if client:
+                    client.socket.close()
                 client = None
                 continue
             if response.status != 200:

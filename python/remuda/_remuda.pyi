@@ -92,6 +92,10 @@ class Worker:
     @property
     def draining(self) -> bool: ...
     @property
+    def busy(self) -> bool:
+        """Whether a request is with the app."""
+
+    @property
     def served(self) -> int: ...
     @property
     def connections(self) -> int: ...

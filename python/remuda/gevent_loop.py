@@ -78,7 +78,7 @@ def serve(make: Callable[..., _remuda.Worker], plan: dict[str, Any]) -> int:
             pulse.quicken()
 
     worker = make(wait_write=wait_write, schedule=lambda: hub.loop.run_callback(on_ready))
-    statuses = handle_signals(worker, lambda: getcurrent() is not hub)
+    statuses = handle_signals(worker, lambda: worker.busy and getcurrent() is not hub)
     readiness = hub.loop.io(worker.fileno(), READ)
     readiness.start(on_ready)
     # Several beats must fit into the timeout, or a healthy loop would look hung.

@@ -12,7 +12,7 @@ from remuda.worker import Leave, handle_signals
 def serve(make: Callable[..., _remuda.Worker], _plan: dict[str, Any]) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
     worker = make()
-    statuses = handle_signals(worker, lambda: True)
+    statuses = handle_signals(worker, lambda: worker.busy)
     worker.ready()
     try:
         worker.run_blocking()

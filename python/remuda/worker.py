@@ -128,15 +128,16 @@ def dump_stacks_on_signal(journal: _remuda.Journal) -> None:
 
 
 class Leave(SystemExit):
-    """Raised into whatever runs when the worker has to leave at once."""
+    """Raised into a request that must not go on."""
 
 
 def handle_signals(worker: _remuda.Worker, may_raise: Callable[[], bool]) -> list[int]:
     """Install the worker's signal handlers.
 
-    TERM drains; INT and QUIT leave at once; ABRT breaks a request that hangs in Python code; USR1
-    opens the log files again. The others belong to the master, and a terminal or ``killall`` that
-    sends them here as well must not end a worker.
+    TERM drains; INT and QUIT leave at once; ABRT breaks a request that hangs in Python code, and
+    drains: the others get the time that the master gives. USR1 opens the log files again. All
+    other signals belong to the master, and a terminal or ``killall`` that sends them here as well
+    must not end a worker.
 
     Args:
         worker: What the signals are about.
@@ -150,15 +151,23 @@ def handle_signals(worker: _remuda.Worker, may_raise: Callable[[], bool]) -> lis
     def drain(*_: object) -> None:
         worker.drain()
 
-    def leave(number: int, _: object) -> None:
-        statuses.append(1 if number == signal.SIGABRT else 0)
+    def leave(*_: object) -> None:
         worker.leave()
+        break_request(0)
+
+    def abort(*_: object) -> None:
+        worker.drain()
+        break_request(1)
+
+    def break_request(status: int) -> None:
+        statuses.append(status)
         if may_raise():
-            raise Leave(statuses[-1])
+            raise Leave(status)
 
     signal.signal(signal.SIGTERM, drain)
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGABRT):
-        signal.signal(number, leave)
+    signal.signal(signal.SIGINT, leave)
+    signal.signal(signal.SIGQUIT, leave)
+    signal.signal(signal.SIGABRT, abort)
     signal.signal(signal.SIGUSR1, lambda *_: worker.reopen_logs())
     for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH):
         signal.signal(number, lambda *_: None)

@@ -50,6 +50,8 @@ pub(crate) struct Worker {
     served: Cell<u64>,
     max_requests: u64,
     left: Cell<bool>,
+    /// Requests with the app.
+    in_app: Cell<usize>,
 }
 
 /// How long the blocking loop sleeps at most: the pace of the time limits.
@@ -111,6 +113,7 @@ impl Worker {
             served: Cell::new(0),
             max_requests,
             left: Cell::new(false),
+            in_app: Cell::new(0),
         })
     }
 
@@ -191,13 +194,16 @@ impl Worker {
 
     /// Accepts no more, finishes what is held. With `queue`, first accepts what waits already.
     #[pyo3(signature = (*, queue=false))]
-    fn drain(&self, queue: bool) {
+    fn drain(&self, py: Python<'_>, queue: bool) -> PyResult<()> {
         self.serving.front.drain(queue);
+        // A loop that waits must look at this now.
+        self.call_schedule(py)
     }
 
     /// Ends the loop at once, whatever is in flight.
-    fn leave(&self) {
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
         self.left.set(true);
+        self.drain(py, false)
     }
 
     /// Opens the log files again.
@@ -209,6 +215,12 @@ impl Worker {
     #[getter]
     fn draining(&self) -> bool {
         self.serving.front.is_draining()
+    }
+
+    /// Whether a request is with the app.
+    #[getter]
+    fn busy(&self) -> bool {
+        self.in_app.get() > 0
     }
 
     /// Requests served so far.
@@ -253,7 +265,9 @@ impl Worker {
             WorkerClass::Sync => None,
             WorkerClass::Gevent => FreshContext::enter(py),
         };
+        self.in_app.set(self.in_app.get() + 1);
         wsgi::run(py, &self.serving, exchange);
+        self.in_app.set(self.in_app.get() - 1);
         drop(context);
         self.line.end();
         self.count();
