@@ -18,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{REMUDA} does not exist: run `make build` first")
 
 
-@pytest.fixture(params=["sync", "gevent"])
+@pytest.fixture(params=["sync", "gthread", "gevent"])
 def worker_class(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from dataclasses import dataclass, field
 
@@ -111,6 +112,11 @@ class Client:
             pass
         found, self._buffer = self._buffer, b""
         return found
+
+    def has_answer(self) -> bool:
+        """Whether something has come, without waiting."""
+        readable, _, _ = select.select([self.socket], [], [], 0)
+        return bool(self._buffer or readable)
 
     def is_closed(self) -> bool:
         """Wait for the server to close; false when it sends something first."""

@@ -71,6 +71,9 @@ class Worker:
     def run_blocking(self) -> None:
         """Serve until drained."""
 
+    def run_thread(self) -> None:
+        """Serve, in one of several threads, until drained; another thread calls ``beat``."""
+
     def collect(self) -> bool:
         """Take what the kernel has ready; true when a leader has something to do."""
 

@@ -16,10 +16,9 @@ import gevent.socket
 from greenlet import getcurrent, greenlet
 
 from remuda import _remuda
-from remuda.worker import handle_signals
+from remuda.worker import beat_seconds, handle_signals
 
 READ = 1
-BEAT_S = 1.0
 BEAT_DRAINING_S = 0.05
 
 
@@ -81,8 +80,7 @@ def serve(make: Callable[..., _remuda.Worker], plan: dict[str, Any]) -> int:
     statuses = handle_signals(worker, lambda: worker.busy and getcurrent() is not hub)
     readiness = hub.loop.io(worker.fileno(), READ)
     readiness.start(on_ready)
-    # Several beats must fit into the timeout, or a healthy loop would look hung.
-    pulse.start(min(BEAT_S, plan["timeout_s"] / 4) if plan["timeout_s"] else BEAT_S)
+    pulse.start(beat_seconds(plan))
     worker.ready()
     done.wait()
     readiness.stop()

@@ -18,7 +18,13 @@ from remuda.channel import SCOREBOARD_FD
 from remuda.loading import App, BootError
 
 ADOPTION_TIMEOUT_S = 5.0
-LOOPS = {"sync": "remuda.sync_loop", "gevent": "remuda.gevent_loop"}
+LOOPS = {
+    "sync": "remuda.sync_loop",
+    "gthread": "remuda.gthread_loop",
+    "gevent": "remuda.gevent_loop",
+    "asgi": "remuda.asgi_loop",
+}
+BEAT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,14 @@ def dump_stacks_on_signal(journal: _remuda.Journal) -> None:
     number = signal.SIGRTMIN + 4
     faulthandler.register(number, file=journal.fileno(), all_threads=True, chain=False)
     faulthandler.enable(file=journal.fileno())
+
+
+def beat_seconds(plan: dict[str, Any]) -> float:
+    """Time between two signs of life of a loop.
+
+    Several must fit into the timeout, or a healthy loop would look hung.
+    """
+    return min(BEAT_S, plan["timeout_s"] / 4) if plan["timeout_s"] else BEAT_S
 
 
 class Leave(SystemExit):

@@ -1,7 +1,9 @@
 """One app with a page for each thing that a WSGI app may do."""
 
+import contextvars
 import json
 import os
+import threading
 import time
 import traceback
 
@@ -243,6 +245,17 @@ def show_peak(environ, start_response):
     return plain(start_response, str(max(peak)))
 
 
+seen = contextvars.ContextVar("seen", default=None)
+
+
+def thread(environ, start_response):
+    """Who runs this, and what an earlier request has left in the context."""
+    shown = {"thread": threading.current_thread().name, "context": seen.get()}
+    seen.set(environ["PATH_INFO"])
+    time.sleep(0.01)
+    return plain(start_response, json.dumps(shown))
+
+
 def spin(environ, start_response):
     """Python code that never gives way: a request that hangs."""
     end = time.monotonic() + float(environ["QUERY_STRING"] or 60)
@@ -320,6 +333,7 @@ PAGES = {
     "/errors": errors,
     "/sleep": sleep,
     "/peak": show_peak,
+    "/thread": thread,
     "/spin": spin,
     "/hang-in-c": hang_in_c,
     "/crash": crash,

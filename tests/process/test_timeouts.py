@@ -25,6 +25,8 @@ def ask(port: int, path: str, answers: list) -> threading.Thread:
 
 @pytest.mark.parametrize("page", ["/spin?60", "/hang-in-c"])
 def test_hung_worker_is_dumped_and_replaced_while_others_serve(serve, worker_class, page):
+    if (worker_class, page) == ("gthread", "/spin?60"):
+        pytest.skip("not a hang: other threads go on, as in gunicorn")
     env = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_TIMEOUT": "1"}
     answers: list = []
     with serve("--workers", "2", app="lab:app", env=env) as server:

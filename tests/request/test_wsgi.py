@@ -11,7 +11,7 @@ from http_client import Client, get
 from serving import wait_until
 
 
-@pytest.fixture(scope="module", params=["sync", "gevent"])
+@pytest.fixture(scope="module", params=["sync", "gthread", "gevent"])
 def lab(request, tmp_path_factory):
     from serving import serving
 

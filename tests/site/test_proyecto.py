@@ -30,7 +30,7 @@ def prepared(folder: Path, env: dict[str, str]) -> Path:
     return site
 
 
-@pytest.fixture(scope="module", params=["sync", "gevent", "gevent+postgresql+redis"])
+@pytest.fixture(scope="module", params=["sync", "gthread", "gevent", "gevent+postgresql+redis"])
 def site(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     worker_class, *servers = request.param.split("+")

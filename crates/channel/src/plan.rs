@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 pub enum WorkerClass {
     /// One request at a time.
     Sync,
+    /// A pool of threads.
+    Gthread,
     /// Greenlets on gevent's hub.
     Gevent,
+    /// Tasks on asyncio's loop, for ASGI apps.
+    Asgi,
 }
 
 /// Whether the app is imported in the zygote.
@@ -35,6 +39,25 @@ pub struct ListenerPlan {
     pub port: Option<u16>,
 }
 
+/// What only an `asgi` worker needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AsgiPlan {
+    /// auto, asyncio or uvloop.
+    pub event_loop: String,
+    /// auto, on or off.
+    pub lifespan: String,
+    /// Seconds after which a task whose client has left is cancelled.
+    pub disconnect_grace_s: f64,
+    /// Bytes of a WebSocket message, at most.
+    pub websocket_message_bytes: usize,
+    /// Whether WebSocket messages may be compressed.
+    pub websocket_compression: bool,
+    /// Seconds of silence after which a WebSocket client is asked for a sign of life; 0 = never.
+    pub websocket_ping_interval_s: f64,
+    /// Path under which a proxy has mounted the app.
+    pub root_path: String,
+}
+
 /// Everything a zygote and its workers need to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerPlan {
@@ -52,6 +75,10 @@ pub struct WorkerPlan {
     pub workers: u16,
     /// Listeners, in the order of their descriptors.
     pub listeners: Vec<ListenerPlan>,
+    /// Threads of a `gthread` worker.
+    pub threads: u16,
+    /// What only an `asgi` worker needs.
+    pub asgi: AsgiPlan,
     /// Open connections a worker holds at most.
     pub worker_connections: usize,
     /// Seconds after which a hung worker is replaced; 0 = never.

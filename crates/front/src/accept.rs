@@ -68,10 +68,12 @@ impl Front {
         let entry = connections.vacant_entry();
         let id = entry.key();
         // Without a place in epoll it would never be heard again: closing it is the honest end.
-        if self.poller.add_connection(&socket, id).is_err() {
+        let serial = self.serial.replace(self.serial.get().wrapping_add(1));
+        if self.poller.add_connection(&socket, id, serial).is_err() {
             return;
         }
-        let wire = Rc::new(Wire::new(id, socket, peer, listener, self.trusted.contains(peer)));
+        let wire =
+            Rc::new(Wire::new((id, serial), socket, peer, listener, self.trusted.contains(peer)));
         wire.since.set(self.core.now.get());
         let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
         let ingress = Ingress { core: self.core.clone(), wire: wire.clone() };

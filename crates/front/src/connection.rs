@@ -57,6 +57,8 @@ pub(crate) enum Phase {
 /// What the parts of a connection share: the socket and the facts its phase follows from.
 pub(crate) struct Wire {
     pub(crate) id: usize,
+    /// Tells it from others that had its place before.
+    pub(crate) serial: u32,
     pub(crate) socket: Socket,
     pub(crate) peer: Peer,
     /// The peer's address and port as text, made at its first request.
@@ -84,7 +86,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(
-        id: usize,
+        (id, serial): (usize, u32),
         socket: Socket,
         peer: Peer,
         listener: usize,
@@ -92,6 +94,7 @@ impl Wire {
     ) -> Self {
         Self {
             id,
+            serial,
             socket,
             peer,
             peer_text: OnceCell::new(),

@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -14,7 +15,7 @@ use crate::access_log::{AccessFormat, AccessLines};
 use crate::connection::{Connection, Peer, Phase, Polled, Wire};
 use crate::exchange::ConnectionId;
 use crate::listener::Listener;
-use crate::poller::{Poller, Ready, Token};
+use crate::poller::{Batch, Poller, Ready, Token, Waiter};
 use crate::transport::{Scratch, scratch};
 use crate::{Exchange, Limits, TrustedPeers};
 
@@ -68,7 +69,8 @@ impl Core {
 /// The front of one worker.
 pub struct Front {
     pub(crate) core: Rc<Core>,
-    pub(crate) poller: Poller,
+    pub(crate) poller: Arc<Poller>,
+    batch: RefCell<Batch>,
     pub(crate) builder: http1::Builder,
     pub(crate) scratch: Scratch,
     pub(crate) trusted: TrustedPeers,
@@ -77,6 +79,8 @@ pub struct Front {
     pub(crate) accepting: Cell<Accepting>,
     /// Accepted since the listeners were last put at the end of the kernel's wait queue.
     pub(crate) accepted: Cell<u32>,
+    /// Of the next connection.
+    pub(crate) serial: Cell<u32>,
     watched_ready: Cell<bool>,
     watched: OwnedFd,
 }
@@ -113,7 +117,7 @@ impl Front {
         access: Option<AccessFormat>,
         watched: OwnedFd,
     ) -> io::Result<Self> {
-        let poller = Poller::new()?;
+        let poller = Arc::new(Poller::new()?);
         poller.add_watched(&watched)?;
         for (index, listener) in listeners.iter().enumerate() {
             poller.add_listener(listener, index, limits.has_siblings)?;
@@ -137,6 +141,7 @@ impl Front {
                 begun: Instant::now(),
             }),
             poller,
+            batch: RefCell::default(),
             builder,
             scratch: scratch(),
             trusted,
@@ -144,6 +149,7 @@ impl Front {
             connections: RefCell::default(),
             accepting: Cell::new(Accepting::Yes),
             accepted: Cell::new(0),
+            serial: Cell::new(0),
             watched_ready: Cell::new(false),
             watched,
         })
@@ -155,24 +161,41 @@ impl Front {
         self.poller.fd()
     }
 
+    /// What a thread waits with that does not hold the interpreter's lock.
+    #[must_use]
+    pub fn waiter(&self) -> Waiter {
+        Waiter(self.poller.clone())
+    }
+
     /// Takes what the kernel has ready, without waiting; true when there is something to do.
     ///
     /// # Errors
     ///
     /// What epoll says; never `EINTR`.
     pub fn collect(&self) -> io::Result<bool> {
+        let mut batch = self.batch.borrow_mut();
+        self.poller.wait(&mut batch, Duration::ZERO)?;
+        self.take(&batch);
+        Ok(self.has_work())
+    }
+
+    /// Takes what a [`Waiter`] has brought.
+    pub fn take(&self, batch: &Batch) {
         let mut listening: u64 = 0;
         {
             let connections = self.connections.borrow();
-            self.poller.wait(0, |ready| match ready.token {
-                Token::Listener(index) => listening |= 1 << index.min(63),
-                Token::Watched => self.watched_ready.set(true),
-                Token::Connection(id) => {
-                    if let Some(connection) = connections.get(id) {
-                        self.note(&connection.wire, ready);
+            for ready in batch.ready() {
+                match ready.token {
+                    Token::Listener(index) => listening |= 1 << index.min(63),
+                    Token::Watched => self.watched_ready.set(true),
+                    Token::Connection(id, serial) => {
+                        let connection = connections.get(id);
+                        if let Some(connection) = connection.filter(|c| c.wire.serial == serial) {
+                            self.note(&connection.wire, ready);
+                        }
                     }
                 }
-            })?;
+            }
         }
         self.core.read_clock();
         for index in 0..self.listeners.len() {
@@ -185,7 +208,6 @@ impl Front {
                 self.accept(index, most);
             }
         }
-        Ok(self.has_work())
     }
 
     fn note(&self, wire: &Wire, ready: Ready) {
@@ -370,20 +392,5 @@ impl Front {
     #[must_use]
     pub fn take_access_lines(&self) -> String {
         self.core.access.as_ref().map(|lines| lines.take()).unwrap_or_default()
-    }
-
-    /// Waits until the epoll descriptor is readable, at most `timeout`. Touches nothing else of
-    /// the front, so the interpreter's lock can be given up meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// What poll says; an interruption by a signal is no error.
-    pub fn wait_on(fd: impl AsFd, timeout: Duration) -> io::Result<()> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(_) | Err(nix::Error::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 }

@@ -43,6 +43,7 @@ pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
 pub use front::{Front, Notice};
 pub use limits::Limits;
 pub use listener::Listener;
+pub use poller::{Batch, Waiter};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
 
 pub use hyper::http;

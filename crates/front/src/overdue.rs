@@ -35,6 +35,10 @@ impl Front {
     }
 
     fn is_late(&self, wire: &Wire, now: u64) -> bool {
+        if wire.queued.get() {
+            // Bytes may have come that we were too busy to look at: the delay is ours.
+            return false;
+        }
         let Some(mut allowance) = wire.allowance(&self.core.limits) else { return false };
         if self.core.draining.get() {
             match wire.phase.get() {

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
@@ -11,18 +13,22 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 pub(crate) enum Token {
     Listener(usize),
     Watched,
-    Connection(usize),
+    /// Place in the slab, and a serial number: an event that was waited for without the
+    /// interpreter's lock may come after its connection's end, when another has that place.
+    Connection(usize, u32),
 }
 
 const LISTENER: u64 = 1 << 62;
 const WATCHED: u64 = 1 << 63;
+/// Bits of a serial number; behind them stands the place.
+const SERIAL_BITS: u32 = 32;
 
 impl Token {
     fn to_bits(self) -> u64 {
         match self {
             Self::Listener(index) => LISTENER | index as u64,
             Self::Watched => WATCHED,
-            Self::Connection(id) => id as u64,
+            Self::Connection(id, serial) => (id as u64) << SERIAL_BITS | u64::from(serial),
         }
     }
 
@@ -32,7 +38,7 @@ impl Token {
         } else if bits & LISTENER != 0 {
             Self::Listener((bits & !LISTENER) as usize)
         } else {
-            Self::Connection(bits as usize)
+            Self::Connection((bits >> SERIAL_BITS) as usize, bits as u32)
         }
     }
 }
@@ -53,6 +59,55 @@ pub(crate) struct Poller(Epoll);
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
 
+/// Waits for a front's events. Unlike the front it may go to another thread, so a loop can wait
+/// with the interpreter's lock given up; what came is then handed to [`crate::Front::take`].
+#[derive(Clone, Debug)]
+pub struct Waiter(pub(crate) Arc<Poller>);
+
+/// Room for events, and those that came.
+#[derive(Debug)]
+pub struct Batch {
+    events: Box<[EpollEvent]>,
+    count: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { events: vec![EpollEvent::empty(); BATCH].into_boxed_slice(), count: 0 }
+    }
+}
+
+impl Waiter {
+    /// Waits until something is ready, for at most `timeout`; nothing when a signal interrupts.
+    ///
+    /// This must be epoll's own wait: while nobody waits in it, the kernel does not count a worker
+    /// among those that could take a connection, and wakes all of them (`EPOLLEXCLUSIVE`).
+    ///
+    /// # Errors
+    ///
+    /// What epoll says; an interruption by a signal is no error.
+    pub fn wait(&self, batch: &mut Batch, timeout: Duration) -> io::Result<()> {
+        self.0.wait(batch, timeout)
+    }
+}
+
+impl Batch {
+    pub(crate) fn ready(&self) -> impl Iterator<Item = Ready> {
+        self.events[..self.count].iter().map(|event| {
+            let flags = event.events();
+            let hangup = flags
+                .intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
+            Ready {
+                token: Token::from_bits(event.data()),
+                readable: hangup || flags.contains(EpollFlags::EPOLLIN),
+                writable: flags
+                    .intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
+                hangup,
+            }
+        })
+    }
+}
+
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
@@ -71,12 +126,12 @@ impl Poller {
     }
 
     /// Watches a connection, edge-triggered and once for its whole life.
-    pub(crate) fn add_connection(&self, fd: impl AsFd, id: usize) -> io::Result<()> {
+    pub(crate) fn add_connection(&self, fd: impl AsFd, id: usize, serial: u32) -> io::Result<()> {
         let flags = EpollFlags::EPOLLIN
             | EpollFlags::EPOLLOUT
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
-        Ok(self.0.add(fd, EpollEvent::new(flags, Token::Connection(id).to_bits()))?)
+        Ok(self.0.add(fd, EpollEvent::new(flags, Token::Connection(id, serial).to_bits()))?)
     }
 
     /// Watches one more descriptor for reading, level-triggered.
@@ -88,25 +143,13 @@ impl Poller {
         Ok(self.0.delete(fd)?)
     }
 
-    /// Takes what is ready, waiting for at most `timeout_ms`; nothing when a signal interrupts.
-    pub(crate) fn wait(&self, timeout_ms: u16, mut each: impl FnMut(Ready)) -> io::Result<()> {
-        let mut events = [EpollEvent::empty(); BATCH];
-        let count = match self.0.wait(&mut events, EpollTimeout::from(timeout_ms)) {
-            Ok(count) => count,
-            Err(nix::Error::EINTR) => 0,
+    pub(crate) fn wait(&self, batch: &mut Batch, timeout: Duration) -> io::Result<()> {
+        batch.count = 0;
+        let timeout = EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::MAX);
+        match self.0.wait(&mut batch.events, timeout) {
+            Ok(count) => batch.count = count,
+            Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
-        };
-        for event in &events[..count] {
-            let flags = event.events();
-            let hangup = flags
-                .intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
-            each(Ready {
-                token: Token::from_bits(event.data()),
-                readable: hangup || flags.contains(EpollFlags::EPOLLIN),
-                writable: flags
-                    .intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
-                hangup,
-            });
         }
         Ok(())
     }
@@ -118,7 +161,7 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_round_trip() {
-        for token in [Token::Listener(3), Token::Watched, Token::Connection(77)] {
+        for token in [Token::Listener(3), Token::Watched, Token::Connection(77, u32::MAX)] {
             assert_eq!(Token::from_bits(token.to_bits()), token);
         }
     }

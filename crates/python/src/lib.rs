@@ -1,19 +1,22 @@
 //! The interpreter: what the Python package needs from Rust, as the module `remuda._remuda`.
 //!
 //! A worker is one [`worker::Worker`]: the HTTP front, the app, and one thread. Python code drives
-//! it (`python/remuda/worker.py`): a blocking loop for `sync`, gevent's hub for `gevent`. The
+//! it (`python/remuda/worker.py`): a blocking loop for `sync`, a pool of them for `gthread`, gevent's
+//! hub for `gevent`. The
 //! zygote needs little: a fork without Python's hooks, and the journal.
 //!
 //! The names that Python sees are listed at the end of this file.
 
 mod journal;
+mod pool;
 mod process;
 mod worker;
 mod wsgi;
 
 use pyo3::prelude::*;
 
-#[pymodule]
+// The interpreter's lock is what keeps threads apart in here; see `Worker`.
+#[pymodule(gil_used = true)]
 fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<journal::PyJournal>()?;

@@ -1,6 +1,7 @@
 //! One worker: the front, the app, and the loop that drives them.
 //!
 //! - `sync`: [`Worker::run_blocking`] waits, serves, and returns once drained.
+//! - `gthread`: each thread of the pool calls [`Worker::run_thread`]; see `pool.rs`.
 //! - `gevent`: the hub watches [`Worker::fileno`] and calls [`Worker::collect`]; a leader greenlet
 //!   calls [`Worker::lead`], which runs request after request on the leader's own stack. A request
 //!   that blocks switches to the hub from inside `lead`; whatever is ready then belongs to the
@@ -16,11 +17,12 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use remuda_channel::{FromWorker, ToWorker, WorkerClass, WorkerPlan};
-use remuda_front::{AccessFormat, Front, Limits, Listener, Notice, TrustedPeers};
+use remuda_front::{AccessFormat, Batch, Front, Limits, Listener, Notice, TrustedPeers, Waiter};
 use remuda_journal::{AccessLog, Level};
 use remuda_scoreboard::{Board, LineWriter, now_ns};
 
 use crate::journal::PyJournal;
+use crate::pool::Pool;
 use crate::wsgi::{self, EnvironBuilder};
 
 /// What a request needs while it is served.
@@ -35,9 +37,10 @@ pub(crate) struct Serving {
 }
 
 /// Serves requests; made once in each worker process, after the fork.
-#[pyclass(module = "remuda._remuda", unsendable)]
+#[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct Worker {
     serving: Rc<Serving>,
+    pool: Pool,
     class: WorkerClass,
     access: Option<AccessLog>,
     line: LineWriter,
@@ -47,12 +50,23 @@ pub(crate) struct Worker {
     scheduled: Cell<bool>,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
+    /// When time limits were last applied.
+    swept: Cell<u64>,
     served: Cell<u64>,
     max_requests: u64,
     left: Cell<bool>,
     /// Requests with the app.
     in_app: Cell<usize>,
 }
+
+// SAFETY: Python reaches a worker only through the methods below, with the interpreter's lock, and
+// none of them gives that lock up while it has a borrow of the front or of a cell: what runs
+// without it (`Waiter::wait`, `Pool::park`, poll) touches neither. So at any time one thread at
+// most is in here, and the lock orders what one thread wrote before what the next one reads. The
+// module does not declare itself free of that lock, so a free-threaded interpreter enables it.
+unsafe impl Send for Worker {}
+// SAFETY: as above.
+unsafe impl Sync for Worker {}
 
 /// How long the blocking loop sleeps at most: the pace of the time limits.
 const PACE: Duration = Duration::from_secs(1);
@@ -103,6 +117,7 @@ impl Worker {
         let write_pause = Duration::from_secs_f64(plan.write_timeout_s);
         Ok(Self {
             serving: Rc::new(Serving { front, app, environ, journal, wait_write, write_pause }),
+            pool: Pool::default(),
             class: plan.worker_class,
             access,
             line,
@@ -110,6 +125,7 @@ impl Worker {
             schedule,
             scheduled: Cell::new(false),
             turns: Cell::new(0),
+            swept: Cell::new(0),
             served: Cell::new(0),
             max_requests,
             left: Cell::new(false),
@@ -130,12 +146,11 @@ impl Worker {
 
     /// Serves until drained. Signal handlers of Python run between requests.
     fn run_blocking(&self, py: Python<'_>) -> PyResult<()> {
-        let mut swept = now_ns();
+        let waiter = self.serving.front.waiter();
+        let mut batch = Batch::default();
         while !self.is_finished() {
-            if !self.collect_now()? {
-                self.wait(py)?;
-                py.check_signals()?;
-            }
+            self.wait(py, &waiter, &mut batch)?;
+            py.check_signals()?;
             while !self.left.get()
                 && let Some(exchange) = self.serving.front.next_exchange()
             {
@@ -143,13 +158,34 @@ impl Worker {
                 py.check_signals()?;
             }
             self.write_access_lines();
-            let pace = if self.serving.front.is_draining() { PACE_DRAINING } else { PACE };
-            if now_ns() - swept >= pace.as_nanos() as u64 {
-                self.sweep();
-                swept = now_ns();
-            }
+            self.sweep_when_due();
         }
         self.write_access_lines();
+        Ok(())
+    }
+
+    /// Serves, in one of several threads, until drained. Somebody else has to call `beat`.
+    fn run_thread(&self, py: Python<'_>) -> PyResult<()> {
+        let waiter = self.serving.front.waiter();
+        let mut batch = Batch::default();
+        while !self.is_finished() {
+            self.pool.turn();
+            if let Some(exchange) = self.serving.front.next_exchange() {
+                self.serve(py, exchange);
+                continue;
+            }
+            self.write_access_lines();
+            if self.pool.start_watching() {
+                let waited = self.wait(py, &waiter, &mut batch);
+                self.pool.stop_watching();
+                waited?;
+                self.sweep_when_due();
+            } else {
+                let pool = &self.pool;
+                py.detach(|| pool.park());
+            }
+        }
+        self.pool.close();
         Ok(())
     }
 
@@ -238,32 +274,40 @@ impl Worker {
 
 impl Worker {
     fn is_finished(&self) -> bool {
-        self.left.get() || self.serving.front.is_drained()
+        // An app may go on after its response has left.
+        self.left.get() || self.serving.front.is_drained() && self.in_app.get() == 0
     }
 
     fn collect_now(&self) -> PyResult<bool> {
-        let front = &self.serving.front;
-        let work = front.collect()?;
-        if front.take_watched() {
-            self.listen();
-        }
-        Ok(work || front.has_work())
+        let work = self.serving.front.collect()?;
+        self.look_at_channel();
+        Ok(work || self.serving.front.has_work())
     }
 
-    /// Waits for the kernel with the interpreter's lock given up.
-    fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        let fd = self.serving.front.fd();
-        let pace = if self.serving.front.is_draining() { PACE_DRAINING } else { PACE };
-        // SAFETY: the front owns the descriptor and outlives this call.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        Ok(py.detach(|| Front::wait_on(fd, pace))?)
+    fn look_at_channel(&self) {
+        if self.serving.front.take_watched() {
+            self.listen();
+        }
+    }
+
+    /// Waits for the kernel with the interpreter's lock given up, and takes what it has.
+    fn wait(&self, py: Python<'_>, waiter: &Waiter, batch: &mut Batch) -> PyResult<()> {
+        let pace = if self.serving.front.has_work() { Duration::ZERO } else { self.pace() };
+        py.detach(|| waiter.wait(batch, pace))?;
+        self.serving.front.take(batch);
+        self.look_at_channel();
+        Ok(())
+    }
+
+    fn pace(&self) -> Duration {
+        if self.serving.front.is_draining() { PACE_DRAINING } else { PACE }
     }
 
     fn serve(&self, py: Python<'_>, exchange: remuda_front::Exchange) {
         self.line.begin(now_ns(), exchange.head.method.as_str(), exchange.head.uri.path());
         let context = match self.class {
-            WorkerClass::Sync => None,
-            WorkerClass::Gevent => FreshContext::enter(py),
+            WorkerClass::Sync | WorkerClass::Asgi => None,
+            WorkerClass::Gthread | WorkerClass::Gevent => FreshContext::enter(py),
         };
         self.in_app.set(self.in_app.get() + 1);
         wsgi::run(py, &self.serving, exchange);
@@ -296,7 +340,14 @@ impl Worker {
         self.line.beat(now_ns());
     }
 
+    fn sweep_when_due(&self) {
+        if now_ns() - self.swept.get() >= self.pace().as_nanos() as u64 {
+            self.sweep();
+        }
+    }
+
     fn sweep(&self) {
+        self.swept.set(now_ns());
         self.serving.front.sweep();
         for notice in self.serving.front.take_notices() {
             let (level, message) = match notice {
@@ -385,8 +436,8 @@ impl Serving {
         }
         let timeout = PollTimeout::try_from(self.write_pause).unwrap_or(PollTimeout::MAX);
         loop {
-            // SAFETY: the connection cannot be closed meanwhile: this is the only thread that
-            // touches the front.
+            // SAFETY: another thread may close the connection meanwhile. Then poll reports that, or
+            // the state of whatever has got the number; the caller looks again in either case.
             let fd = unsafe { BorrowedFd::borrow_raw(socket) };
             match py.detach(|| poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], timeout)) {
                 Ok(count) => return Ok(count > 0),

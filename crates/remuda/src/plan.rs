@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use remuda_channel::{ListenerPlan, Preload, WorkerClass, WorkerPlan};
+use remuda_channel::{AsgiPlan, ListenerPlan, Preload, WorkerClass, WorkerPlan};
 use remuda_runtime::{Address, Binding, listen_fds};
-use remuda_settings::Settings;
+use remuda_settings::{AsgiSettings, Settings};
 use remuda_supervisor::Plan;
 
 /// What the supervisor decides by.
@@ -36,8 +36,12 @@ pub(crate) fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> 
         app: settings.app.clone(),
         worker_class: match settings.worker_class {
             remuda_settings::WorkerClass::Sync => WorkerClass::Sync,
+            remuda_settings::WorkerClass::Gthread => WorkerClass::Gthread,
             remuda_settings::WorkerClass::Gevent => WorkerClass::Gevent,
+            remuda_settings::WorkerClass::Asgi => WorkerClass::Asgi,
         },
+        threads: settings.threads,
+        asgi: for_asgi(&settings.asgi),
         preload: match settings.preload_app {
             None => Preload::Auto,
             Some(true) => Preload::Always,
@@ -63,6 +67,18 @@ pub(crate) fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> 
         accesslog: settings.accesslog.clone(),
         access_log_format: settings.access_log_format.clone(),
         loglevel: settings.loglevel.clone(),
+    }
+}
+
+fn for_asgi(settings: &AsgiSettings) -> AsgiPlan {
+    AsgiPlan {
+        event_loop: settings.event_loop.clone(),
+        lifespan: settings.lifespan.clone(),
+        disconnect_grace_s: settings.disconnect_grace.as_secs_f64(),
+        websocket_message_bytes: settings.websocket_message_bytes,
+        websocket_compression: settings.websocket_compression,
+        websocket_ping_interval_s: settings.websocket_ping_interval.as_secs_f64(),
+        root_path: settings.root_path.clone(),
     }
 }
 

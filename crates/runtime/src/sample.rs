@@ -20,7 +20,7 @@ pub(crate) fn standing_since(
     let since = match class {
         WorkerClass::Sync => view.request_start_ns,
         // Beaten once a second while the loop is well; idle or not.
-        WorkerClass::Gevent => view.loop_beat_ns,
+        WorkerClass::Gthread | WorkerClass::Gevent | WorkerClass::Asgi => view.loop_beat_ns,
     };
     (since > 0).then_some(Tick(since))
 }

@@ -123,6 +123,8 @@ pub enum Kind {
     Level,
     /// A worker class.
     WorkerClass,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// Texts; a flag is given once for each.
     List,
     /// Addresses to listen on; a flag is given once for each.
@@ -169,7 +171,9 @@ impl fmt::Display for Kind {
             Self::LogTarget { or_none: false } => f.write_str("the path of a file or `-`"),
             Self::Path => f.write_str("a path"),
             Self::Level => f.write_str("debug, info, warning, error or critical"),
-            Self::WorkerClass => f.write_str("sync or gevent"),
+            Self::WorkerClass => f.write_str("sync, gthread, gevent or asgi"),
+            Self::Choice([words @ .., last]) => write!(f, "{} or {last}", words.join(", ")),
+            Self::Choice([]) => f.write_str("nothing"),
             Self::List => f.write_str("texts"),
             Self::Addresses => {
                 f.write_str("`HOST:PORT`, `HOST`, `:PORT`, `[IPV6]:PORT`, `unix:PATH` or `fd://N`")

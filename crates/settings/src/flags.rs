@@ -123,6 +123,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::LogTarget { .. } | Kind::Path => "PATH",
         Kind::Level => "LEVEL",
         Kind::WorkerClass => "CLASS",
+        Kind::Choice(_) => "WORD",
         Kind::Addresses => "ADDRESS",
         Kind::Pairs => "NAME=VALUE",
         Kind::Networks => "NETWORKS",

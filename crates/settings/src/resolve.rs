@@ -7,7 +7,9 @@ use crate::declare::{Kind, Setting, Support, Zero};
 use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
-use crate::{Address, Changed, Origin, Problem, Settings, Warning, WorkerClass, table};
+use crate::{
+    Address, AsgiSettings, Changed, Origin, Problem, Settings, Warning, WorkerClass, table,
+};
 use crate::{address, worker_class};
 
 /// gunicorn's ends of the scale, which the values 0 and "more" stand for.
@@ -38,6 +40,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         forwarded_allow_ips: reader.networks(),
         workers: reader.whole(&WORKERS) as u16,
         worker_class: reader.worker_class(),
+        threads: reader.threads(),
         worker_connections: reader.whole(&WORKER_CONNECTIONS) as usize,
         max_requests: reader.whole(&MAX_REQUESTS),
         max_requests_jitter: reader.whole(&MAX_REQUESTS_JITTER),
@@ -54,6 +57,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         limit_request_fields: at_most(reader.whole(&LIMIT_REQUEST_FIELDS), REQUEST_FIELDS_MAX),
         limit_request_field_size: reader.field_size(),
         body_spool_bytes: reader.bytes(&BODY_SPOOL_BYTES) as usize,
+        asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
         access_log_format: reader.text(&ACCESS_LOG_FORMAT),
         errorlog: reader.log_target(&ERRORLOG, &chdir).unwrap_or_else(|| "-".to_owned()),
@@ -62,7 +66,9 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         chdir: PathBuf::new(),
     };
     settings.chdir = chdir;
-    reader.threads();
+    if settings.worker_class == WorkerClass::Sync && settings.threads > 1 {
+        settings.worker_class = WorkerClass::Gthread;
+    }
     reader.print_config();
     reader.unsupported();
     Resolved { settings, problems: reader.problems, warnings: reader.warnings }
@@ -162,7 +168,19 @@ impl Reader<'_> {
     }
 
     fn print_config(&mut self) -> bool {
-        self.read(&PRINT_CONFIG, |given| value::switch(&given.text()))
+        self.switch(&PRINT_CONFIG)
+    }
+
+    fn switch(&mut self, setting: &Setting) -> bool {
+        self.read(setting, |given| value::switch(&given.text()))
+    }
+
+    fn choice(&mut self, setting: &Setting) -> String {
+        let words = match setting.kind {
+            Kind::Choice(words) => words,
+            _ => &[],
+        };
+        self.read(setting, |given| value::choice(&given.text(), words))
     }
 
     fn raw_env(&mut self) -> Vec<(String, String)> {
@@ -244,28 +262,28 @@ impl Reader<'_> {
         "info".to_owned()
     }
 
-    /// In gunicorn, `sync` with more than one thread is `gthread`.
-    fn threads(&mut self) {
-        let threads = self.whole(&THREADS);
-        // A class that is wrong by itself has its own problem, and says nothing about threads.
-        let class = self.wishes.get_or_default(&WORKER_CLASS).text();
-        let Ok(class) = worker_class::parse(&class) else { return };
-        let given = self.wishes.get_or_default(&THREADS);
-        match class {
-            _ if threads <= 1 => {}
-            WorkerClass::Sync => {
-                let subject = subject(&THREADS, &given.origin);
-                let what = format!("`{subject}` must be 1 with `sync`, but is `{threads}`");
-                let problem = Problem::new(what)
-                    .from(&given.origin)
-                    .why("with more it means `gthread`, and this version does not have threads yet")
-                    .hint(worker_class::THREADS_HINT);
-                self.problems.push(problem);
-            }
-            WorkerClass::Gevent => {
-                let text = "`threads` has no effect with `gevent`, as in gunicorn";
-                self.warnings.push(Warning(text.to_owned()));
-            }
+    fn threads(&mut self) -> u16 {
+        let threads = self.whole(&THREADS) as u16;
+        let class = worker_class::parse(&self.wishes.get_or_default(&WORKER_CLASS).text());
+        if let Ok(class @ (WorkerClass::Gevent | WorkerClass::Asgi)) = class
+            && threads > 1
+        {
+            let name = class.name();
+            let text = format!("`threads` has no effect with `{name}`, as in gunicorn");
+            self.warnings.push(Warning(text));
+        }
+        threads
+    }
+
+    fn asgi(&mut self) -> AsgiSettings {
+        AsgiSettings {
+            event_loop: self.choice(&ASGI_LOOP),
+            lifespan: self.choice(&ASGI_LIFESPAN),
+            disconnect_grace: self.seconds(&ASGI_DISCONNECT_GRACE_PERIOD),
+            websocket_message_bytes: self.bytes(&WEBSOCKET_MAX_MESSAGE_SIZE) as usize,
+            websocket_compression: self.switch(&WEBSOCKET_COMPRESSION),
+            websocket_ping_interval: self.seconds(&WEBSOCKET_PING_INTERVAL),
+            root_path: self.text(&ROOT_PATH),
         }
     }
 

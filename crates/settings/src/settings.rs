@@ -18,6 +18,8 @@ pub struct Settings {
     pub workers: u16,
     /// How a worker runs the app.
     pub worker_class: WorkerClass,
+    /// Threads of a `gthread` worker; at least 1.
+    pub threads: u16,
     /// Open connections of a worker, at most; at least 1.
     pub worker_connections: usize,
     /// Requests after which a worker is replaced; 0 = never.
@@ -62,6 +64,8 @@ pub struct Settings {
     pub raw_env: Vec<(String, String)>,
     /// File for the master's process id; absolute.
     pub pidfile: Option<PathBuf>,
+    /// How an `asgi` worker runs.
+    pub asgi: AsgiSettings,
     /// `-` = standard output, else an absolute path; `None` = no access log.
     pub accesslog: Option<String>,
     /// gunicorn's %-format of a line of it.
@@ -72,6 +76,25 @@ pub struct Settings {
     pub loglevel: String,
     /// What [`Settings::changed`] gives.
     pub(crate) changed: Vec<Changed>,
+}
+
+/// What only an `asgi` worker needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsgiSettings {
+    /// auto, asyncio or uvloop.
+    pub event_loop: String,
+    /// auto, on or off.
+    pub lifespan: String,
+    /// Time after which a task whose client has left is cancelled.
+    pub disconnect_grace: Duration,
+    /// Bytes of a WebSocket message, at most.
+    pub websocket_message_bytes: usize,
+    /// Whether WebSocket messages may be compressed.
+    pub websocket_compression: bool,
+    /// Silence after which a WebSocket client is asked for a sign of life; zero = never.
+    pub websocket_ping_interval: Duration,
+    /// Path under which a proxy has mounted the app.
+    pub root_path: String,
 }
 
 impl Settings {

@@ -102,6 +102,12 @@ pub(crate) fn bytes(text: &str, max: u64) -> Result<u64, Misfit> {
     number.checked_mul(scale).filter(|bytes| *bytes <= max).ok_or_else(Misfit::plain)
 }
 
+/// Reads one of these words.
+pub(crate) fn choice(text: &str, words: &[&str]) -> Result<String, Misfit> {
+    let text = text.trim().to_ascii_lowercase();
+    if words.contains(&text.as_str()) { Ok(text) } else { Err(Misfit::plain()) }
+}
+
 /// Reads a level's name; `None` for one that is unknown.
 pub(crate) fn level(text: &str) -> Option<&'static str> {
     match text.trim().to_ascii_lowercase().as_str() {

@@ -9,8 +9,12 @@ pub enum WorkerClass {
     /// One request at a time.
     #[default]
     Sync,
+    /// A pool of threads.
+    Gthread,
     /// Greenlets on gevent's hub.
     Gevent,
+    /// Tasks on asyncio's loop.
+    Asgi,
 }
 
 impl WorkerClass {
@@ -19,7 +23,9 @@ impl WorkerClass {
     pub fn name(self) -> &'static str {
         match self {
             Self::Sync => "sync",
+            Self::Gthread => "gthread",
             Self::Gevent => "gevent",
+            Self::Asgi => "asgi",
         }
     }
 }
@@ -27,34 +33,25 @@ impl WorkerClass {
 /// Every name that works.
 const KNOWN: &[(&str, WorkerClass)] = &[
     ("sync", WorkerClass::Sync),
+    ("gthread", WorkerClass::Gthread),
     ("gevent", WorkerClass::Gevent),
     ("gevent_wsgi", WorkerClass::Gevent),
     ("gevent_pywsgi", WorkerClass::Gevent),
     ("gunicorn.workers.sync.SyncWorker", WorkerClass::Sync),
+    ("asgi", WorkerClass::Asgi),
+    ("gunicorn.workers.gthread.ThreadWorker", WorkerClass::Gthread),
     ("gunicorn.workers.ggevent.GeventWorker", WorkerClass::Gevent),
     ("gunicorn.workers.ggevent.GeventPyWSGIWorker", WorkerClass::Gevent),
     ("gunicorn.workers.ggevent.PyWSGIWorker", WorkerClass::Gevent),
+    ("gunicorn.workers.gasgi.ASGIWorker", WorkerClass::Asgi),
+    ("uvicorn.workers.UvicornWorker", WorkerClass::Asgi),
+    ("uvicorn.workers.UvicornH11Worker", WorkerClass::Asgi),
+    ("uvicorn_worker.UvicornWorker", WorkerClass::Asgi),
+    ("uvicorn_worker.UvicornH11Worker", WorkerClass::Asgi),
 ];
 
 /// Real classes that this version does not have, with what to use instead.
 const ELSEWHERE: &[(&[&str], &str, &str)] = &[
-    (
-        &["gthread", "gunicorn.workers.gthread.ThreadWorker"],
-        "this version does not have threads yet",
-        "use `gevent` for many requests at a time in one worker, or `sync` with more workers",
-    ),
-    (
-        &[
-            "asgi",
-            "gunicorn.workers.gasgi.ASGIWorker",
-            "uvicorn.workers.UvicornWorker",
-            "uvicorn.workers.UvicornH11Worker",
-            "uvicorn_worker.UvicornWorker",
-            "uvicorn_worker.UvicornH11Worker",
-        ],
-        "this version does not serve ASGI apps yet",
-        "give the project's WSGI app (`proyecto.wsgi`) and use `sync` or `gevent`",
-    ),
     (
         &["eventlet", "gunicorn.workers.geventlet.EventletWorker"],
         "eventlet is no longer maintained, and gunicorn dropped it too",
@@ -66,9 +63,6 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
         "use `sync` or `gevent` for a WSGI app; run a tornado app with tornado itself",
     ),
 ];
-
-/// What to do about `sync` with more than one thread, which in gunicorn means `gthread`.
-pub(crate) const THREADS_HINT: &str = ELSEWHERE[0].2;
 
 /// Reads a name or a class path.
 pub(crate) fn parse(text: &str) -> Result<WorkerClass, Misfit> {
@@ -90,7 +84,10 @@ pub(crate) fn parse(text: &str) -> Result<WorkerClass, Misfit> {
             let instead = misfit.hint.unwrap_or_default();
             format!("did you mean `{near}`? Then {instead}")
         }
-        None => "third-party worker classes cannot be loaded; use `sync` or `gevent`".to_owned(),
+        None => {
+            "third-party worker classes cannot be loaded; use `sync`, `gthread`, `gevent` or `asgi`"
+                .to_owned()
+        }
     };
     Err(Misfit::because("no worker class has this name").hint(hint))
 }
@@ -115,8 +112,6 @@ mod tests {
 
     #[test]
     fn a_class_of_another_version_names_what_to_use() {
-        check_hint("gthread", "`gevent`");
-        check_hint("uvicorn.workers.UvicornWorker", "WSGI");
         check_hint("eventlet", "`gevent`");
         check_hint("tornado", "`sync` or `gevent`");
     }
@@ -124,7 +119,8 @@ mod tests {
     #[test]
     fn an_unknown_class_names_the_nearest() {
         check_hint("gevnt", "did you mean `gevent`?");
-        check_hint("gtread", "did you mean `gthread`? Then use");
+        check_hint("gtread", "did you mean `gthread`?");
+        check_hint("evntlet", "did you mean `eventlet`? Then use");
         check_hint("meinheld.gmeinheld.MeinheldWorker", "third-party");
     }
 }

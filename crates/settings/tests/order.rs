@@ -209,9 +209,12 @@ fn values_of_the_apps_variables_are_not_shown() {
 }
 
 #[test]
-fn a_class_of_threads_is_one_problem_not_two() {
-    let refusal = Start::new().refusal("app -k gthread --threads 4", &[]);
-    assert_eq!(refusal.matches("remuda: ").count(), 1, "{refusal}");
+fn more_than_one_thread_turns_sync_into_gthread() {
+    let class = |args| Start::new().settings(args, &[]).worker_class;
+    assert_eq!(class("app --threads 4"), WorkerClass::Gthread);
+    assert_eq!(class("app --threads 1"), WorkerClass::Sync);
+    assert_eq!(class("app -k gthread --threads 1"), WorkerClass::Gthread);
+    assert_eq!(class("app -k gevent --threads 4"), WorkerClass::Gevent);
 }
 
 #[test]

@@ -49,8 +49,8 @@ fn every_line_of_the_sample_file_can_be_used() {
             let shown: BTreeSet<_> = settings.changed().iter().map(|c| c.name).collect();
             let full = table::all().filter(|setting| setting.is_full()).map(|setting| setting.name);
             let missing: Vec<_> = full.filter(|name| !shown.contains(name)).collect();
-            // These make sense only outside the file, or have one value in this version.
-            assert_eq!(missing, ["config", "print_config", "threads"]);
+            // These make sense only outside the file.
+            assert_eq!(missing, ["config", "print_config"]);
         }
         other => panic!("{other:?}"),
     }

@@ -158,13 +158,13 @@ impl EnvironBuilder {
         if *name == CONTENT_LENGTH {
             return environ.set_item(intern!(py, "CONTENT_LENGTH"), value);
         }
-        let mut names = self.names.borrow_mut();
-        if let Some(key) = names.get(name) {
-            return environ.set_item(key.bind(py), value);
+        let known = self.names.borrow().get(name).map(|key| key.bind(py).clone());
+        if let Some(key) = known {
+            return environ.set_item(key, value);
         }
         let key = PyString::new(py, &environ_name(name));
-        if names.len() < NAMES_MAX {
-            names.insert(name.clone(), key.clone().unbind());
+        if self.names.borrow().len() < NAMES_MAX {
+            self.names.borrow_mut().insert(name.clone(), key.clone().unbind());
         }
         environ.set_item(key, value)
     }

@@ -56,11 +56,11 @@ fn call(
     start: &Bound<'_, StartResponse>,
 ) -> PyResult<()> {
     let result = serving.app.bind(py).call1((environ, start))?;
-    let response = start.borrow();
-    if let Some(body) = all_at_once(&result, &response)? {
+    let response = start.get();
+    if let Some(body) = all_at_once(&result, response)? {
         return response.send_whole(body);
     }
-    let sent = send_iterable(py, &result, &response);
+    let sent = send_iterable(py, &result, response);
     // PEP 3333: close() is called however the iteration ended.
     let closed = match result.getattr_opt(intern!(py, "close"))? {
         Some(close) => close.call0().map(drop),
@@ -146,7 +146,7 @@ fn fail(
     start: &Bound<'_, StartResponse>,
     error: &PyErr,
 ) {
-    let response = start.borrow();
+    let response = start.get();
     if error.is_instance_of::<PyBrokenPipeError>(py) && response.is_client_gone() {
         // The client left in the middle: nobody's fault, and common.
         response.abort_stream();

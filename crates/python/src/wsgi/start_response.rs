@@ -25,7 +25,7 @@ pub(crate) struct Head {
 }
 
 /// The callable that an app gets to begin its response. One for each request.
-#[pyclass(module = "remuda._remuda", unsendable)]
+#[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct StartResponse {
     serving: Rc<Serving>,
     exchange: RefCell<Option<Exchange>>,
@@ -36,6 +36,12 @@ pub(crate) struct StartResponse {
     head_sent: Cell<bool>,
 }
 
+// SAFETY: as for `Worker`: touched with the interpreter's lock only, which is not given up while a
+// cell is borrowed.
+unsafe impl Send for StartResponse {}
+// SAFETY: as above.
+unsafe impl Sync for StartResponse {}
+
 #[pymethods]
 impl StartResponse {
     #[pyo3(signature = (status, headers, exc_info=None))]
@@ -45,7 +51,7 @@ impl StartResponse {
         headers: &Bound<'_, PyAny>,
         exc_info: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Write> {
-        let this = slf.borrow();
+        let this = slf.get();
         let exc_info = exc_info.filter(|info| !info.is_none());
         if let Some(info) = exc_info {
             if this.head_sent.get() {
@@ -56,13 +62,12 @@ impl StartResponse {
         }
         let head = Head::read(status, headers)?;
         *this.head.borrow_mut() = Some(head);
-        drop(this);
         Ok(Write(slf.unbind()))
     }
 }
 
 /// PEP 3333's imperative way to send a body.
-#[pyclass(module = "remuda._remuda", unsendable)]
+#[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct Write(Py<StartResponse>);
 
 #[pymethods]
@@ -71,7 +76,7 @@ impl Write {
         if data.is_empty() {
             return Ok(());
         }
-        self.0.borrow(py).push(py, owned(data))
+        self.0.get().push(py, owned(data))
     }
 }
 

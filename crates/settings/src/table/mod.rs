@@ -3,6 +3,7 @@
 //! To add one: declare it in the file of its subject, add it to that file's `ALL`, and read it in
 //! `resolve.rs`. The tests below hold the house rules.
 
+mod asgi;
 mod listen;
 mod logging;
 mod process;
@@ -14,6 +15,7 @@ mod workers;
 
 use crate::declare::{Group, Kind, Setting, Support};
 
+pub(crate) use asgi::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
 pub(crate) use process::*;
@@ -38,8 +40,15 @@ const FULL: Setting = Setting {
 
 /// All settings, those of this version first.
 pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
-    let full =
-        [process::ALL, listen::ALL, workers::ALL, timeouts::ALL, requests::ALL, logging::ALL];
+    let full = [
+        process::ALL,
+        listen::ALL,
+        workers::ALL,
+        timeouts::ALL,
+        requests::ALL,
+        asgi::ALL,
+        logging::ALL,
+    ];
     full.into_iter().chain([unsupported::ALL, unsupported_python::ALL]).flatten()
 }
 

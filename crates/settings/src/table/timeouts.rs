@@ -22,7 +22,7 @@ pub(crate) const TIMEOUT: Setting = Setting {
     short_flag: Some('t'),
     short: "Time after which a hung worker is replaced; 0 = never",
     long: "\
-`sync`: a request ran this long. `gevent`: the whole loop stood still this long; a request that \
+`sync`: a request ran this long. Other classes: the whole loop stood still this long; a request that \
 merely waits may last longer.",
     ..FULL
 };

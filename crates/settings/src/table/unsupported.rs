@@ -9,7 +9,6 @@ const NO_PARSER: &str = "requests are read as if it had its default";
 const PLATFORM: &str = "remuda stays in the foreground; let the service manager do it";
 const NO_TLS: &str = "this version speaks plain HTTP; let the platform's router end TLS";
 const NO_HTTP2: &str = "this version speaks HTTP/1.1";
-const NO_ASGI: &str = "this version does not serve ASGI apps yet";
 const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for long jobs";
 const NO_PASTE: &str = "PasteDeploy files are not read; name the app as `module:attribute`";
 const NO_SYSLOG: &str = "the log goes to `errorlog` and `accesslog` only";
@@ -122,11 +121,6 @@ pub(super) const ALL: &[Setting] = &[
     no("permit_unconventional_http_version", &["permit-unconventional-http-version"], G::RequestLimits, Switch, "false", "Accept unusual versions", NO_PARSER),
     no("casefold_http_method", &["casefold-http-method"], G::RequestLimits, Switch, "false", "Turn methods to upper case", NO_PARSER),
     no("http_parser", &["http-parser"], G::Protocols, Text, "auto", "Which parser reads requests", "there is one parser here, a native one"),
-    no("asgi_loop", &["asgi-loop"], G::Asgi, Text, "auto", "Event loop", NO_ASGI),
-    no("asgi_lifespan", &["asgi-lifespan"], G::Asgi, Text, "auto", "Lifespan protocol", NO_ASGI),
-    no("asgi_disconnect_grace_period", &["asgi-disconnect-grace-period"], G::Asgi, Text, "3", "Time for a task whose client is gone", NO_ASGI),
-    no("websocket_max_message_size", &["websocket-max-message-size"], G::Asgi, Text, "16777216", "Bytes of a WebSocket message", NO_ASGI),
-    no("root_path", &["root-path"], G::Asgi, Text, "", "Path under which the app is mounted", NO_ASGI),
     no("dirty_apps", &["dirty-app"], G::Dirty, List, "", "Apps for long jobs", NO_DIRTY),
     no("dirty_workers", &["dirty-workers"], G::Dirty, Text, "0", "Processes for long jobs", NO_DIRTY),
     no("dirty_timeout", &["dirty-timeout"], G::Dirty, Text, "300", "Time for a long job", NO_DIRTY),

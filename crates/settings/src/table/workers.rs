@@ -37,22 +37,23 @@ pub(crate) const WORKER_CLASS: Setting = Setting {
     default: "sync",
     flags: &["worker-class"],
     short_flag: Some('k'),
-    short: "How a worker runs the app: `sync` or `gevent`",
+    short: "How a worker runs the app: `sync`, `gthread`, `gevent` or `asgi`",
     long: "\
-`sync` runs one request at a time, `gevent` many that wait for something. `gevent_wsgi`, \
-`gevent_pywsgi` and gunicorn's class paths for these are known too. Other classes of gunicorn get \
-an error that names what to use.",
+`sync` runs one request at a time, `gthread` as many as it has threads, `gevent` many that wait for \
+something. `asgi` is for ASGI apps. `gevent_wsgi`, `gevent_pywsgi`, gunicorn's class paths for these \
+and uvicorn's worker classes are known too. Other classes of gunicorn get an error that names what \
+to use.",
     ..FULL
 };
 
 pub(crate) const THREADS: Setting = Setting {
     name: "threads",
     group: Group::Workers,
-    kind: Kind::Whole { min: 0, max: 4096 },
+    kind: Kind::Whole { min: 1, max: 4096 },
     default: "1",
     flags: &["threads"],
-    short: "Threads per worker; this version has only 1",
-    long: "More than 1 with `sync` would mean gunicorn's `gthread`, and is refused.",
+    short: "Threads per worker that run requests",
+    long: "More than 1 turns `sync` into `gthread`, as in gunicorn; other classes have one.",
     ..FULL
 };
 
