@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 SITE := examples/proyecto
 PORT ?= 8000
 
-SOURCES := $(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' \
-	-o -name '*.toml' -o -name 'py.typed' \)) Cargo.toml Cargo.lock pyproject.toml
+# What the wheel is made of; the load client is not part of it.
+SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' \
+	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test lint test-rust test-python deny docs bench clean
