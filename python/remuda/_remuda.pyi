@@ -1,6 +1,6 @@
 """The extension module: what the zygote and the workers need from Rust."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 __version__: str
@@ -45,12 +45,13 @@ class Worker:
         max_requests: int,
         wait_write: Callable[[int, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
+        tasks: Any = None,
     ) -> None:
         """Take over the listeners of the plan.
 
         Args:
             plan: The master's plan, as JSON.
-            app: The WSGI app.
+            app: The WSGI or ASGI app.
             journal: Where errors of the app are logged.
             errors: ``wsgi.errors``.
             board: Descriptor of the scoreboard.
@@ -59,7 +60,9 @@ class Worker:
             max_requests: Requests after which it asks to be replaced; 0 = never.
             wait_write: Waits until a descriptor takes bytes, at most so many seconds, while others
                 run; for cooperative loops. Without it the process blocks.
-            schedule: Has ``collect`` called as soon as the loop runs; for cooperative loops.
+            schedule: Has ``collect`` or ``attend`` called as soon as the loop runs; for cooperative
+                loops.
+            tasks: What ASGI conversations need from their loop.
         """
 
     def fileno(self) -> int:
@@ -79,6 +82,9 @@ class Worker:
 
     def lead(self) -> bool:
         """Serve what is ready; true when the caller never blocked, and so may serve again."""
+
+    def attend(self) -> None:
+        """Take what the kernel has ready, start tasks for requests, wake those whose client moved."""
 
     def beat(self) -> bool:
         """Give a sign of life and apply time limits; true once the worker is done."""
@@ -109,6 +115,15 @@ class StartResponse:
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]: ...
+
+class ClientDisconnected(OSError):
+    """Raised by ASGI's ``send`` when the client has left."""
+
+class HttpConversation:
+    """ASGI's ``receive`` and ``send``, one for each request."""
+
+    def receive(self) -> Awaitable[dict[str, Any]]: ...
+    def send(self, event: dict[str, Any]) -> Awaitable[None]: ...
 
 def check_plan(plan: str) -> None:
     """Look at what only workers use, before there are any: peers, access log and its format.

@@ -15,8 +15,7 @@ import gevent.event
 import gevent.socket
 from greenlet import getcurrent, greenlet
 
-from remuda import _remuda
-from remuda.worker import beat_seconds, handle_signals
+from remuda.worker import Duty, beat_seconds, handle_signals
 
 READ = 1
 BEAT_DRAINING_S = 0.05
@@ -57,7 +56,7 @@ class Pulse:
         self._timer.close()
 
 
-def serve(make: Callable[..., _remuda.Worker], plan: dict[str, Any]) -> int:
+def serve(duty: Duty) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
     hub = gevent.get_hub()
     done = gevent.event.Event()
@@ -76,11 +75,11 @@ def serve(make: Callable[..., _remuda.Worker], plan: dict[str, Any]) -> int:
         if worker.draining:
             pulse.quicken()
 
-    worker = make(wait_write=wait_write, schedule=lambda: hub.loop.run_callback(on_ready))
+    worker = duty.begin(wait_write=wait_write, schedule=lambda: hub.loop.run_callback(on_ready))
     statuses = handle_signals(worker, lambda: worker.busy and getcurrent() is not hub)
     readiness = hub.loop.io(worker.fileno(), READ)
     readiness.start(on_ready)
-    pulse.start(beat_seconds(plan))
+    pulse.start(beat_seconds(duty.plan))
     worker.ready()
     done.wait()
     readiness.stop()

@@ -7,18 +7,15 @@ thread, has the signal handlers and gives the signs of life.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
 
-from remuda import _remuda
-from remuda.worker import beat_seconds, handle_signals
+from remuda.worker import Duty, beat_seconds, handle_signals
 
 BEAT_DRAINING_S = 0.05
 
 
-def serve(make: Callable[..., _remuda.Worker], plan: dict[str, Any]) -> int:
+def serve(duty: Duty) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
-    worker = make()
+    worker = duty.begin()
     # The main thread runs no request that a signal could break.
     statuses = handle_signals(worker, lambda: False)
     ended = threading.Event()
@@ -30,11 +27,11 @@ def serve(make: Callable[..., _remuda.Worker], plan: dict[str, Any]) -> int:
             ended.set()
 
     # Daemons: a request that hangs must not keep the process alive after its time.
-    for number in range(plan["threads"]):
+    for number in range(duty.plan["threads"]):
         threading.Thread(target=run, name=f"remuda-{number}", daemon=True).start()
     worker.ready()
     # The kernel gives signals to the main thread as long as it can, and they end the wait.
     while not worker.beat():
-        if ended.wait(BEAT_DRAINING_S if worker.draining else beat_seconds(plan)):
+        if ended.wait(BEAT_DRAINING_S if worker.draining else beat_seconds(duty.plan)):
             worker.leave()
     return statuses[-1]

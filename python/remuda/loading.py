@@ -15,6 +15,10 @@ from typing import Any
 
 App = Callable[..., Any]
 
+# gunicorn's exit statuses: "worker failed to boot" and "app failed to load".
+BOOT_STATUS = 3
+APP_STATUS = 4
+
 
 class BootError(Exception):
     """The app cannot be loaded.
@@ -31,7 +35,7 @@ class BootError(Exception):
     @property
     def status(self) -> int:
         """The exit status that gunicorn gives such a failure."""
-        return {"import": 3, "app": 4}.get(self.failure, 1)
+        return {"import": BOOT_STATUS, "app": APP_STATUS}.get(self.failure, 1)
 
 
 def prepare_path(chdir: str, pythonpath: list[str]) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from remuda import _remuda
-from remuda.worker import Leave, handle_signals
+from remuda.worker import Duty, Leave, handle_signals
 
 
-def serve(make: Callable[..., _remuda.Worker], _plan: dict[str, Any]) -> int:
+def serve(duty: Duty) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
-    worker = make()
+    worker = duty.begin()
     statuses = handle_signals(worker, lambda: worker.busy)
     worker.ready()
     try:

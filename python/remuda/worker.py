@@ -48,6 +48,37 @@ class Assignment:
     master: int
 
 
+@dataclass(frozen=True)
+class Duty:
+    """What a worker process has to do, for the loop of its class.
+
+    Attributes:
+        assignment: What the master has asked for.
+        plan: The master's plan.
+        app: What it serves.
+        journal: The error log.
+    """
+
+    assignment: Assignment
+    plan: dict[str, Any]
+    app: App
+    journal: _remuda.Journal
+
+    def begin(self, **loop: Any) -> _remuda.Worker:
+        """Take over the listeners. ``loop`` is what Rust needs of the loop that drives it."""
+        return _remuda.Worker(
+            json.dumps(self.plan),
+            self.app,
+            self.journal,
+            sys.stderr if self.plan["errorlog"] == "-" else ErrorStream(self.journal),
+            board=SCOREBOARD_FD,
+            line=self.assignment.line,
+            channel=self.assignment.channel_fd,
+            max_requests=self.assignment.max_requests,
+            **loop,
+        )
+
+
 class ErrorStream:
     """``wsgi.errors`` when the error log is a file: unbuffered text to where the journal writes."""
 
@@ -82,23 +113,8 @@ def run(
         journal.error(loading.explain(error, plan["app"]))
         return error.status
 
-    serve = importlib.import_module(LOOPS[plan["worker_class"]]).serve
-    errors = sys.stderr if plan["errorlog"] == "-" else ErrorStream(journal)
-
-    def make(**loop: Callable[..., Any]) -> _remuda.Worker:
-        return _remuda.Worker(
-            json.dumps(plan),
-            app,
-            journal,
-            errors,
-            board=SCOREBOARD_FD,
-            line=assignment.line,
-            channel=assignment.channel_fd,
-            max_requests=assignment.max_requests,
-            **loop,
-        )
-
-    status: int = serve(make, plan)
+    loop = importlib.import_module(LOOPS[plan["worker_class"]])
+    status: int = loop.serve(Duty(assignment, plan, app, journal))
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 
@@ -145,7 +161,11 @@ class Leave(SystemExit):
     """Raised into a request that must not go on."""
 
 
-def handle_signals(worker: _remuda.Worker, may_raise: Callable[[], bool]) -> list[int]:
+def handle_signals(
+    worker: _remuda.Worker,
+    may_raise: Callable[[], bool],
+    broken: type[BaseException] = Leave,
+) -> list[int]:
     """Install the worker's signal handlers.
 
     TERM drains; INT and QUIT leave at once; ABRT breaks a request that hangs in Python code, and
@@ -156,6 +176,7 @@ def handle_signals(worker: _remuda.Worker, may_raise: Callable[[], bool]) -> lis
     Args:
         worker: What the signals are about.
         may_raise: Whether an exception raised here reaches the app, and not a loop.
+        broken: What is raised into a request that must not go on.
 
     Returns:
         The exit statuses asked for, the last one counts.
@@ -176,7 +197,7 @@ def handle_signals(worker: _remuda.Worker, may_raise: Callable[[], bool]) -> lis
     def break_request(status: int) -> None:
         statuses.append(status)
         if may_raise():
-            raise Leave(status)
+            raise broken(status)
 
     signal.signal(signal.SIGTERM, drain)
     signal.signal(signal.SIGINT, leave)

@@ -5,11 +5,10 @@ use std::rc::Rc;
 use socket2::Socket;
 
 use crate::Front;
-use crate::connection::{Connection, Driven, Peer, Phase, Wire};
+use crate::connection::{Connection, Stage};
 use crate::front::{Accepting, Notice};
-use crate::ingress::Ingress;
 use crate::listener::Accepted;
-use crate::transport::Transport;
+use crate::wire::{Peer, Phase, Wire};
 
 /// The kernel wakes the first in its wait queue, so a worker that stays first gets everything;
 /// after this many connections it goes to the end.
@@ -75,11 +74,8 @@ impl Front {
         let wire =
             Rc::new(Wire::new((id, serial), socket, peer, listener, self.trusted.contains(peer)));
         wire.since.set(self.core.now.get());
-        let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
-        let ingress = Ingress { core: self.core.clone(), wire: wire.clone() };
-        let future = Driven::new(self.builder.serve_connection(transport, ingress));
         self.core.enqueue(&wire);
-        entry.insert(Connection { wire, future: Some(future) });
+        entry.insert(Connection { wire, stage: Stage::Parked });
     }
 
     fn requeue(&self, index: usize) {

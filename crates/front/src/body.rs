@@ -3,8 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::rc::Rc;
 
 use bytes::Bytes;
+
+use crate::inbound::Inbound;
 
 /// A request body.
 #[derive(Debug)]
@@ -18,15 +21,18 @@ pub enum RequestBody {
         /// Its length in bytes.
         length: u64,
     },
+    /// One that is still coming in; see [`Limits::stream_bodies`](crate::Limits).
+    Stream(Rc<Inbound>),
 }
 
 impl RequestBody {
-    /// Its length in bytes.
+    /// Its length in bytes, 0 while it is coming in.
     #[must_use]
     pub fn length(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File { length, .. } => *length,
+            Self::Stream(_) => 0,
         }
     }
 }

@@ -1,26 +1,20 @@
 //! One request with the app, and the way back for its response.
 
-use std::cell::{Cell, RefCell};
+use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Instant;
 
-use hyper::Response;
 use hyper::header::{CONNECTION, HeaderValue, SERVER};
+use hyper::http::Version;
 use hyper::http::request::Parts;
 
 use crate::access_log::Entry;
-use crate::connection::{Peer, Wire};
 use crate::front::Core;
 use crate::reply::ReplyBody;
+use crate::turn::Turn;
+use crate::wire::{Peer, Wire};
 use crate::{Front, Reply, RequestBody};
-
-/// Where hyper waits for the response.
-#[derive(Default)]
-pub(crate) struct Slot {
-    pub(crate) response: RefCell<Option<Response<ReplyBody>>>,
-    /// The exchange was dropped without a response.
-    pub(crate) abandoned: Cell<bool>,
-}
 
 /// A complete request that the app has to answer.
 ///
@@ -31,10 +25,17 @@ pub struct Exchange {
     /// The whole body; taken by the executor.
     pub body: RequestBody,
     pub(crate) wire: Rc<Wire>,
-    pub(crate) slot: Rc<Slot>,
+    pub(crate) turn: Rc<Turn>,
     pub(crate) core: Rc<Core>,
     /// Read only when somebody logs it.
     pub(crate) handed_over: Option<Instant>,
+}
+
+/// Is told that something about an exchange has changed: a piece of the body has come, the client
+/// has read, or it has left. Called in the middle of the front's work: it must only take a note.
+pub trait Watcher {
+    /// Something has changed.
+    fn changed(self: Rc<Self>);
 }
 
 /// Where the rest of a streamed response goes.
@@ -76,6 +77,40 @@ impl Exchange {
         ConnectionId(self.wire.id)
     }
 
+    /// Has `watcher` told of changes until the response is written.
+    pub fn watch(&self, watcher: Rc<dyn Watcher>) {
+        self.turn.watch(watcher);
+    }
+
+    /// Whether the client has left.
+    #[must_use]
+    pub fn is_client_gone(&self) -> bool {
+        self.turn.is_gone()
+    }
+
+    /// Sends a `103 Early Hints` with these `Link` values at once. Hints are only hints: where they
+    /// cannot be sent (HTTP/1.0, a client that does not read) nothing happens.
+    pub fn early_hints(&self, links: &[Vec<u8>]) {
+        let wire = &self.wire;
+        if self.head.version != Version::HTTP_11 || !wire.writable.get() || links.is_empty() {
+            return;
+        }
+        let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
+        for link in links.iter().filter(|link| HeaderValue::from_bytes(link).is_ok()) {
+            head.extend_from_slice(b"Link: ");
+            head.extend_from_slice(link);
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        // hyper holds nothing back before a response, so these bytes stand in their right place.
+        match (&wire.socket).write(&head) {
+            Ok(count) if count == head.len() => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // Half of it has left, and the response cannot follow that.
+            _ => drop(wire.socket.shutdown(Shutdown::Both)),
+        }
+    }
+
     /// Hands the response to the connection and writes what the socket takes now.
     pub fn reply(mut self, front: &Front, mut reply: Reply) {
         let headers = reply.headers_mut();
@@ -84,9 +119,8 @@ impl Exchange {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let entry = self.access_entry(&reply);
-        let wire = self.wire.clone();
-        let response = reply.map(|content| ReplyBody::new(content, wire, entry));
-        *self.slot.response.borrow_mut() = Some(response);
+        let (turn, wire) = (self.turn.clone(), self.wire.clone());
+        self.turn.answer(reply.map(|content| ReplyBody::new(content, turn, wire, entry)));
         front.poll_connection(self.connection());
     }
 
@@ -101,9 +135,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        // After a reply hyper has taken the response already, or finds it at its next poll.
-        if self.slot.response.borrow().is_none() && !self.slot.abandoned.get() {
-            self.slot.abandoned.set(true);
+        if self.turn.deny() {
             self.core.enqueue(&self.wire);
         }
     }

@@ -38,6 +38,23 @@ impl TrustedPeers {
         Ok(Self::Networks(networks))
     }
 
+    /// The client in a list of the form `client, proxy, proxy`: each proxy has added whom it saw,
+    /// so the last that is not trusted is the one that can be believed.
+    #[must_use]
+    pub fn client_among<'a>(&self, named: &'a str) -> Option<&'a str> {
+        let mut hosts = named.split(',').map(str::trim).filter(|host| !host.is_empty());
+        match self {
+            Self::Everyone => hosts.next(),
+            Self::Networks(networks) => {
+                let is_trusted = |host: &str| {
+                    host.parse::<IpAddr>().is_ok_and(|ip| networks.iter().any(|n| n.contains(&ip)))
+                };
+                let first = hosts.clone().next();
+                hosts.rfind(|host| !is_trusted(host)).or(first)
+            }
+        }
+    }
+
     /// Whether this peer is believed.
     #[must_use]
     pub fn contains(&self, peer: Peer) -> bool {
@@ -117,6 +134,16 @@ mod tests {
             TrustedPeers::parse(&["10.0.0.0/99".into()]).err().as_deref(),
             Some("10.0.0.0/99")
         );
+    }
+
+    #[test]
+    fn the_client_is_the_last_who_is_not_trusted() {
+        let some = peers(&["10.0.0.0/8"]);
+        assert_eq!(some.client_among("6.6.6.6, 1.2.3.4, 10.0.0.1"), Some("1.2.3.4"));
+        assert_eq!(some.client_among("10.0.0.2, 10.0.0.1"), Some("10.0.0.2"));
+        assert_eq!(some.client_among("unknown"), Some("unknown"));
+        assert_eq!(some.client_among(" , "), None);
+        assert_eq!(peers(&["*"]).client_among("6.6.6.6, 1.2.3.4"), Some("6.6.6.6"));
     }
 
     fn scheme(headers: &[(&'static str, &'static str)]) -> Option<Scheme> {

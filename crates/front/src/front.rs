@@ -12,11 +12,14 @@ use hyper::server::conn::http1;
 use slab::Slab;
 
 use crate::access_log::{AccessFormat, AccessLines};
-use crate::connection::{Connection, Peer, Phase, Polled, Wire};
+use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
+use crate::http1::{Http1, Polled};
+use crate::ingress::Ingress;
 use crate::listener::Listener;
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
-use crate::transport::{Scratch, scratch};
+use crate::transport::{Scratch, Transport, scratch};
+use crate::wire::{Peer, Phase, Wire};
 use crate::{Exchange, Limits, TrustedPeers};
 
 /// Something the operator should read.
@@ -98,6 +101,8 @@ pub(crate) enum Accepting {
 /// With siblings, one connection a turn: whoever is busy with it leaves the rest to them.
 const ACCEPTS_WITH_SIBLINGS: usize = 1;
 const ACCEPTS_ALONE: usize = 64;
+/// A client that goes on sending after our last word is cut off then.
+const LINGERING_READS_MAX: usize = 4;
 /// Bytes hyper may hold of one connection's requests or of its unsent response.
 const CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -213,6 +218,7 @@ impl Front {
     fn note(&self, wire: &Wire, ready: Ready) {
         if ready.hangup {
             wire.hangup.set(true);
+            wire.leave();
         }
         if ready.readable {
             wire.readable.set(true);
@@ -255,40 +261,62 @@ impl Front {
 
     /// Lets a connection read and write as far as its socket allows.
     pub fn poll_connection(&self, ConnectionId(id): ConnectionId) {
-        let (mut driven, wire) = {
+        let (stage, wire) = {
             let mut connections = self.connections.borrow_mut();
             let Some(connection) = connections.get_mut(id) else { return };
             connection.wire.queued.set(false);
-            match connection.future.take() {
-                Some(driven) => (driven, connection.wire.clone()),
-                None => {
-                    let wire = connection.wire.clone();
-                    drop(connections);
-                    return self.linger(&wire);
-                }
-            }
+            let stage = std::mem::replace(&mut connection.stage, Stage::Polled);
+            (stage, connection.wire.clone())
         };
-        match driven.poll(&wire, self.core.now.get()) {
+        match stage {
+            Stage::Parked if wire.has_bytes() => self.drive(self.open(&wire), &wire),
+            Stage::Parked => self.keep(&wire, Stage::Parked),
+            Stage::Http1(http1) => self.drive(http1, &wire),
+            Stage::Lingering => self.linger(&wire),
+            Stage::Polled => {}
+        }
+    }
+
+    fn open(&self, wire: &Rc<Wire>) -> Box<Http1> {
+        let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
+        let ingress = Ingress { core: self.core.clone(), wire: wire.clone() };
+        Http1::new(self.builder.serve_connection(transport, ingress))
+    }
+
+    fn drive(&self, mut http1: Box<Http1>, wire: &Rc<Wire>) {
+        match http1.poll(wire, self.core.now.get()) {
             Polled::Pending => {
-                if let Some(connection) = self.connections.borrow_mut().get_mut(id) {
-                    connection.future = Some(driven);
-                }
+                self.keep(wire, Stage::Http1(http1));
                 // It can give way to somebody who waits.
                 if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
                     self.resume();
                 }
             }
             Polled::Closed => {
-                drop(driven);
-                wire.phase.set(Phase::Linger);
-                wire.since.set(self.core.now.get());
-                self.linger(&wire);
+                drop(http1);
+                self.close(wire);
             }
             Polled::Failed(error) => {
-                drop(driven);
-                self.fail(&wire, &error);
+                drop(http1);
+                self.fail(wire, &error);
             }
         }
+    }
+
+    /// Puts a connection's stage back, unless it is gone.
+    fn keep(&self, wire: &Wire, stage: Stage) {
+        if let Some(connection) = self.connections.borrow_mut().get_mut(wire.id) {
+            connection.stage = stage;
+        }
+    }
+
+    /// Our last word is said.
+    fn close(&self, wire: &Rc<Wire>) {
+        // The peer may be gone already, and then there is nothing left to say to it.
+        let _ = wire.socket.shutdown(std::net::Shutdown::Write);
+        wire.phase.set(Phase::Linger);
+        wire.since.set(self.core.now.get());
+        self.linger(wire);
     }
 
     /// The client spoke no HTTP (hyper has answered 400 or 431), or went away.
@@ -298,11 +326,8 @@ impl Front {
         }
         let reason = error.to_string();
         self.core.notices.borrow_mut().push(Notice::InvalidRequest { peer: wire.peer, reason });
-        let _ = wire.socket.shutdown(std::net::Shutdown::Write);
-        wire.phase.set(Phase::Linger);
-        wire.since.set(self.core.now.get());
         wire.readable.set(true);
-        self.linger(wire);
+        self.close(wire);
     }
 
     /// Reads and forgets what the client still sends after our last response. Closing with bytes
@@ -312,11 +337,13 @@ impl Front {
             return self.remove(wire.id);
         }
         let mut scratch = self.scratch.borrow_mut();
-        for _ in 0..4 {
+        for _ in 0..LINGERING_READS_MAX {
             match (&wire.socket).read(&mut scratch) {
                 Ok(0) => break,
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return self.keep(wire, Stage::Lingering);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
@@ -334,6 +361,7 @@ impl Front {
     pub(crate) fn forget(&self, id: usize) {
         let Some(gone) = self.connections.borrow_mut().try_remove(id) else { return };
         let wire = gone.wire.clone();
+        wire.leave();
         // After the borrow has ended: a response body on its way out may touch the core.
         drop(gone);
         if Rc::strong_count(&wire) > 1 {
@@ -380,6 +408,17 @@ impl Front {
     #[must_use]
     pub fn listener(&self, index: usize) -> &Listener {
         &self.listeners[index]
+    }
+
+    /// The client that a trusted peer names in `X-Forwarded-For`: the last one in the list that is
+    /// not trusted itself. `None` when the peer is not trusted or names nobody.
+    #[must_use]
+    pub fn forwarded_client<'a>(&self, exchange: &'a Exchange) -> Option<&'a str> {
+        if !exchange.is_trusted() {
+            return None;
+        }
+        let named = exchange.head.headers.get("x-forwarded-for")?.to_str().ok()?;
+        self.trusted.client_among(named)
     }
 
     /// What the operator should read, since the last call.

@@ -15,11 +15,13 @@ use hyper::service::Service;
 use hyper::{Request, Response};
 
 use crate::body::Spool;
-use crate::connection::Wire;
-use crate::exchange::{Exchange, Slot};
+use crate::exchange::Exchange;
 use crate::front::{Core, Notice};
+use crate::inbound::Inbound;
 use crate::refusal::Refusal;
 use crate::reply::{ReplyBody, whole};
+use crate::turn::Turn;
+use crate::wire::Wire;
 use crate::{Limits, RequestBody};
 
 /// hyper's service of one connection.
@@ -35,37 +37,54 @@ impl Service<Request<Incoming>> for Ingress {
 
     fn call(&self, request: Request<Incoming>) -> Handling {
         self.wire.head_begun.set(false);
-        self.wire.in_flight.set(true);
         let (head, incoming) = request.into_parts();
-        if let Some(refusal) = out_of_bounds(&head, &self.core.limits) {
-            return Handling::Refused(Some(whole(refusal.response(), self.wire.clone())));
-        }
-        let slot = Rc::new(Slot::default());
-        if incoming.is_end_stream() {
-            self.core.arrive(self.exchange(head, RequestBody::Memory(Bytes::new()), slot.clone()));
-            return Handling::Waiting(slot);
-        }
-        self.wire.body_pending.set(true);
-        Handling::Reading(Box::new(Reading {
-            ingress: Ingress { core: self.core.clone(), wire: self.wire.clone() },
-            incoming,
-            head: Some(head),
-            spool: Spool::Empty,
-            slot,
-        }))
+        let case =
+            Case { core: self.core.clone(), wire: self.wire.clone(), turn: self.wire.begin_turn() };
+        let state = match out_of_bounds(&head, &self.core.limits) {
+            Some(refusal) => State::Refused(refusal),
+            None => case.admit(head, incoming),
+        };
+        Handling { case, state, over: false }
     }
 }
 
-impl Ingress {
-    fn exchange(&self, head: Parts, body: RequestBody, slot: Rc<Slot>) -> Exchange {
-        Exchange {
+/// A request on its way to the app and back.
+struct Case {
+    core: Rc<Core>,
+    wire: Rc<Wire>,
+    turn: Rc<Turn>,
+}
+
+impl Case {
+    fn admit(&self, head: Parts, incoming: Incoming) -> State {
+        if incoming.is_end_stream() {
+            self.arrive(head, RequestBody::Memory(Bytes::new()));
+            return State::Waiting;
+        }
+        if self.core.limits.stream_bodies {
+            let inbound = Rc::new(Inbound::new(incoming));
+            self.turn.set_inbound(inbound.clone());
+            self.arrive(head, RequestBody::Stream(inbound));
+            return State::Waiting;
+        }
+        let pending = PendingBody::of(&self.wire);
+        State::Reading(Box::new(Reading {
+            incoming,
+            head: Some(head),
+            spool: Spool::Empty,
+            pending,
+        }))
+    }
+
+    fn arrive(&self, head: Parts, body: RequestBody) {
+        self.core.arrive(Exchange {
             head,
             body,
             wire: self.wire.clone(),
-            slot,
+            turn: self.turn.clone(),
             core: self.core.clone(),
             handed_over: self.core.access.is_some().then(Instant::now),
-        }
+        });
     }
 }
 
@@ -87,98 +106,122 @@ fn out_of_bounds(head: &Parts, limits: &Limits) -> Option<Refusal> {
     head.headers.iter().any(too_long).then_some(Refusal::HeaderFieldSize)
 }
 
-/// What hyper polls until there is a response.
-pub(crate) enum Handling {
-    Refused(Option<Response<ReplyBody>>),
-    Reading(Box<Reading>),
-    Waiting(Rc<Slot>),
+/// What hyper polls until there is a response. Dropped before, its client has left.
+pub(crate) struct Handling {
+    case: Case,
+    state: State,
+    /// There was a response, whose end is the turn's.
+    over: bool,
 }
 
-pub(crate) struct Reading {
-    ingress: Ingress,
-    incoming: Incoming,
-    head: Option<Parts>,
-    spool: Spool,
-    slot: Rc<Slot>,
+enum State {
+    Refused(Refusal),
+    Reading(Box<Reading>),
+    Waiting,
 }
 
 impl Future for Handling {
     type Output = io::Result<Response<ReplyBody>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { case, state, over } = &mut *self;
         loop {
-            let next = match &mut *self {
-                Self::Refused(response) => {
-                    let gone = || io::Error::other("polled after its response was taken");
-                    return Poll::Ready(response.take().ok_or_else(gone));
+            *state = match state {
+                State::Refused(refusal) => {
+                    *over = true;
+                    let response = refusal.response();
+                    return Poll::Ready(Ok(whole(response, case.turn.clone(), case.wire.clone())));
                 }
-                Self::Waiting(slot) => return waited(slot),
-                Self::Reading(reading) => match reading.poll(context) {
-                    Poll::Ready(Ok(next)) => next,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                State::Reading(reading) => match reading.poll(case, context) {
+                    Poll::Ready(next) => next?,
                     Poll::Pending => return Poll::Pending,
                 },
+                State::Waiting if case.turn.is_denied() => {
+                    return Poll::Ready(Err(io::Error::other("the executor dropped the request")));
+                }
+                State::Waiting => {
+                    return match case.turn.take_response() {
+                        Some(response) => {
+                            *over = true;
+                            Poll::Ready(Ok(response))
+                        }
+                        None => Poll::Pending,
+                    };
+                }
             };
-            *self = next;
         }
     }
 }
 
-fn waited(slot: &Slot) -> Poll<io::Result<Response<ReplyBody>>> {
-    if let Some(response) = slot.response.borrow_mut().take() {
-        // The exchange must not take its reply for lost when it is dropped.
-        slot.abandoned.set(true);
-        return Poll::Ready(Ok(response));
+impl Drop for Handling {
+    fn drop(&mut self) {
+        if !self.over {
+            self.case.turn.leave();
+            self.case.wire.end_turn(&self.case.turn);
+        }
     }
-    if slot.abandoned.get() {
-        return Poll::Ready(Err(io::Error::other("the executor dropped the request")));
+}
+
+/// A body that is read ahead of the app.
+struct Reading {
+    incoming: Incoming,
+    head: Option<Parts>,
+    spool: Spool,
+    pending: PendingBody,
+}
+
+/// Counts a body among those that its connection waits for.
+struct PendingBody(Rc<Wire>);
+
+impl PendingBody {
+    fn of(wire: &Rc<Wire>) -> Self {
+        wire.bodies_pending.set(wire.bodies_pending.get() + 1);
+        Self(wire.clone())
     }
-    Poll::Pending
+}
+
+impl Drop for PendingBody {
+    fn drop(&mut self) {
+        self.0.bodies_pending.set(self.0.bodies_pending.get() - 1);
+    }
 }
 
 impl Reading {
     /// Reads on; ready with what comes next.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Handling>> {
-        let core = &self.ingress.core;
-        let wire = &self.ingress.wire;
+    fn poll(&mut self, case: &Case, context: &mut Context<'_>) -> Poll<io::Result<State>> {
+        let wire = &self.pending.0;
         loop {
             if wire.body_late.get() {
-                return self.refuse(Refusal::BodyTimeout);
+                return Poll::Ready(Ok(State::Refused(Refusal::BodyTimeout)));
             }
             match Pin::new(&mut self.incoming).poll_frame(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return self.arrived(),
+                Poll::Ready(None) => return Poll::Ready(Ok(self.arrived(case))),
                 Poll::Ready(Some(Ok(frame))) => {
-                    wire.since.set(core.now.get());
+                    wire.since.set(case.core.now.get());
                     let Ok(piece) = frame.into_data() else { continue };
-                    if let Err(error) = self.spool.push(piece, core.limits.body_spool_bytes) {
-                        core.notices.borrow_mut().push(Notice::SpoolFailed(error));
-                        return self.refuse(Refusal::SpoolFull);
+                    if let Err(error) = self.spool.push(piece, case.core.limits.body_spool_bytes) {
+                        return Poll::Ready(Ok(spool_failed(case, error)));
                     }
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    wire.body_pending.set(false);
-                    return Poll::Ready(Err(io::Error::other(error)));
-                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io::Error::other(error))),
             }
         }
     }
 
-    fn arrived(&mut self) -> Poll<io::Result<Handling>> {
-        let spool = std::mem::replace(&mut self.spool, Spool::Empty);
-        let (Some(head), Ok(body)) = (self.head.take(), spool.finish()) else {
-            return self.refuse(Refusal::SpoolFull);
-        };
-        let core = &self.ingress.core;
-        self.ingress.wire.body_pending.set(false);
-        core.arrive(self.ingress.exchange(head, body, self.slot.clone()));
-        Poll::Ready(Ok(Handling::Waiting(self.slot.clone())))
+    fn arrived(&mut self, case: &Case) -> State {
+        match (self.head.take(), std::mem::replace(&mut self.spool, Spool::Empty).finish()) {
+            (Some(head), Ok(body)) => {
+                case.arrive(head, body);
+                State::Waiting
+            }
+            (None, _) => State::Waiting,
+            (_, Err(error)) => spool_failed(case, error),
+        }
     }
+}
 
-    fn refuse(&mut self, refusal: Refusal) -> Poll<io::Result<Handling>> {
-        let wire = &self.ingress.wire;
-        wire.body_pending.set(false);
-        let response = whole(refusal.response(), wire.clone());
-        Poll::Ready(Ok(Handling::Refused(Some(response))))
-    }
+fn spool_failed(case: &Case, error: io::Error) -> State {
+    case.core.notices.borrow_mut().push(Notice::SpoolFailed(error));
+    State::Refused(Refusal::SpoolFull)
 }

@@ -23,6 +23,9 @@ pub struct Limits {
     pub header_field_bytes: usize,
     /// Bodies above this many bytes go to a temporary file.
     pub body_spool_bytes: usize,
+    /// Whether requests go to the executor before their body has come, which then takes it piece by
+    /// piece; else they wait until it is whole.
+    pub stream_bodies: bool,
     /// Whether sibling processes accept from the same listeners.
     pub has_siblings: bool,
 }
@@ -39,6 +42,7 @@ impl Default for Limits {
             header_fields: 100,
             header_field_bytes: 8190,
             body_spool_bytes: 1 << 20,
+            stream_bodies: false,
             has_siblings: false,
         }
     }

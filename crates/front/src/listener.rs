@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use socket2::{SockAddr, Socket};
 
-use crate::connection::Peer;
+use crate::wire::Peer;
 
 /// A listening socket, and the address that applications see as theirs.
 ///

@@ -5,17 +5,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Front;
-use crate::connection::{Phase, Wire};
+use crate::connection::Stage;
 use crate::exchange::ConnectionId;
 use crate::front::Accepting;
 use crate::listener::Accepted;
 use crate::refusal::Refusal;
+use crate::wire::{Phase, Wire};
 
 /// A draining worker keeps idle connections this long: a request that is on its way to us while
 /// we decide to close would be lost.
 const DRAIN_LINGER: Duration = Duration::from_secs(1);
 /// And a client in the middle of a request head this long.
 const DRAIN_HEAD: Duration = Duration::from_secs(5);
+/// Most pauses between two requests are shorter, and making hyper's part anew is not for nothing.
+const PARKED_AFTER: Duration = Duration::from_secs(1);
 
 impl Front {
     /// Applies the limits of time; to be called about once a second, more often while draining.
@@ -29,8 +32,37 @@ impl Front {
         for wire in late {
             self.on_late(&wire);
         }
+        self.park_idle(now);
         if self.accepting.get() == Accepting::Paused && self.could_accept() {
             self.resume();
+        }
+    }
+
+    /// Lets go of what hyper holds for connections that have been idle for a while.
+    fn park_idle(&self, now: u64) {
+        let mut connections = self.connections.borrow_mut();
+        let idle = connections.iter_mut().map(|(_, c)| c).filter(|c| {
+            let wire = &c.wire;
+            let between = match wire.phase.get() {
+                Phase::Idle => true,
+                Phase::Head => !wire.head_begun.get(),
+                _ => false,
+            };
+            between
+                && !wire.queued.get()
+                && Duration::from_nanos(now.saturating_sub(wire.since.get())) >= PARKED_AFTER
+        });
+        for connection in idle {
+            if let Stage::Http1(_) = connection.stage
+                && let Stage::Http1(http1) = std::mem::replace(&mut connection.stage, Stage::Parked)
+            {
+                let unread = http1.into_unread();
+                if !unread.is_empty() {
+                    // The beginning of a next request came together with the last one.
+                    *connection.wire.ahead.borrow_mut() = unread;
+                    self.core.enqueue(&connection.wire);
+                }
+            }
         }
     }
 
@@ -53,6 +85,7 @@ impl Front {
 
     fn on_late(&self, wire: &Rc<Wire>) {
         match wire.phase.get() {
+            Phase::Body if wire.is_streaming_in() => self.remove(wire.id),
             Phase::Body => {
                 wire.body_late.set(true);
                 self.poll_connection(ConnectionId(wire.id));
@@ -93,9 +126,9 @@ impl Front {
                 connection.wire.since.set(self.core.now.get());
             }
             if matches!(phase, Phase::App | Phase::Body)
-                && let Some(driven) = &mut connection.future
+                && let Stage::Http1(http1) = &mut connection.stage
             {
-                driven.finish();
+                http1.finish();
             }
         }
     }

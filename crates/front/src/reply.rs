@@ -8,10 +8,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::Response;
+use hyper::{HeaderMap, Response};
 
 use crate::access_log::Entry;
-use crate::connection::Wire;
+use crate::turn::Turn;
+use crate::wire::Wire;
 
 /// A response as the executor hands it over.
 pub type Reply = Response<Content>;
@@ -30,6 +31,8 @@ pub struct Pieces {
     queue: RefCell<VecDeque<Bytes>>,
     bytes: Cell<usize>,
     state: Cell<PiecesState>,
+    /// Fields that follow the last piece.
+    trailers: RefCell<Option<HeaderMap>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -88,6 +91,22 @@ impl StreamSink {
         self.0.state.get() == PiecesState::Closed
     }
 
+    /// Says that trailers will follow the last piece; the head must name them in `Trailer`.
+    pub fn expect_trailers(&self) {
+        self.0.trailers.borrow_mut().get_or_insert_default();
+    }
+
+    /// Whether trailers will follow the last piece.
+    #[must_use]
+    pub fn has_trailers(&self) -> bool {
+        self.0.trailers.borrow().is_some()
+    }
+
+    /// Adds trailers.
+    pub fn add_trailers(&self, trailers: HeaderMap) {
+        self.0.trailers.borrow_mut().get_or_insert_default().extend(trailers);
+    }
+
     /// The last piece was pushed.
     pub fn end(&self) {
         if self.0.state.get() == PiecesState::Open {
@@ -106,14 +125,20 @@ impl StreamSink {
 /// The body that hyper writes. When it is dropped, the exchange is over.
 pub(crate) struct ReplyBody {
     content: Content,
+    turn: Rc<Turn>,
     wire: Rc<Wire>,
     sent_bytes: u64,
     entry: Option<Box<Entry>>,
 }
 
 impl ReplyBody {
-    pub(crate) fn new(content: Content, wire: Rc<Wire>, entry: Option<Box<Entry>>) -> Self {
-        Self { content, wire, sent_bytes: 0, entry }
+    pub(crate) fn new(
+        content: Content,
+        turn: Rc<Turn>,
+        wire: Rc<Wire>,
+        entry: Option<Box<Entry>>,
+    ) -> Self {
+        Self { content, turn, wire, sent_bytes: 0, entry }
     }
 }
 
@@ -149,9 +174,16 @@ impl Body for ReplyBody {
                 None if pieces.state.get() == PiecesState::Aborted => {
                     return Poll::Ready(Some(Err(Incomplete)));
                 }
-                None => None,
+                None => {
+                    let trailers = pieces.trailers.take().filter(|fields| !fields.is_empty());
+                    return Poll::Ready(trailers.map(|fields| Ok(Frame::trailers(fields))));
+                }
             },
         };
+        if matches!(self.content, Content::Pieces(_)) {
+            // The app may have waited for room.
+            self.turn.notify();
+        }
         Poll::Ready(piece.map(|piece| {
             self.sent_bytes += piece.len() as u64;
             Ok(Frame::data(piece))
@@ -162,7 +194,9 @@ impl Body for ReplyBody {
         match &self.content {
             Content::Whole(bytes) => bytes.is_empty(),
             Content::Pieces(pieces) => {
-                pieces.state.get() == PiecesState::Ended && pieces.queue.borrow().is_empty()
+                pieces.state.get() == PiecesState::Ended
+                    && pieces.queue.borrow().is_empty()
+                    && pieces.trailers.borrow().is_none()
             }
         }
     }
@@ -177,12 +211,15 @@ impl Body for ReplyBody {
 
 impl Drop for ReplyBody {
     fn drop(&mut self) {
-        self.wire.in_flight.set(false);
         if let Content::Pieces(pieces) = &self.content {
-            pieces.state.set(PiecesState::Closed);
+            let state = pieces.state.replace(PiecesState::Closed);
             pieces.queue.borrow_mut().clear();
             pieces.bytes.set(0);
+            if state == PiecesState::Open {
+                self.turn.leave();
+            }
         }
+        self.wire.end_turn(&self.turn);
         if let Some(entry) = self.entry.take() {
             entry.finish(self.sent_bytes);
         }
@@ -190,6 +227,10 @@ impl Drop for ReplyBody {
 }
 
 /// A response without a body of the app's, made by the front itself.
-pub(crate) fn whole(response: Response<Bytes>, wire: Rc<Wire>) -> Response<ReplyBody> {
-    response.map(|bytes| ReplyBody::new(Content::Whole(bytes), wire, None))
+pub(crate) fn whole(
+    response: Response<Bytes>,
+    turn: Rc<Turn>,
+    wire: Rc<Wire>,
+) -> Response<ReplyBody> {
+    response.map(|bytes| ReplyBody::new(Content::Whole(bytes), turn, wire, None))
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use hyper::rt::ReadBufCursor;
 
-use crate::connection::Wire;
+use crate::wire::Wire;
 
 /// Bytes taken from the kernel at once.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -34,6 +34,13 @@ impl hyper::rt::Read for Transport {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &*self.wire;
+        let ahead = &mut *wire.ahead.borrow_mut();
+        if !ahead.is_empty() {
+            let piece = ahead.split_to(ahead.len().min(cursor.remaining()));
+            wire.head_begun.set(true);
+            cursor.put_slice(&piece);
+            return Poll::Ready(Ok(()));
+        }
         if !wire.readable.get() {
             return Poll::Pending;
         }

@@ -7,9 +7,13 @@
 //!
 //! The names that Python sees are listed at the end of this file.
 
+mod asgi;
+mod context;
 mod journal;
 mod pool;
 mod process;
+mod serving;
+mod setup;
 mod worker;
 mod wsgi;
 
@@ -22,7 +26,10 @@ fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<journal::PyJournal>()?;
     module.add_class::<worker::Worker>()?;
     module.add_class::<wsgi::StartResponse>()?;
-    module.add_function(wrap_pyfunction!(worker::check_plan, module)?)?;
+    module.add_class::<asgi::HttpConversation>()?;
+    module.add_class::<asgi::Ready>()?;
+    module.add("ClientDisconnected", module.py().get_type::<asgi::ClientDisconnected>())?;
+    module.add_function(wrap_pyfunction!(setup::check_plan, module)?)?;
     module.add_function(wrap_pyfunction!(process::fork_without_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(process::await_middle, module)?)?;
     module.add_function(wrap_pyfunction!(process::die_with_parent, module)?)?;

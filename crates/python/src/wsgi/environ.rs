@@ -139,6 +139,7 @@ impl EnvironBuilder {
         match body {
             RequestBody::Memory(bytes) if bytes.is_empty() => self.bytes_io.bind(py).call0(),
             RequestBody::Memory(bytes) => self.bytes_io.bind(py).call1((PyBytes::new(py, &bytes),)),
+            RequestBody::Stream(_) => unreachable!("WSGI apps get bodies that are whole"),
             RequestBody::File { file, .. } => {
                 self.fdopen.bind(py).call1((file.into_raw_fd(), intern!(py, "rb")))
             }

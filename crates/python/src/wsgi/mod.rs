@@ -8,4 +8,4 @@ mod start_response;
 pub(crate) use environ::EnvironBuilder;
 pub(crate) use failure::{describe, page};
 pub(crate) use respond::run;
-pub(crate) use start_response::StartResponse;
+pub(crate) use start_response::{StartResponse, is_ours, owned};

@@ -12,15 +12,20 @@ use remuda_front::Exchange;
 use remuda_journal::Level;
 
 use super::start_response::{StartResponse, owned};
-use super::{describe, page};
-use crate::worker::Serving;
+use super::{EnvironBuilder, describe, page};
+use crate::serving::Serving;
 
 /// Serves one request, from environ to the last byte handed to the front. Errors of the app end
 /// in the log and in a 500, never here.
 ///
 /// No borrow of ours is held while Python runs: a greenlet may switch away in any call.
-pub(crate) fn run(py: Python<'_>, serving: &Rc<Serving>, mut exchange: Exchange) {
-    let environ = match serving.environ.build(py, &mut exchange) {
+pub(crate) fn run(
+    py: Python<'_>,
+    serving: &Rc<Serving>,
+    environ: &EnvironBuilder,
+    mut exchange: Exchange,
+) {
+    let environ = match environ.build(py, &mut exchange) {
         Ok(Ok(environ)) => environ,
         Ok(Err(refused)) => {
             return exchange.reply(&serving.front, page(refused.status, &refused.message));
@@ -150,11 +155,7 @@ fn fail(
     if error.is_instance_of::<PyBrokenPipeError>(py) && response.is_client_gone() {
         // The client left in the middle: nobody's fault, and common.
         response.abort_stream();
-        return serving
-            .journal
-            .get()
-            .0
-            .write(Level::Debug, &format!("Closing connection. {}", name_of(environ)));
+        return serving.log(Level::Debug, &format!("Closing connection. {}", name_of(environ)));
     }
     serving.report_failure(&name_of(environ), &describe(py, error));
     if response.is_streaming() {

@@ -12,7 +12,7 @@ use remuda_front::http::header::{HeaderMap, HeaderName, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
 use remuda_front::{ConnectionId, Content, Exchange, Reply, StreamSink};
 
-use crate::worker::Serving;
+use crate::serving::Serving;
 
 /// What the app said with `start_response`.
 pub(crate) struct Head {
@@ -308,7 +308,7 @@ fn latin1_bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Hop-by-hop fields belong to the connection and not to the app; gunicorn drops them, too.
-fn is_ours(name: &HeaderName) -> bool {
+pub(crate) fn is_ours(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"

@@ -1,0 +1,105 @@
+//! One request's turn on its connection: from its head to the last byte of its response.
+//!
+//! HTTP/1 has one turn after another, HTTP/2 has many at once. hyper, the executor and the
+//! connection all hold on to it, and each of them may be the first to let go.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use hyper::Response;
+
+use crate::exchange::Watcher;
+use crate::inbound::Inbound;
+use crate::reply::ReplyBody;
+
+#[derive(Default)]
+pub(crate) struct Turn {
+    response: RefCell<Option<Response<ReplyBody>>>,
+    answer: Cell<Answer>,
+    /// The body that is coming in, when the app takes it piece by piece.
+    inbound: RefCell<Option<Rc<Inbound>>>,
+    /// Who wants to know that something has changed.
+    watcher: RefCell<Option<Rc<dyn Watcher>>>,
+    /// The client has left, or the connection has failed, before the response was written.
+    gone: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Answer {
+    #[default]
+    Awaited,
+    Given,
+    /// The executor has dropped the request.
+    Denied,
+}
+
+impl Turn {
+    /// Hands over the response.
+    pub(crate) fn answer(&self, response: Response<ReplyBody>) {
+        self.answer.set(Answer::Given);
+        *self.response.borrow_mut() = Some(response);
+    }
+
+    /// There will be no response; true when there was none so far.
+    pub(crate) fn deny(&self) -> bool {
+        let is_awaited = self.answer.get() == Answer::Awaited;
+        if is_awaited {
+            self.answer.set(Answer::Denied);
+        }
+        is_awaited
+    }
+
+    pub(crate) fn take_response(&self) -> Option<Response<ReplyBody>> {
+        self.response.take()
+    }
+
+    pub(crate) fn is_denied(&self) -> bool {
+        self.answer.get() == Answer::Denied
+    }
+
+    pub(crate) fn set_inbound(&self, inbound: Rc<Inbound>) {
+        *self.inbound.borrow_mut() = Some(inbound);
+    }
+
+    /// The body that is coming in.
+    pub(crate) fn inbound(&self) -> Option<Rc<Inbound>> {
+        self.inbound.borrow().clone()
+    }
+
+    /// The app waits for a piece of the body.
+    pub(crate) fn is_body_wanted(&self) -> bool {
+        self.inbound.borrow().as_ref().is_some_and(|inbound| inbound.is_wanted())
+    }
+
+    pub(crate) fn watch(&self, watcher: Rc<dyn Watcher>) {
+        *self.watcher.borrow_mut() = Some(watcher);
+    }
+
+    /// Tells the watcher, if there is one, to look again.
+    pub(crate) fn notify(&self) {
+        let watcher = self.watcher.borrow().clone();
+        if let Some(watcher) = watcher {
+            watcher.changed();
+        }
+    }
+
+    /// The client has left.
+    pub(crate) fn leave(&self) {
+        if !self.gone.replace(true) {
+            if let Some(inbound) = self.inbound() {
+                inbound.fail();
+            }
+            self.notify();
+        }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    /// The response is written: nobody watches, and what is left of the body is not wanted.
+    pub(crate) fn end(&self) {
+        self.inbound.take();
+        self.watcher.take();
+    }
+}

@@ -1,0 +1,200 @@
+//! What the parts of a connection share: the socket, and the facts that its phase follows from.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::Context;
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::Socket;
+
+use crate::Limits;
+use crate::turn::Turn;
+
+/// Who is on the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Address and port of a TCP client.
+    Inet(IpAddr, u16),
+    /// A client on a unix socket has no address.
+    Unix,
+}
+
+impl Peer {
+    /// The client's IP address; `None` on a unix socket.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Inet(ip, _) => Some(*ip),
+            Self::Unix => None,
+        }
+    }
+}
+
+/// What a connection is waiting for, and so which limit of time applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The first request head, or the rest of one.
+    Head,
+    /// The rest of a request body.
+    Body,
+    /// The app: no limit of the front's.
+    App,
+    /// The client to read what was written.
+    Writing,
+    /// The next request, on a connection that has had one.
+    Idle,
+    /// The client to close, after we have; closing first could destroy our last response.
+    Linger,
+}
+
+pub(crate) struct Wire {
+    pub(crate) id: usize,
+    /// Tells it from others that had its place before.
+    pub(crate) serial: u32,
+    pub(crate) socket: Socket,
+    pub(crate) peer: Peer,
+    /// The peer's address and port as text, made at its first request.
+    pub(crate) peer_text: OnceCell<(String, String)>,
+    pub(crate) listener: usize,
+    /// The peer's scheme and forwarder headers are believed.
+    pub(crate) trusted: bool,
+    pub(crate) readable: Cell<bool>,
+    pub(crate) writable: Cell<bool>,
+    pub(crate) hangup: Cell<bool>,
+    pub(crate) ended: Cell<bool>,
+    /// Bytes that were read already, and come before those of the socket.
+    pub(crate) ahead: RefCell<Bytes>,
+    /// Bytes of a head have come in that is not complete yet.
+    pub(crate) head_begun: Cell<bool>,
+    /// Bodies that are being read ahead of the app.
+    pub(crate) bodies_pending: Cell<usize>,
+    /// A body came too slowly; the service future answers 408.
+    pub(crate) body_late: Cell<bool>,
+    /// Requests whose response is not written to the end.
+    turns: RefCell<Vec<Rc<Turn>>>,
+    pub(crate) phase: Cell<Phase>,
+    /// When the phase began, or last made progress: nanoseconds of the loop's clock.
+    pub(crate) since: Cell<u64>,
+    /// It stands in the ready queue already.
+    pub(crate) queued: Cell<bool>,
+}
+
+impl Wire {
+    pub(crate) fn new(
+        (id, serial): (usize, u32),
+        socket: Socket,
+        peer: Peer,
+        listener: usize,
+        trusted: bool,
+    ) -> Self {
+        Self {
+            id,
+            serial,
+            socket,
+            peer,
+            peer_text: OnceCell::new(),
+            listener,
+            trusted,
+            // Most clients send at once: the first read is tried without waiting for an event.
+            readable: Cell::new(true),
+            writable: Cell::new(true),
+            hangup: Cell::new(false),
+            ended: Cell::new(false),
+            ahead: RefCell::default(),
+            head_begun: Cell::new(false),
+            bodies_pending: Cell::new(0),
+            body_late: Cell::new(false),
+            turns: RefCell::default(),
+            phase: Cell::new(Phase::Head),
+            since: Cell::new(0),
+            queued: Cell::new(false),
+        }
+    }
+
+    /// Derives the phase from the facts; a change starts its time anew.
+    pub(crate) fn settle(&self, now: u64) {
+        let phase = if self.bodies_pending.get() > 0 || self.is_body_wanted() {
+            Phase::Body
+        } else if !self.writable.get() {
+            Phase::Writing
+        } else if self.has_turns() {
+            Phase::App
+        } else if self.head_begun.get() || self.phase.get() == Phase::Head {
+            Phase::Head
+        } else {
+            Phase::Idle
+        };
+        if phase != self.phase.get() {
+            self.phase.set(phase);
+            self.since.set(now);
+        }
+    }
+
+    fn is_body_wanted(&self) -> bool {
+        self.turns.borrow().iter().any(|turn| turn.is_body_wanted())
+    }
+
+    /// There may be something to read.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.readable.get() || !self.ahead.borrow().is_empty()
+    }
+
+    pub(crate) fn has_turns(&self) -> bool {
+        !self.turns.borrow().is_empty()
+    }
+
+    /// A body comes in that its app takes piece by piece.
+    pub(crate) fn is_streaming_in(&self) -> bool {
+        self.turns.borrow().iter().any(|turn| turn.inbound().is_some())
+    }
+
+    pub(crate) fn begin_turn(&self) -> Rc<Turn> {
+        let turn = Rc::new(Turn::default());
+        self.turns.borrow_mut().push(turn.clone());
+        turn
+    }
+
+    pub(crate) fn end_turn(&self, turn: &Rc<Turn>) {
+        turn.end();
+        self.turns.borrow_mut().retain(|other| !Rc::ptr_eq(other, turn));
+    }
+
+    /// Takes what hyper has of the bodies that come in piece by piece; true when there was something.
+    pub(crate) fn pump(&self, context: &mut Context<'_>, now: u64) -> bool {
+        let mut moved = false;
+        for turn in &*self.turns.borrow() {
+            if let Some(inbound) = turn.inbound()
+                && inbound.pump(context)
+            {
+                self.since.set(now);
+                turn.notify();
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// The client has left.
+    pub(crate) fn leave(&self) {
+        for turn in &*self.turns.borrow() {
+            turn.leave();
+        }
+    }
+
+    /// The time the current phase may take; `None` = as long as it wants.
+    pub(crate) fn allowance(&self, limits: &Limits) -> Option<Duration> {
+        match self.phase.get() {
+            Phase::Head => Some(limits.head),
+            Phase::Body => Some(limits.body_pause),
+            Phase::App => None,
+            Phase::Writing => Some(limits.write_pause),
+            Phase::Idle => Some(limits.keepalive),
+            Phase::Linger => Some(LINGER),
+        }
+    }
+}
+
+/// How long a client may take to close after us.
+const LINGER: Duration = Duration::from_secs(1);

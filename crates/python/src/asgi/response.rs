@@ -1,0 +1,75 @@
+//! `http.response.start`: status and headers as an app gives them.
+
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use remuda_front::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use remuda_front::http::{Response, StatusCode};
+use remuda_front::{Content, Reply};
+
+/// What an app has said of its response before the body.
+pub(crate) struct Head {
+    status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Trailers follow after the body.
+    pub(crate) trailers: bool,
+}
+
+impl Head {
+    pub(crate) fn read(event: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let py = event.py();
+        let status: u16 = required(event, "status")?.extract()?;
+        let status = StatusCode::from_u16(status)
+            .ok()
+            .filter(|status| !status.is_informational())
+            .ok_or_else(|| PyValueError::new_err(format!("Invalid response status: {status}")))?;
+        let headers = match event.get_item(intern!(py, "headers"))? {
+            Some(headers) => read_headers(&headers)?,
+            None => HeaderMap::new(),
+        };
+        let trailers = match event.get_item(intern!(py, "trailers"))? {
+            Some(trailers) => trailers.is_truthy()?,
+            None => false,
+        };
+        Ok(Self { status, headers, trailers })
+    }
+
+    /// The declared length of the body.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    pub(crate) fn into_reply(self, content: Content) -> Reply {
+        let mut reply = Response::new(content);
+        *reply.status_mut() = self.status;
+        *reply.headers_mut() = self.headers;
+        reply
+    }
+}
+
+/// A value that the specification demands.
+pub(crate) fn required<'py>(
+    event: &Bound<'py, PyDict>,
+    key: &'static str,
+) -> PyResult<Bound<'py, PyAny>> {
+    event.get_item(key)?.ok_or_else(|| PyKeyError::new_err(key))
+}
+
+/// Pairs of bytes; hop-by-hop fields belong to the connection and are dropped.
+pub(crate) fn read_headers(pairs: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(8);
+    for pair in pairs.try_iter()? {
+        let pair = pair?;
+        let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
+        let invalid = || PyValueError::new_err(format!("Invalid response header: {pair:?}"));
+        let name = HeaderName::from_bytes(name.cast::<PyBytes>()?.as_bytes());
+        let name = name.map_err(|_| invalid())?;
+        let value = value.cast::<PyBytes>()?.as_bytes().trim_ascii();
+        let value = HeaderValue::from_bytes(value).map_err(|_| invalid())?;
+        if !crate::wsgi::is_ours(&name) {
+            headers.append(name, value);
+        }
+    }
+    Ok(headers)
+}
