@@ -11,7 +11,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-python deny docs bench clean
+.PHONY: help build run test lint test-rust test-python deny docs load bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -49,8 +49,17 @@ test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal
 
-bench: build ## Compare with other servers; prints a table (BENCH="--rounds 1" for options)
-	$(BIN)/python benches/run.py $(BENCH)
+load: ## Build the load client at target/release/remuda-load
+	cargo build --quiet --release --locked -p remuda-load
+
+# Its environment holds this build and all other servers, for the interpreter that PYTHON names.
+BENCH_VENV := .venv-bench/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+bench: load ## Compare with other servers (BENCH="--quick", BENCH="--help" for more)
+	cargo build --quiet --release --locked -p remuda-front --example hello
+	env -u SETUPTOOLS_RUST_CARGO_PROFILE $(MAKE) --no-print-directory build VENV=$(BENCH_VENV)
+	$(BENCH_VENV)/bin/python benches/install.py
+	$(BENCH_VENV)/bin/python benches/run.py $(BENCH)
 
 clean: ## Remove what was built
 	rm -rf target $(VENV) .venv-bench build dist python/*.egg-info

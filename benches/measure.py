@@ -1,9 +1,12 @@
-"""One server under load for a few seconds: requests, errors, processor time, memory."""
+"""One server under load: start it, ask it, count its processor time and memory, stop it."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,36 +15,126 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from servers import Server
+from scenarios import Scenario
+from servers import Job, Server
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+FAMILY_MAX = 1000
+
+
+class LeftOut(Exception):
+    """A server that cannot take part; the text says why."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What one round of load has shown.
+class Cores:
+    """Who runs where. Without taskset or a second core nobody is pinned, and both are empty."""
 
-    Attributes:
-        requests_per_s: Answered requests a second.
-        cpu_us: Processor time of all its processes for one request, in microseconds.
-        p99_ms: Latency that one in a hundred requests exceeds, in milliseconds.
-        failed: Requests that ended in a socket error, or in a status that is not 2xx or 3xx.
-        pss_mib: Memory of all its processes after the load, shared pages counted once.
-    """
+    server: str
+    client: str
 
-    requests_per_s: float
-    cpu_us: float
-    p99_ms: float
-    failed: int
-    pss_mib: float
+    @classmethod
+    def of_this_machine(cls) -> Cores:
+        """The server gets the first core that we may use, client and upstream the last."""
+        allowed = sorted(os.sched_getaffinity(0))
+        if len(allowed) < 2 or not shutil.which("taskset"):
+            return cls("", "")
+        return cls(str(allowed[0]), str(allowed[-1]))
+
+    @staticmethod
+    def pin(cores: str, command: list[str]) -> list[str]:
+        """The command, bound to cores."""
+        return ["taskset", "-c", cores, *command] if cores else command
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@dataclass(frozen=True)
+class Bench:
+    """Where programs and logs are."""
+
+    programs: Path
+    logs: Path
+    cores: Cores
+    counts_instructions: bool = False
+
+
+@dataclass
+class Running:
+    """A server that answers."""
+
+    server: Server
+    scenario: Scenario
+    bench: Bench
+    pid: int
+    port: int
+    command: str
+
+    def load(self, seconds: float, rate: float | None = None) -> dict[str, Any]:
+        """Ask, in a closed loop or at a rate; what the load client reports, and what it cost."""
+        command = self.load_command(seconds, rate)
+        before, all_before = self.cpu_s(), machine_cpu_s()
+        begun = time.monotonic()
+        with counting(self.family(), "instructions:u", self.bench.counts_instructions) as counts:
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+        wall = time.monotonic() - begun
+        if result.returncode:
+            raise LeftOut(f"the load client failed: {result.stderr.strip()}")
+        report = json.loads(result.stdout)
+        used = self.cpu_s() - before
+        answered = report["answered"] + report.get("slow", {}).get("answered", 0)
+        elsewhere = machine_cpu_s() - all_before - used - report["client_busy"] * wall
+        return {
+            "command": shlex.join(command),
+            "report": report,
+            "cpu_s": used,
+            "cpu_us": used / max(answered, 1) * 1e6,
+            "instructions": counts[0] / max(answered, 1) if counts else None,
+            "pss_mib": self.pss_mib(),
+            # Processor time of everybody else: cores that were busy with something foreign.
+            "noise_cores": max(elsewhere, 0.0) / wall,
+        }
+
+    def load_command(self, seconds: float, rate: float | None) -> list[str]:
+        """Only the path and the pace differ from one server to another, never the request."""
+        command = [str(self.bench.programs / "remuda-load"), f"127.0.0.1:{self.port}"]
+        command += [self.scenario.path, "--connections", str(self.scenario.connections)]
+        command += ["--seconds", f"{seconds:g}", "--timeout", "10", *self.scenario.load]
+        command += [] if self.server.keep_alive else ["--close"]
+        command += [] if rate is None else ["--rate", f"{rate:g}"]
+        return Cores.pin(self.bench.cores.client, command)
+
+    def family(self) -> list[int]:
+        """The server's process and all its descendants."""
+        return family(self.pid)
+
+    def cpu_s(self) -> float:
+        """Processor time of the family, its reaped children included."""
+        total = 0.0
+        for member in self.family():
+            try:
+                # The clock of another process, exact where /proc counts in hundredths of a second:
+                # what clock_getcpuclockid(3) returns.
+                total += time.clock_gettime(~member << 3 | 2)
+                fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            total += sum(map(int, fields[13:15])) / TICKS_PER_SECOND
+        return total
+
+    def pss_mib(self) -> float:
+        """Memory of the family, shared pages counted once."""
+        total_kib = 0
+        for member in self.family():
+            try:
+                rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
+            except OSError:
+                continue
+            match = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+            total_kib += int(match[1]) if match else 0
+        return total_kib / 1024
 
 
 def family(pid: int) -> list[int]:
@@ -49,70 +142,96 @@ def family(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
         try:
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+            tasks = list(Path(f"/proc/{parent}/task").iterdir())
+            children = [(task / "children").read_text().split() for task in tasks]
         except OSError:
             continue
-        found.extend(int(child) for child in children.split())
+        found.extend(int(child) for some in children for child in some)
+        if len(found) > FAMILY_MAX:
+            raise LeftOut(f"it has more than {FAMILY_MAX} processes")
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor time of a family, its reaped children included."""
-    ticks = 0
-    for member in family(pid):
-        try:
-            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        own, reaped = fields[11:13], fields[13:15]
-        ticks += sum(map(int, own)) + (sum(map(int, reaped)) if member == pid else 0)
-    return ticks / TICKS_PER_SECOND
-
-
-def pss_mib(pid: int) -> float:
-    """Memory of a family."""
-    total_kib = 0
-    for member in family(pid):
-        try:
-            rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        match = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
-        total_kib += int(match[1]) if match else 0
-    return total_kib / 1024
+def machine_cpu_s() -> float:
+    """Processor time of the whole machine that was not idle, stolen time included."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
+    return (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND
 
 
 @contextmanager
-def running(server: Server) -> Iterator[tuple[int, int]]:
-    """Start a server; its process id and port. It is stopped whatever happens."""
-    port = free_port()
-    process = subprocess.Popen(
-        server.command(port),
-        cwd=server.cwd,
-        env={**os.environ, **server.env},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def counting(pids: list[int], event: str, wanted: bool) -> Iterator[list[float]]:
+    """Let perf count an event in some processes; the count is in the list afterwards."""
+    counts: list[float] = []
+    if not wanted:
+        yield counts
+        return
+    command = ["perf", "stat", "-x,", "-e", event, "-p", ",".join(map(str, pids))]
+    perf = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        await_port(process, port)
-        yield process.pid, port
+        yield counts
     finally:
-        members = family(process.pid)
-        process.terminate()
+        perf.send_signal(signal.SIGINT)
+        first = perf.communicate(timeout=STOP_TIMEOUT_S)[1].split(",")[0]
+        if first.replace(".", "", 1).isdigit():
+            counts.append(float(first))
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(bench: Bench, scenario: Scenario, server: Server) -> Iterator[Running]:
+    """Start a server, with its upstream if it needs one. Both are stopped whatever happens."""
+    with upstream(bench, scenario) as env:
+        port = free_port()
+        job = Job(port, scenario.app(server), scenario.waits, bench.programs)
+        command = Cores.pin(bench.cores.server, server.command(job))
+        log = bench.logs / f"{scenario.name}-{re.sub(r'[^a-z0-9]+', '-', server.name.lower())}.log"
+        with log.open("ab") as stream:
+            process = subprocess.Popen(
+                command,
+                cwd=scenario.cwd,
+                env={**os.environ, **scenario.env, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
         try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            for member in members:
-                os.kill(member, signal.SIGKILL)
-            process.wait()
+            await_answer(process, port, log)
+            yield Running(server, scenario, bench, process.pid, port, shlex.join(command))
+        finally:
+            stop(process)
 
 
-def await_port(process: subprocess.Popen[bytes], port: int) -> None:
+@contextmanager
+def upstream(bench: Bench, scenario: Scenario) -> Iterator[dict[str, str]]:
+    """The server that the app asks; what tells the app of it."""
+    if scenario.upstream_ms is None:
+        yield {}
+        return
+    port = free_port()
+    program = [str(bench.programs / "remuda-upstream"), str(port), str(scenario.upstream_ms)]
+    # It ends with its standard input, so it cannot outlive us.
+    process = subprocess.Popen(Cores.pin(bench.cores.client, program), stdin=subprocess.PIPE)
+    try:
+        yield {"UPSTREAM_PORT": str(port)}
+    finally:
+        process.communicate(timeout=STOP_TIMEOUT_S)
+
+
+def await_answer(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Wait until the server answers over HTTP."""
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise RuntimeError(f"it exited with status {process.returncode}")
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise LeftOut(f"it exited with status {process.returncode}: {' '.join(last)}")
         try:
             with socket.create_connection(("127.0.0.1", port), 1) as connection:
                 connection.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
@@ -121,38 +240,19 @@ def await_port(process: subprocess.Popen[bytes], port: int) -> None:
         except OSError:
             pass
         time.sleep(0.05)
-    raise RuntimeError(f"it did not answer within {START_TIMEOUT_S} s")
+    raise LeftOut(f"it did not answer within {START_TIMEOUT_S:g} s; see {log}")
 
 
-def load(server: Server, pid: int, port: int, seconds: int, connections: int) -> Sample:
-    """One round of wrk."""
-    url = f"http://127.0.0.1:{port}{server.path}"
-    wrk = ["wrk", "-t1", f"-c{connections}", "--latency"]
-    subprocess.run([*wrk, "-d1", url], capture_output=True, check=True)
-    before = cpu_seconds(pid)
-    result = subprocess.run([*wrk, f"-d{seconds}", url], capture_output=True, check=True, text=True)
-    used = cpu_seconds(pid) - before
-    text = result.stdout
-    answered = int(re.search(r"(\d+) requests in", text)[1])
-    return Sample(
-        requests_per_s=float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),
-        cpu_us=used / max(answered, 1) * 1e6,
-        p99_ms=milliseconds(re.search(r"99%\s+([\d.]+\w+)", text)[1]),
-        failed=failures(text),
-        pss_mib=pss_mib(pid),
-    )
-
-
-def milliseconds(text: str) -> float:
-    """wrk's `1.25ms`, `640.00us`, `1.02s`."""
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
-    return float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}[unit]
-
-
-def failures(text: str) -> int:
-    """Socket errors and bad statuses in what wrk prints."""
-    errors = re.search(
-        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text
-    )
-    statuses = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    return sum(map(int, errors.groups() if errors else ())) + int(statuses[1] if statuses else 0)
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask, then insist."""
+    members = family(process.pid)
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        for member in members:
+            try:
+                os.kill(member, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()

@@ -1,120 +1,177 @@
 """Compare remuda with other servers: one machine, one run, interleaved rounds, medians.
 
-    python benches/run.py [--rounds 3] [--seconds 5] [--only NAME] [--table hello|django]
+A machine's speed drifts, so each round starts every server once, one after another, and only ratios
+within one run mean something. Two passes a scenario: a closed loop shows what a server can do and
+what a request costs it; then an open loop shows latency at a rate that all of them can hold.
 
-A machine's speed drifts; so each round starts every server once, one after another, and the
-tables give ratios to a row of the same run. One core is the load's, so nothing here says what a
-larger machine would do.
+Results go to benches/results: results.md, results.json (raw), one SVG a scenario, logs/.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
-import statistics
-import subprocess
+import dataclasses
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from measure import Sample, load, running
-from servers import BIN, DJANGO, HELLO, ROOT, SITE, Server
+import charts
+import machine
+import report
+from demands import DEMANDS
+from measure import Bench, Cores, LeftOut, Running, running
+from results import Row, Run, Table, failures
+from scenarios import SCENARIOS, Scenario
+from servers import ROOT
 
-RESULTS = Path(__file__).resolve().parent / "results" / "latest.md"
-HELLO_CONNECTIONS, DJANGO_CONNECTIONS = 32, 16
-
-
-def prepare() -> None:
-    """A virtual environment with this build and all the others."""
-    if not shutil.which("wrk"):
-        sys.exit("bench: wrk is not installed\n  hint: apt-get install wrk")
-    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if not (BIN / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(BIN.parent)], check=True)
-    for requirement in requirements():
-        if subprocess.run([*pip, requirement]).returncode:
-            print(f"NOT INSTALLED: {requirement}; its rows are left out", file=sys.stderr)
-    wheel = [str(ROOT / ".venv/bin/python"), "-m", "pip", "wheel", "--quiet", "--no-deps"]
-    wheel += ["--no-build-isolation", "--wheel-dir", str(ROOT / "dist"), str(ROOT)]
-    subprocess.run(wheel, check=True)
-    newest = max((ROOT / "dist").glob("remuda-*.whl"), key=lambda path: path.stat().st_mtime)
-    subprocess.run([*pip, "--force-reinstall", "--no-deps", str(newest)], check=True)
-    subprocess.run([str(BIN / "python"), "manage.py", "prepare"], cwd=SITE, check=True)
-
-
-def requirements() -> list[str]:
-    """The servers' and the site's; but gunicorn needs a newer gevent than the site pins."""
-    files = [Path(__file__).parent / "requirements.txt", SITE / "requirements.txt"]
-    lines = [line for file in files for line in file.read_text().splitlines()]
-    pinned = ("#", "gevent==")
-    return [line for line in lines if line and not line.startswith(pinned)]
-
-
-def compare(
-    servers: list[Server], rounds: int, seconds: int, connections: int
-) -> dict[str, list[Sample]]:
-    """Measure all servers in turn, round after round."""
-    samples: dict[str, list[Sample]] = {server.name: [] for server in servers}
-    for number in range(1, rounds + 1):
-        for server in servers:
-            print(f"round {number} of {rounds}: {server.name}", file=sys.stderr, flush=True)
-            try:
-                with running(server) as (pid, port):
-                    samples[server.name].append(load(server, pid, port, seconds, connections))
-            except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-                print(f"LEFT OUT: {server.name}: {error}", file=sys.stderr)
-    return {name: found for name, found in samples.items() if found}
-
-
-def median(samples: list[Sample], field: str) -> float:
-    return statistics.median(getattr(sample, field) for sample in samples)
-
-
-def table(title: str, samples: dict[str, list[Sample]], base: str) -> str:
-    """Markdown; ratios to the row named ``base``."""
-    lines = [
-        f"## {title}",
-        "",
-        f"| server | requests/s | x {base} | µs CPU a request | p99 ms | failed | memory MiB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    unit = median(samples[base], "requests_per_s") if base in samples else float("nan")
-    for name, found in samples.items():
-        rate = median(found, "requests_per_s")
-        lines.append(
-            f"| {name} | {rate:,.0f} | {rate / unit:.2f} | {median(found, 'cpu_us'):.1f} "
-            f"| {median(found, 'p99_ms'):.2f} | {sum(s.failed for s in found)} "
-            f"| {median(found, 'pss_mib'):.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+WARM_UP_S = 0.5
+WARM_UP_QUICK_S = 0.2
+# Of what the slowest server reached.
+RATE_SHARE = 0.5
+# More failures than this, and a server is left out.
+FAILED_SHARE_MAX = 0.01
+# Options that say nothing about a result.
+FOLDERS = {"results", "programs"}
 
 
 def main() -> None:
+    options = arguments()
+    results = Path(options.results).resolve()
+    bench = Bench(Path(options.programs).resolve(), results / "logs", Cores.of_this_machine())
+    bench.logs.mkdir(parents=True, exist_ok=True)
+    if not bench.cores.server:
+        say("NOT PINNED: this needs taskset and two cores; server and client share what there is")
+    known = {name: value for name, value in vars(options).items() if name not in FOLDERS}
+    run = Run(known, machine.facts(), dataclasses.asdict(bench.cores))
+    bench = dataclasses.replace(bench, counts_instructions=run.machine["instructions"] == "counted")
+    for scenario in chosen(options.scenario):
+        rows = [Row(s) for s in scenario.servers() if wanted(s.name, options.server)]
+        if rows:
+            run.tables.append(Table(scenario, rows))
+            measure(bench, run.tables[-1], options)
+        write(run, results)
+    print((results / "results.md").read_text())
+    if options.check and not all_met(run):
+        sys.exit("bench: a demand is not met")
+
+
+def arguments() -> argparse.Namespace:
+    names = ", ".join(scenario.name for scenario in SCENARIOS)
     parser = argparse.ArgumentParser(description="Compare remuda with other servers.")
-    parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="1..20")
-    parser.add_argument("--seconds", type=int, default=5, choices=range(1, 61), metavar="1..60")
-    parser.add_argument("--only", help="servers whose name contains this")
-    parser.add_argument("--table", choices=["hello", "django"], help="one table instead of both")
+    parser.add_argument("--rounds", type=int, default=3, choices=range(1, 51), metavar="1..50")
+    parser.add_argument("--seconds", type=float, default=3, help="of one round (default: 3)")
+    quick = "1 round of 0.5 s, latencies of `hello` only: five minutes, and rough"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--scenario", action="append", help=f"only these: {names}")
+    parser.add_argument("--server", action="append", help="only those whose name contains this")
+    parser.add_argument("--rate", type=float, help="requests/s of the open loop")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a demand is not met")
+    parser.add_argument("--results", default=ROOT / "benches" / "results", help="where to")
+    parser.add_argument("--programs", default=ROOT / "target" / "release", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    prepare()
-    plans = {
-        "hello": ("Hello, one worker, 32 connections", HELLO, HELLO_CONNECTIONS, "gunicorn sync"),
-        "django": (
-            "Django list page, SQLite, 16 connections",
-            DJANGO,
-            DJANGO_CONNECTIONS,
-            "gunicorn, 2 gevent",
-        ),
-    }
-    pages = []
-    for name, (title, servers, connections, base) in plans.items():
-        if options.table in (None, name):
-            chosen = [s for s in servers if not options.only or options.only in s.name]
-            samples = compare(chosen, options.rounds, options.seconds, connections)
-            pages.append(table(title, samples, base))
-    page = "\n".join(pages)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(page)
-    print(page)
+    if options.quick:
+        options.rounds, options.seconds = 1, 0.5
+    if not 0.2 <= options.seconds <= 60:
+        parser.error("--seconds must be between 0.2 and 60")
+    return options
+
+
+def chosen(names: list[str] | None) -> list[Scenario]:
+    unknown = set(names or ()) - {scenario.name for scenario in SCENARIOS}
+    if unknown:
+        sys.exit(f"bench: there is no scenario {', '.join(sorted(unknown))}; see --help")
+    return [scenario for scenario in SCENARIOS if not names or scenario.name in names]
+
+
+def wanted(name: str, parts: list[str] | None) -> bool:
+    return not parts or any(part in name for part in parts)
+
+
+def measure(bench: Bench, table: Table, options: argparse.Namespace) -> None:
+    """Fill a table: all rounds of the closed loop, then all of the open one."""
+
+    def closed(row: Row, server: Running) -> None:
+        row.command = server.command
+        row.closed.append(usable(server.load(options.seconds)))
+
+    rounds(bench, table, options, "closed loop", table.rows, closed)
+    if options.quick and table.scenario is not SCENARIOS[0]:
+        return
+    table.rate = options.rate or rate_for_all(table)
+    if table.rate is None:
+        return
+
+    def opened(row: Row, server: Running) -> None:
+        row.open.append(usable(server.load(options.seconds, table.rate)))
+
+    holding = [row for row in table.measured() if row.rate() > table.rate]
+    rounds(bench, table, options, f"open loop, {table.rate:g}/s", holding, opened)
+
+
+def usable(sample: dict[str, Any]) -> dict[str, Any]:
+    """The sample, unless so many requests failed that its figures say nothing."""
+    report = sample["report"]
+    failed = failures(report)
+    if failed > report["requests"] * FAILED_SHARE_MAX:
+        first = report["failures"][0]["what"] if report["failures"] else "not a 2xx or 3xx"
+        raise LeftOut(f"{failed} of {report['requests']} requests failed: {first}")
+    return sample
+
+
+def rate_for_all(table: Table) -> float | None:
+    """Half of what the slowest server reached, leaving out those that hold hardly any load."""
+    rates = [row.rate() for row in table.measured()]
+    holding = [rate for rate in rates if rate > max(rates) * report.HOLDS_SHARE]
+    slowest = min(holding, default=0.0) * RATE_SHARE
+    # Two digits: nobody should take it for a measurement.
+    return float(f"{slowest:.2g}") if slowest > 0 else None
+
+
+def rounds(
+    bench: Bench,
+    table: Table,
+    options: argparse.Namespace,
+    pace: str,
+    rows: list[Row],
+    sample: Callable[[Row, Running], None],
+) -> None:
+    """Take a sample of each row, round after round."""
+    for number in range(1, options.rounds + 1):
+        for row in rows:
+            if row.left_out:
+                continue
+            where = f"{pace}, round {number} of {options.rounds}"
+            say(f"{table.scenario.name}: {where}: {row.server.name}")
+            try:
+                with running(bench, table.scenario, row.server) as server:
+                    server.load(WARM_UP_QUICK_S if options.quick else WARM_UP_S)
+                    sample(row, server)
+            except (OSError, LeftOut) as error:
+                row.left_out = f"{error} ({where})"
+                say(f"LEFT OUT: {row.server.name}: {row.left_out}")
+
+
+def write(run: Run, results: Path) -> None:
+    """After each scenario, so that an interrupted run leaves what it has."""
+    try:
+        pictures = charts.draw(run, results)
+    except ImportError as error:
+        pictures = {}
+        say(f"NOT DRAWN: {error}")
+    (results / "results.json").write_text(json.dumps(run.as_json(), indent=1) + "\n")
+    (results / "results.md").write_text(report.markdown(run, pictures))
+
+
+def all_met(run: Run) -> bool:
+    """Whether every demand was measured, and met."""
+    ratios = [(demand, demand.ratio(run)) for demand in DEMANDS if demand.must]
+    return all(ratio is not None and demand.is_met(ratio) for demand, ratio in ratios)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+"""Install the servers of the comparison, and the example site, beside this build of remuda.
+
+Run by `make bench` with the Python of the environment to install into.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from scenarios import SITE
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    done = Path(sys.prefix) / ".peers"
+    wanted = requirements()
+    if done.exists() and done.read_text().splitlines() == wanted:
+        return
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    missing = []
+    for requirement in wanted:
+        print(f"installing {requirement}", file=sys.stderr)
+        if subprocess.run([*pip, requirement]).returncode:
+            missing.append(requirement)
+            print(f"NOT INSTALLED: {requirement}; its rows are left out", file=sys.stderr)
+    subprocess.run([sys.executable, "manage.py", "prepare"], cwd=SITE, check=True)
+    if not missing:
+        done.write_text("\n".join(wanted))
+
+
+def requirements() -> list[str]:
+    """The servers' and the site's; but gunicorn needs a newer gevent than the site pins."""
+    files = [HERE / "requirements.txt", SITE / "requirements.txt"]
+    lines = [line.strip() for file in files for line in file.read_text().splitlines()]
+    return [line for line in lines if line and not line.startswith(("#", "gevent=="))]
+
+
+if __name__ == "__main__":
+    main()
