@@ -38,6 +38,24 @@ pub trait Watcher {
     fn changed(self: Rc<Self>);
 }
 
+/// The client of one exchange.
+pub struct Client(Rc<Turn>);
+
+impl Client {
+    /// Whether it has closed at least its side. Most that do so are gone, but some still want their
+    /// answer.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.0.is_leaving()
+    }
+
+    /// Whether nobody is left who could read a response.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.0.is_gone()
+    }
+}
+
 /// Where the rest of a streamed response goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionId(pub(crate) usize);
@@ -82,10 +100,10 @@ impl Exchange {
         self.turn.watch(watcher);
     }
 
-    /// Whether the client has left.
+    /// What is known of its client, also after the response has left.
     #[must_use]
-    pub fn is_client_gone(&self) -> bool {
-        self.turn.is_gone()
+    pub fn client(&self) -> Client {
+        Client(self.turn.clone())
     }
 
     /// Sends a `103 Early Hints` with these `Link` values at once. Hints are only hints: where they

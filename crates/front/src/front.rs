@@ -218,7 +218,7 @@ impl Front {
     fn note(&self, wire: &Wire, ready: Ready) {
         if ready.hangup {
             wire.hangup.set(true);
-            wire.leave();
+            wire.half_close();
         }
         if ready.readable {
             wire.readable.set(true);

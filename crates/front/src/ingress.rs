@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::header::EXPECT;
 use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Request, Response};
@@ -62,7 +63,7 @@ impl Case {
             return State::Waiting;
         }
         if self.core.limits.stream_bodies {
-            let inbound = Rc::new(Inbound::new(incoming));
+            let inbound = Rc::new(Inbound::new(incoming, head.headers.contains_key(EXPECT)));
             self.turn.set_inbound(inbound.clone());
             self.arrive(head, RequestBody::Stream(inbound));
             return State::Waiting;

@@ -41,7 +41,7 @@ mod wire;
 
 pub use access_log::{AccessFormat, AccessFormatError};
 pub use body::RequestBody;
-pub use exchange::{ConnectionId, Exchange, Watcher};
+pub use exchange::{Client, ConnectionId, Exchange, Watcher};
 pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
 pub use front::{Front, Notice};
 pub use inbound::{Arrived, Inbound};

@@ -85,7 +85,13 @@ impl Front {
 
     fn on_late(&self, wire: &Rc<Wire>) {
         match wire.phase.get() {
-            Phase::Body if wire.is_streaming_in() => self.remove(wire.id),
+            Phase::Body if wire.is_streaming_in() => {
+                if wire.give_up_bodies() {
+                    self.poll_connection(ConnectionId(wire.id));
+                } else {
+                    self.remove(wire.id);
+                }
+            }
             Phase::Body => {
                 wire.body_late.set(true);
                 self.poll_connection(ConnectionId(wire.id));

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use socket2::Socket;
 
 use crate::Limits;
+use crate::refusal::Refusal;
+use crate::reply::whole;
 use crate::turn::Turn;
 
 /// Who is on the other side.
@@ -176,11 +178,33 @@ impl Wire {
         moved
     }
 
-    /// The client has left.
+    /// The client has closed its side.
+    pub(crate) fn half_close(&self) {
+        for turn in &*self.turns.borrow() {
+            turn.half_close();
+        }
+    }
+
+    /// The client is gone.
     pub(crate) fn leave(&self) {
         for turn in &*self.turns.borrow() {
             turn.leave();
         }
+    }
+
+    /// The app waits for a body that does not come. True when somebody can still be told so.
+    pub(crate) fn give_up_bodies(self: &Rc<Self>) -> bool {
+        let turns = self.turns.borrow().clone();
+        let mut told = false;
+        for turn in turns.iter().filter(|turn| turn.is_body_wanted()) {
+            if turn.is_awaited() {
+                let response = Refusal::BodyTimeout.response();
+                turn.answer(whole(response, turn.clone(), self.clone()));
+                told = true;
+            }
+            turn.leave();
+        }
+        told
     }
 
     /// The time the current phase may take; `None` = as long as it wants.

@@ -7,18 +7,18 @@ use bytes::Bytes;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyString};
+use remuda_front::http::Method;
 use remuda_front::{
-    Arrived, ConnectionId, Content, Exchange, Inbound, RequestBody, StreamSink, Watcher,
+    Arrived, Client, ConnectionId, Content, Exchange, Inbound, RequestBody, StreamSink, Watcher,
 };
 use remuda_journal::Level;
 
-use super::response::{Head, read_headers, required};
+use super::response::{Head, bytes_of, read_headers, required};
 use super::scope::ScopeBuilder;
 use super::{ClientDisconnected, Conversation, Ready, Shared, is_awaited};
 use crate::serving::Serving;
-use crate::wsgi::{describe, owned, page};
+use crate::wsgi::{describe, page};
 
 /// Bytes of a response that wait for a slow client before the app has to wait as well.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
@@ -41,6 +41,7 @@ struct Talk {
     shared: Rc<Shared>,
     /// Until its response leaves.
     exchange: RefCell<Option<Exchange>>,
+    client: Client,
     connection: ConnectionId,
     /// `GET /path`, for the log.
     name: String,
@@ -49,13 +50,16 @@ struct Talk {
     /// The app has got the last of the body.
     request_given: Cell<bool>,
     progress: Cell<Progress>,
+    /// Bytes of the declared length that were not given yet; `None` when none counts.
+    owed: Cell<Option<u64>>,
     head: RefCell<Option<Head>>,
     sink: RefCell<Option<StreamSink>>,
     /// Who waits in `receive` and in `send`.
     receiver: RefCell<Option<Py<PyAny>>>,
     sender: RefCell<Option<Py<PyAny>>>,
     task: RefCell<Option<Py<PyAny>>>,
-    gone: Cell<bool>,
+    /// Will cancel the task, since its client leaves.
+    cancellation: RefCell<Option<Py<PyAny>>>,
     due: Cell<bool>,
 }
 
@@ -93,6 +97,7 @@ pub(crate) fn start(
     let talk = Rc::new(Talk {
         serving: serving.clone(),
         shared: shared.clone(),
+        client: exchange.client(),
         connection: exchange.connection(),
         name: name_of(&exchange),
         inbound: match body {
@@ -102,19 +107,20 @@ pub(crate) fn start(
         exchange: RefCell::default(),
         request_given: Cell::new(false),
         progress: Cell::new(Progress::Nothing),
+        owed: Cell::new(None),
         head: RefCell::default(),
         sink: RefCell::default(),
         receiver: RefCell::default(),
         sender: RefCell::default(),
         task: RefCell::default(),
-        gone: Cell::new(false),
+        cancellation: RefCell::default(),
         due: Cell::new(false),
     });
     exchange.watch(talk.clone());
     *talk.exchange.borrow_mut() = Some(exchange);
     if let Err(error) = run(py, &talk, &scope) {
         talk.fail(py, &error);
-        talk.end();
+        talk.end(py);
     }
 }
 
@@ -171,9 +177,7 @@ impl HttpConversation {
             ("http.response.trailers", Progress::Trailers) => talk.send_trailers(event)?,
             ("http.response.early_hint", Progress::Nothing) => talk.send_early_hint(event)?,
             ("http.response.debug", _) => {}
-            (_, Progress::Complete) if talk.gone.get() => {
-                return Err(ClientDisconnected::new_err(()));
-            }
+            _ if talk.client.is_gone() => return Err(ClientDisconnected::new_err(())),
             (kind, progress) => {
                 let expected = match progress {
                     Progress::Nothing => "'http.response.start'",
@@ -220,7 +224,7 @@ impl Conversation for Talk {
         if let Some(future) = sender {
             if !is_awaited(py, &future)? {
                 self.sender.take();
-            } else if self.is_gone() {
+            } else if self.client.is_gone() {
                 self.sender.take();
                 let error = ClientDisconnected::new_err(()).into_value(py);
                 future.call_method1(py, intern!(py, "set_exception"), (error,))?;
@@ -242,12 +246,12 @@ impl Talk {
                     self.request_given.set(last);
                     return request(py, &piece, !last).map(Some);
                 }
-                Arrived::Nothing if !self.is_gone() => return Ok(None),
+                Arrived::Nothing if !self.client.is_leaving() => return Ok(None),
                 Arrived::Nothing | Arrived::Failed => {}
             }
             return disconnect(py).map(Some);
         }
-        if self.is_gone() || self.progress.get() == Progress::Complete {
+        if self.client.is_leaving() || self.progress.get() == Progress::Complete {
             return disconnect(py).map(Some);
         }
         Ok(None)
@@ -268,23 +272,17 @@ impl Talk {
         arrived
     }
 
-    fn is_gone(&self) -> bool {
-        let left = self.exchange.borrow().as_ref().is_some_and(Exchange::is_client_gone);
-        let closed = self.sink.borrow().as_ref().is_some_and(StreamSink::is_closed)
-            && self.progress.get() != Progress::Complete;
-        if left || closed {
-            self.gone.set(true);
-        }
-        self.gone.get()
-    }
-
-    /// A client that has left lets its task go on for a while.
+    /// A client that leaves lets its task go on for a while.
     fn look_for_client(&self, py: Python<'_>) -> PyResult<()> {
-        if self.gone.get() || !self.is_gone() {
+        if !self.client.is_leaving() || self.cancellation.borrow().is_some() {
             return Ok(());
         }
         let task = self.task.borrow().as_ref().map(|task| task.clone_ref(py));
-        task.map_or(Ok(()), |task| self.shared.cancel_later(py, &task))
+        if let Some(task) = task {
+            let timer = self.shared.cancel_later(py, &task)?;
+            *self.cancellation.borrow_mut() = Some(timer);
+        }
+        Ok(())
     }
 
     fn wait_in<'py>(
@@ -314,14 +312,14 @@ impl Talk {
         event: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let body = match event.get_item(intern!(py, "body"))? {
-            Some(body) => owned(body.extract::<PyBackedBytes>()?),
+            Some(body) => bytes_of(&body)?,
             None => Bytes::new(),
         };
         let more = match event.get_item(intern!(py, "more_body"))? {
             Some(more) => more.is_truthy()?,
             None => false,
         };
-        if self.is_gone() {
+        if self.client.is_gone() {
             return Err(ClientDisconnected::new_err(()));
         }
         match self.progress.get() {
@@ -332,7 +330,7 @@ impl Talk {
             // A next request may have come in the same packet.
             self.serving.call_schedule(py)?;
         }
-        if more && !self.has_room() && !self.is_gone() {
+        if more && !self.has_room() && !self.client.is_gone() {
             return self.wait_in(py, &self.sender);
         }
         Ok(self.shared.nothing.bind(py).clone().into_any())
@@ -341,17 +339,15 @@ impl Talk {
     /// Sends the head and the first of the body, which usually is all of it.
     fn begin(&self, body: Bytes, more: bool) -> PyResult<()> {
         let lost = || PyRuntimeError::new_err("The response has left already.");
+        let declared = self.head.borrow().as_ref().ok_or_else(lost)?.length();
+        if self.exchange.borrow().as_ref().ok_or_else(lost)?.head.method != Method::HEAD {
+            self.owed.set(declared);
+        }
+        self.count(&body, more)?;
         let head = self.head.take().ok_or_else(lost)?;
         let exchange = self.exchange.take().ok_or_else(lost)?;
-        let declared = head.length().unwrap_or(body.len() as u64);
-        let short = (body.len() as u64) < declared;
-        if body.len() as u64 > declared {
-            *self.exchange.borrow_mut() = Some(exchange);
-            let message = "The response is longer than its Content-Length.";
-            return Err(PyRuntimeError::new_err(message));
-        }
         let front = &self.serving.front;
-        if !more && !head.trailers && (!short || body.is_empty()) {
+        if !more && !head.trailers {
             self.progress.set(Progress::Complete);
             exchange.reply(front, head.into_reply(Content::Whole(body)));
             return Ok(());
@@ -370,10 +366,30 @@ impl Talk {
     fn go_on(&self, body: Bytes, more: bool) -> PyResult<()> {
         let sink = self.sink.borrow().clone();
         let Some(sink) = sink else { return Err(PyRuntimeError::new_err("No response begun.")) };
+        self.count(&body, more)?;
         sink.push(body).map_err(|_| ClientDisconnected::new_err(()))?;
         self.finish_when_last(&sink, more, sink.has_trailers());
         self.serving.front.poll_connection(self.connection);
         Ok(())
+    }
+
+    /// Holds the app to the length that it has declared.
+    fn count(&self, body: &Bytes, more: bool) -> PyResult<()> {
+        let Some(owed) = self.owed.get() else { return Ok(()) };
+        match owed.checked_sub(body.len() as u64) {
+            None => {
+                let message = "The response is longer than its Content-Length.";
+                Err(PyRuntimeError::new_err(message))
+            }
+            Some(left) if left > 0 && !more => {
+                let message = "The response is shorter than its Content-Length.";
+                Err(PyRuntimeError::new_err(message))
+            }
+            left => {
+                self.owed.set(left);
+                Ok(())
+            }
+        }
     }
 
     fn finish_when_last(&self, sink: &StreamSink, more: bool, trailers: bool) {
@@ -437,15 +453,19 @@ impl Talk {
             },
             Err(error) => self.fail(py, &error),
         }
-        self.end();
+        self.end(py);
     }
 
-    fn end(&self) {
+    fn end(&self, py: Python<'_>) {
         // Futures that nobody will resolve any more, and what is left of the exchange.
         self.receiver.take();
         self.sender.take();
         let exchange = self.exchange.take();
         drop(exchange);
+        if let Some(timer) = self.cancellation.take() {
+            // It fires in vain if it cannot be called off.
+            let _ = timer.call_method0(py, intern!(py, "cancel"));
+        }
         self.serving.end();
     }
 
@@ -453,7 +473,7 @@ impl Talk {
     fn check_complete(&self) {
         let message = match self.progress.get() {
             Progress::Complete => return,
-            _ if self.is_gone() => return,
+            _ if self.client.is_leaving() => return,
             Progress::Nothing | Progress::Begun => "The ASGI app returned without a response",
             Progress::Streaming | Progress::Trailers => {
                 "The ASGI app returned before its response was complete"
@@ -464,7 +484,7 @@ impl Talk {
     }
 
     fn fail(&self, py: Python<'_>, error: &PyErr) {
-        if self.is_gone() && error.is_instance_of::<ClientDisconnected>(py) {
+        if self.client.is_gone() && error.is_instance_of::<ClientDisconnected>(py) {
             self.serving.log(Level::Debug, &format!("Closing connection. {}", self.name));
         } else {
             self.serving.report_failure(&self.name, &describe(py, error));

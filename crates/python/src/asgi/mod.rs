@@ -120,10 +120,10 @@ impl Shared {
         Ok((self.wait.bind(py).call1((&future,))?, future))
     }
 
-    /// Cancels a task after the time that one gets whose client has left.
-    fn cancel_later(&self, py: Python<'_>, task: &Py<PyAny>) -> PyResult<()> {
+    /// Cancels a task after the time that one gets whose client has left; the timer.
+    fn cancel_later(&self, py: Python<'_>, task: &Py<PyAny>) -> PyResult<Py<PyAny>> {
         let cancel = task.bind(py).getattr(intern!(py, "cancel"))?;
-        self.call_later.call1(py, (self.grace.as_secs_f64(), cancel)).map(drop)
+        self.call_later.call1(py, (self.grace.as_secs_f64(), cancel))
     }
 }
 

@@ -1,5 +1,7 @@
 //! `http.response.start`: status and headers as an app gives them.
 
+use bytes::Bytes;
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -7,6 +9,8 @@ use pyo3::types::{PyBytes, PyDict};
 use remuda_front::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
 use remuda_front::{Content, Reply};
+
+use crate::wsgi::owned;
 
 /// What an app has said of its response before the body.
 pub(crate) struct Head {
@@ -35,8 +39,11 @@ impl Head {
         Ok(Self { status, headers, trailers })
     }
 
-    /// The declared length of the body.
+    /// The declared length of the body, unless there can be none.
     pub(crate) fn length(&self) -> Option<u64> {
+        if matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            return None;
+        }
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
@@ -46,6 +53,15 @@ impl Head {
         *reply.headers_mut() = self.headers;
         reply
     }
+}
+
+/// A body as apps give it: `bytes`, as the specification says, or what Starlette takes as well.
+pub(crate) fn bytes_of(body: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    if body.is_exact_instance_of::<PyBytes>() {
+        return Ok(owned(body.extract()?));
+    }
+    let buffer = PyBuffer::<u8>::get(body)?;
+    Ok(buffer.to_vec(body.py())?.into())
 }
 
 /// A value that the specification demands.
