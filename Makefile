@@ -11,7 +11,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-python deny docs load bench clean
+.PHONY: help build run test lint test-rust test-python deny docs load bench bench-micro clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,11 @@ bench: load ## Compare with other servers (BENCH="--quick", BENCH="--help" for m
 	$(BENCH_VENV)/bin/python benches/install.py
 	$(BENCH_VENV)/bin/python benches/run.py $(BENCH)
 
+# PYO3_PYTHON: the interpreter that is linked into the benchmark.
+bench-micro: ## What one request costs, without other servers: front alone, then with Python
+	PYO3_PYTHON=$$($(PYTHON) -c 'import sys; print(sys.executable)') \
+	cargo bench --locked -p remuda-front -p remuda-python
+
 clean: ## Remove what was built
 	rm -rf target $(VENV) .venv-bench build dist python/*.egg-info
 
@@ -69,7 +74,7 @@ $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	sys.exit(None if (3, 10) <= v <= (3, 14) else "remuda needs Python 3.10 to 3.14, not %d.%d" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'setuptools-rust>=1.11' wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'setuptools-rust>=1.12' wheel
 	touch $@
 
 $(VENV)/.built: $(VENV)/.created $(SOURCES)

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use remuda_front::http::header::{CONTENT_TYPE, HeaderValue};
 use remuda_front::http::Response;
+use remuda_front::http::header::{CONTENT_TYPE, HeaderValue};
 use remuda_front::{Batch, Content, Front, Limits, Listener, Reply, TrustedPeers};
 
 const PACE: Duration = Duration::from_secs(1);

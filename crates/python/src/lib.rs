@@ -19,9 +19,10 @@ mod wsgi;
 
 use pyo3::prelude::*;
 
+/// The module `remuda._remuda`.
 // The interpreter's lock is what keeps threads apart in here; see `Worker`.
 #[pymodule(gil_used = true)]
-fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<journal::PyJournal>()?;
     module.add_class::<worker::Worker>()?;
