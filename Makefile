@@ -11,10 +11,11 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-python deny docs load bench bench-micro clean
+.PHONY: help build run test lint test-rust test-python deny docs load bench bench-programs bench-instructions \
+	bench-micro clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
 
 build: $(VENV)/.built ## Leave a release build at .venv/bin/remuda
 
@@ -55,11 +56,16 @@ load: ## Build the load client at target/release/remuda-load
 # Its environment holds this build and all other servers, for the interpreter that PYTHON names.
 BENCH_VENV := .venv-bench/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-bench: load ## Compare with other servers (BENCH="--quick", BENCH="--help" for more)
+bench: bench-programs ## Compare with other servers (BENCH="--quick", BENCH="--help" for more)
+	$(BENCH_VENV)/bin/python benches/run.py $(BENCH)
+
+bench-instructions: bench-programs ## Instructions a request, where no two times are the same
+	$(BENCH_VENV)/bin/python benches/instructions.py $(BENCH)
+
+bench-programs: load
 	cargo build --quiet --release --locked -p remuda-front --example hello
 	env -u SETUPTOOLS_RUST_CARGO_PROFILE $(MAKE) --no-print-directory build VENV=$(BENCH_VENV)
 	$(BENCH_VENV)/bin/python benches/install.py
-	$(BENCH_VENV)/bin/python benches/run.py $(BENCH)
 
 # PYO3_PYTHON: the interpreter that is linked into the benchmark.
 bench-micro: ## What one request costs, without other servers: front alone, then with Python

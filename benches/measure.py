@@ -225,9 +225,11 @@ def upstream(bench: Bench, scenario: Scenario) -> Iterator[dict[str, str]]:
         process.communicate(timeout=STOP_TIMEOUT_S)
 
 
-def await_answer(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def await_answer(
+    process: subprocess.Popen[bytes], port: int, log: Path, timeout_s: float = START_TIMEOUT_S
+) -> None:
     """Wait until the server answers over HTTP."""
-    end = time.monotonic() + START_TIMEOUT_S
+    end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if process.poll() is not None:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
@@ -240,7 +242,7 @@ def await_answer(process: subprocess.Popen[bytes], port: int, log: Path) -> None
         except OSError:
             pass
         time.sleep(0.05)
-    raise LeftOut(f"it did not answer within {START_TIMEOUT_S:g} s; see {log}")
+    raise LeftOut(f"it did not answer within {timeout_s:g} s; see {log}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
