@@ -5,7 +5,9 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Instant;
 
-use hyper::header::{CONNECTION, HeaderValue, SERVER};
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SERVER};
 use hyper::http::Version;
 use hyper::http::request::Parts;
 
@@ -14,7 +16,7 @@ use crate::front::Core;
 use crate::reply::ReplyBody;
 use crate::turn::Turn;
 use crate::wire::{Peer, Wire};
-use crate::{Front, Reply, RequestBody};
+use crate::{Content, Front, Handshake, Reply, RequestBody, WebSocket};
 
 /// A complete request that the app has to answer.
 ///
@@ -24,6 +26,8 @@ pub struct Exchange {
     pub head: Parts,
     /// The whole body; taken by the executor.
     pub body: RequestBody,
+    /// The client wants to speak WebSocket; see [`Exchange::accept_websocket`].
+    pub websocket: Option<Handshake>,
     pub(crate) wire: Rc<Wire>,
     pub(crate) turn: Rc<Turn>,
     pub(crate) core: Rc<Core>,
@@ -131,15 +135,38 @@ impl Exchange {
 
     /// Hands the response to the connection and writes what the socket takes now.
     pub fn reply(mut self, front: &Front, mut reply: Reply) {
+        let switches = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
         let headers = reply.headers_mut();
         headers.insert(SERVER, HeaderValue::from_static("remuda"));
-        if self.core.draining.get() {
+        if self.core.draining.get() && !switches {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let entry = self.access_entry(&reply);
         let (turn, wire) = (self.turn.clone(), self.wire.clone());
         self.turn.answer(reply.map(|content| ReplyBody::new(content, turn, wire, entry)));
         front.poll_connection(self.connection());
+    }
+
+    /// Goes over to WebSocket: the response's headers may name a subprotocol and more. `None` when
+    /// the client has not asked for it.
+    pub fn accept_websocket(
+        mut self,
+        front: &Front,
+        mut headers: HeaderMap,
+        watcher: Rc<dyn Watcher>,
+    ) -> Option<Rc<WebSocket>> {
+        let handshake = self.websocket.take()?;
+        let limits = self.core.limits.websocket?;
+        handshake.answer(&mut headers);
+        let now = self.core.now.get();
+        let websocket = WebSocket::new(self.wire.clone(), handshake, limits, watcher, now);
+        let websocket = Rc::new(websocket);
+        self.wire.upgrade(websocket.clone());
+        let mut reply = Reply::new(Content::Whole(Bytes::new()));
+        *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *reply.headers_mut() = headers;
+        self.reply(front, reply);
+        Some(websocket)
     }
 
     fn access_entry(&mut self, reply: &Reply) -> Option<Box<Entry>> {

@@ -37,6 +37,7 @@ mod refusal;
 mod reply;
 mod transport;
 mod turn;
+mod websocket;
 mod wire;
 
 pub use access_log::{AccessFormat, AccessFormatError};
@@ -49,6 +50,7 @@ pub use limits::Limits;
 pub use listener::Listener;
 pub use poller::{Batch, Waiter};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
+pub use websocket::{Handshake, Heard, Message, WebSocket, WebSocketLimits};
 pub use wire::Peer;
 
 pub use hyper::http;

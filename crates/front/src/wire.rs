@@ -13,6 +13,7 @@ use crate::Limits;
 use crate::refusal::Refusal;
 use crate::reply::whole;
 use crate::turn::Turn;
+use crate::websocket::WebSocket;
 
 /// Who is on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub(crate) struct Wire {
     pub(crate) body_late: Cell<bool>,
     /// Requests whose response is not written to the end.
     turns: RefCell<Vec<Rc<Turn>>>,
+    /// Takes over once HTTP's last response is written.
+    successor: RefCell<Option<Rc<WebSocket>>>,
     pub(crate) phase: Cell<Phase>,
     /// When the phase began, or last made progress: nanoseconds of the loop's clock.
     pub(crate) since: Cell<u64>,
@@ -109,6 +112,7 @@ impl Wire {
             bodies_pending: Cell::new(0),
             body_late: Cell::new(false),
             turns: RefCell::default(),
+            successor: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
             queued: Cell::new(false),
@@ -152,6 +156,15 @@ impl Wire {
         self.turns.borrow().iter().any(|turn| turn.inbound().is_some())
     }
 
+    /// The response that is about to be given is HTTP's last one here.
+    pub(crate) fn upgrade(&self, websocket: Rc<WebSocket>) {
+        *self.successor.borrow_mut() = Some(websocket);
+    }
+
+    pub(crate) fn take_successor(&self) -> Option<Rc<WebSocket>> {
+        self.successor.take()
+    }
+
     pub(crate) fn begin_turn(&self) -> Rc<Turn> {
         let turn = Rc::new(Turn::default());
         self.turns.borrow_mut().push(turn.clone());
@@ -189,6 +202,9 @@ impl Wire {
     pub(crate) fn leave(&self) {
         for turn in &*self.turns.borrow() {
             turn.leave();
+        }
+        if let Some(websocket) = self.take_successor() {
+            websocket.lose();
         }
     }
 

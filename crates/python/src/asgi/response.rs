@@ -5,7 +5,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyString};
 use remuda_front::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
 use remuda_front::{Content, Reply};
@@ -32,10 +32,7 @@ impl Head {
             Some(headers) => read_headers(&headers)?,
             None => HeaderMap::new(),
         };
-        let trailers = match event.get_item(intern!(py, "trailers"))? {
-            Some(trailers) => trailers.is_truthy()?,
-            None => false,
-        };
+        let trailers = flag(event, intern!(py, "trailers"))?;
         Ok(Self { status, headers, trailers })
     }
 
@@ -70,6 +67,11 @@ pub(crate) fn required<'py>(
     key: &'static str,
 ) -> PyResult<Bound<'py, PyAny>> {
     event.get_item(key)?.ok_or_else(|| PyKeyError::new_err(key))
+}
+
+/// A value that is false where it is missing.
+pub(crate) fn flag(event: &Bound<'_, PyDict>, key: &Bound<'_, PyString>) -> PyResult<bool> {
+    event.get_item(key)?.map_or(Ok(false), |value| value.is_truthy())
 }
 
 /// Pairs of bytes; hop-by-hop fields belong to the connection and are dropped.
