@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,8 @@ FOLDERS = {"results", "programs"}
 
 def main() -> None:
     options = arguments()
+    # So that whoever ends this run also ends the server that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))
     results = Path(options.results).resolve()
     bench = Bench(Path(options.programs).resolve(), results / "logs", Cores.of_this_machine())
     bench.logs.mkdir(parents=True, exist_ok=True)
