@@ -15,8 +15,8 @@ def draw(run: Run, folder: Path) -> dict[str, Path]:
     import matplotlib
 
     matplotlib.use("svg")
-    # The same numbers give the same file.
-    matplotlib.rcParams["svg.hashsalt"] = "remuda"
+    # The same numbers give the same file, and text stays text.
+    matplotlib.rcParams.update({"svg.hashsalt": "remuda", "svg.fonttype": "none"})
     pictures = {}
     for table in run.tables:
         if table.measured():

@@ -6,17 +6,17 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use crate::account::{Fate, Tally, histogram, record};
+use crate::account::{Fate, record};
 use crate::arrivals::Arrivals;
+use crate::books::{Books, Flight};
 use crate::connection::{Connection, Idle, Step};
 use crate::plan::{Mix, Pace, Plan, Slow};
-use crate::report::{Failure, Report};
+use crate::report::Report;
 
 /// Why a run did not begin or broke off.
 #[derive(Debug, thiserror::Error)]
@@ -27,18 +27,6 @@ pub enum RunError {
     /// The kernel refuses what the loop needs.
     #[error("cannot set up the event loop")]
     EventLoop(#[from] Errno),
-}
-
-/// A request under way.
-struct Flight {
-    target: usize,
-    number: u64,
-    /// Latency counts from here.
-    due: Instant,
-    sent: bool,
-    sent_again: bool,
-    /// On a connection that had brought a response before.
-    kept: bool,
 }
 
 /// A place for one connection.
@@ -74,20 +62,6 @@ struct Client<'a> {
     slow_steps: u64,
     scratch: Vec<u8>,
     books: Books,
-}
-
-/// What is counted.
-pub(crate) struct Books {
-    pub(crate) fast: Tally,
-    pub(crate) slow: Tally,
-    pub(crate) targets: Vec<Tally>,
-    pub(crate) failures: Vec<Failure>,
-    pub(crate) connections_opened: u64,
-    pub(crate) closed_while_idle: u64,
-    /// From due to sent, where a connection was free: what the client itself adds.
-    pub(crate) lateness: Histogram<u64>,
-    /// Answers that came before the end of the sending time.
-    pub(crate) answered_in_time: u64,
 }
 
 const TIMER: u64 = u64::MAX;
@@ -144,16 +118,7 @@ impl<'a> Client<'a> {
             swept: begun,
             slow_steps: 0,
             scratch: vec![0; SCRATCH_BYTES],
-            books: Books {
-                fast: Tally::default(),
-                slow: Tally::default(),
-                targets: vec![Tally::default(); plan.targets.len()],
-                failures: Vec::new(),
-                connections_opened: 0,
-                closed_while_idle: 0,
-                lateness: histogram(),
-                answered_in_time: 0,
-            },
+            books: Books::new(plan, begun),
         })
     }
 
@@ -168,7 +133,7 @@ impl<'a> Client<'a> {
 
     fn may_begin(&self, now: Instant) -> bool {
         now < self.end
-            && self.books.fast.begun + self.books.slow.begun < self.plan.requests
+            && self.books.begun() < self.plan.requests
             && !self.stopping.load(Ordering::Relaxed)
     }
 
@@ -226,27 +191,16 @@ impl<'a> Client<'a> {
     /// A new request for a slot whose connection is free.
     fn begin(&mut self, slot: usize, due: Instant) {
         if self.may_begin(due) {
-            let flight = self.new_flight(slot >= self.slow_from, due);
+            let flight = self.books.begin(self.mix.next(), due, slot >= self.slow_from);
             self.launch(slot, flight);
         } else {
             self.slots[slot].connection = None;
         }
     }
 
-    fn new_flight(&mut self, slow: bool, due: Instant) -> Flight {
-        let target = self.mix.next();
-        let number = self.books.fast.begun + self.books.slow.begun;
-        let tally = if slow { &mut self.books.slow } else { &mut self.books.fast };
-        tally.begun += 1;
-        if !slow {
-            self.books.targets[target].begun += 1;
-        }
-        Flight { target, number, due, sent: false, sent_again: false, kept: false }
-    }
-
     /// Sends a request on the slot's connection, or on a new one.
     fn launch(&mut self, slot: usize, flight: Flight) {
-        self.in_flight += usize::from(slot < self.slow_from);
+        self.in_flight += usize::from(!flight.slow);
         let target = &self.plan.targets[flight.target].request;
         let number = flight.number;
         self.slots[slot].flight = Some(flight);
@@ -341,7 +295,7 @@ impl<'a> Client<'a> {
             Step::Unread => {
                 place.connection = None;
                 let Some(mut flight) = place.flight.take() else { return };
-                self.in_flight -= usize::from(slot < self.slow_from);
+                self.in_flight -= usize::from(!flight.slow);
                 flight.sent_again = true;
                 self.launch(slot, flight);
             }
@@ -360,16 +314,13 @@ impl<'a> Client<'a> {
         }
     }
 
-    // --- books -----------------------------------------------------------------------------------
-
     /// The slot's request has met its fate; the slot is free.
     fn finish(&mut self, slot: usize, fate: Fate) {
         let now = Instant::now();
         let Some(flight) = self.slots[slot].flight.take() else { return };
-        let is_slow = slot >= self.slow_from;
-        self.in_flight -= usize::from(!is_slow);
-        self.enter(&flight, &fate, now, is_slow);
-        if is_slow {
+        self.in_flight -= usize::from(!flight.slow);
+        self.books.end(self.plan, &flight, &fate, now);
+        if flight.slow {
             return;
         }
         if self.arrivals.is_some() {
@@ -384,35 +335,6 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn enter(&mut self, flight: &Flight, fate: &Fate, now: Instant, is_slow: bool) {
-        let latency = now.duration_since(flight.due);
-        let books = &mut self.books;
-        let mut tallies = [if is_slow { &mut books.slow } else { &mut books.fast }].into_iter();
-        let several = !is_slow && self.plan.targets.len() > 1;
-        let target = several.then(|| &mut books.targets[flight.target]);
-        for tally in tallies.by_ref().chain(target) {
-            tally.sent += u64::from(flight.sent);
-            tally.sent_again += u64::from(flight.sent_again);
-            tally.end(fate, latency);
-        }
-        if matches!(fate, Fate::Answered(_)) {
-            books.answered_in_time += u64::from(!is_slow && now <= self.end);
-        }
-        if books.failures.len() < self.plan.failures_kept
-            && let Some(what) = fate.failure()
-        {
-            books.failures.push(Failure {
-                number: flight.number,
-                path: self.plan.targets[flight.target].path.clone(),
-                slow: is_slow,
-                kept: flight.kept,
-                due_s: flight.due.duration_since(self.begun).as_secs_f64(),
-                ended_s: now.duration_since(self.begun).as_secs_f64(),
-                what,
-            });
-        }
-    }
-
     // --- time ------------------------------------------------------------------------------------
 
     fn release_arrivals(&mut self, now: Instant) {
@@ -421,7 +343,7 @@ impl<'a> Client<'a> {
             && self.may_begin(due)
             && let Some(due) = self.arrivals.as_mut().and_then(|arrivals| arrivals.take(now))
         {
-            let flight = self.new_flight(false, due);
+            let flight = self.books.begin(self.mix.next(), due, false);
             match self.free.pop_front() {
                 Some(slot) => {
                     record(&mut self.books.lateness, Instant::now().duration_since(due));
@@ -489,7 +411,7 @@ impl<'a> Client<'a> {
             && let Some(flight) = self.waiting.pop_front()
         {
             let fate = Fate::NotSent("no connection was free in time".to_owned());
-            self.enter(&flight, &fate, now, false);
+            self.books.end(self.plan, &flight, &fate, now);
         }
     }
 
@@ -497,7 +419,7 @@ impl<'a> Client<'a> {
         let now = Instant::now();
         for slot in self.slow_from..self.slots.len() {
             if let Some(flight) = self.slots[slot].flight.take() {
-                self.enter(&flight, &Fate::Unfinished, now, true);
+                self.books.end(self.plan, &flight, &Fate::Unfinished, now);
             }
         }
         let sending = now.min(self.end).duration_since(self.begun);

@@ -45,6 +45,7 @@
 pub mod account;
 pub mod arguments;
 mod arrivals;
+mod books;
 mod client;
 mod connection;
 pub mod plan;

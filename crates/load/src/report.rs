@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::account::{Broken, Tally};
-use crate::client::Books;
+use crate::books::Books;
 use crate::plan::{Pace, Plan};
 
 /// What a run has shown. Times in milliseconds unless their name says otherwise.
