@@ -24,6 +24,7 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 FAMILY_MAX = 1000
+QUIET_S, QUIET_CORES = 0.5, 0.15
 
 
 class LeftOut(Exception):
@@ -150,6 +151,16 @@ def family(pid: int) -> list[int]:
         if len(found) > FAMILY_MAX:
             raise LeftOut(f"it has more than {FAMILY_MAX} processes")
     return found
+
+
+def await_quiet(seconds: float) -> None:
+    """Wait at most so long until nobody else keeps the cores busy."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        before = machine_cpu_s()
+        time.sleep(QUIET_S)
+        if (machine_cpu_s() - before) / QUIET_S <= QUIET_CORES:
+            return
 
 
 def machine_cpu_s() -> float:

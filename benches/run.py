@@ -22,7 +22,7 @@ import charts
 import machine
 import report
 from demands import DEMANDS
-from measure import Bench, Cores, LeftOut, Running, running
+from measure import Bench, Cores, LeftOut, Running, await_quiet, running
 from results import Row, Run, Table, failures
 from scenarios import SCENARIOS, Scenario
 from servers import ROOT
@@ -70,6 +70,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scenario", action="append", help=f"only these: {names}")
     parser.add_argument("--server", action="append", help="only those whose name contains this")
     parser.add_argument("--rate", type=float, help="requests/s of the open loop")
+    wait = "before each sample, wait at most so many seconds for a quiet machine"
+    parser.add_argument("--wait-quiet", type=float, default=0, metavar="SECONDS", help=wait)
     parser.add_argument("--check", action="store_true", help="exit 1 if a demand is not met")
     parser.add_argument("--results", default=ROOT / "benches" / "results", help="where to")
     parser.add_argument("--programs", default=ROOT / "target" / "release", help=argparse.SUPPRESS)
@@ -148,6 +150,7 @@ def rounds(
             where = f"{pace}, round {number} of {options.rounds}"
             say(f"{table.scenario.name}: {where}: {row.server.name}")
             try:
+                await_quiet(options.wait_quiet)
                 with running(bench, table.scenario, row.server) as server:
                     server.load(WARM_UP_QUICK_S if options.quick else WARM_UP_S)
                     sample(row, server)
