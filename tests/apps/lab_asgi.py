@@ -228,6 +228,15 @@ async def too_short(scope, receive, send):
     await send({"type": "http.response.body", "body": b"short"})
 
 
+async def whole_and_an_empty_end(scope, receive, send):
+    """As Starlette's middleware does: all of the declared length, then an empty end, then work."""
+    await start(send, headers=[(b"content-length", b"4")])
+    await send({"type": "http.response.body", "body": b"full", "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await asyncio.sleep(0.1)
+    happened.append("worked on")
+
+
 async def no_content(scope, receive, send):
     await send({"type": "http.response.start", "status": 204})
     await send({"type": "http.response.body"})
@@ -355,6 +364,7 @@ PAGES = {
     "/too-long": too_long,
     "/too-long-in-pieces": too_long_in_pieces,
     "/too-short": too_short,
+    "/whole-and-empty": whole_and_an_empty_end,
     "/no-content": no_content,
     "/odd-headers": odd_headers,
     "/trailers": trailers,

@@ -252,6 +252,15 @@ def test_odd_but_legal_responses(lab):
         assert client.request("/pid").status == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_app_works_on_after_a_response_whose_length_was_reached_early(lab, method):
+    with lab() as server, Client(server.port) as client:
+        response = client.request("/whole-and-empty", method=method)
+        assert response.body == (b"full" if method == "GET" else b"")
+        wait_until(lambda: client.request("/closed").text == "worked on", "the rest of the app")
+        assert "Error" not in server.log()
+
+
 def test_trailers_follow_the_body(lab):
     with lab() as server, Client(server.port) as client:
         client.send(b"GET /trailers HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n\r\n")

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::StatusCode;
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SERVER};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SERVER};
 use hyper::http::Version;
 use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
 
 use crate::access_log::Entry;
 use crate::front::Core;
@@ -141,9 +141,10 @@ impl Exchange {
         if self.core.draining.get() && !switches {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        let length = body_length(&self.head.method, &reply);
         let entry = self.access_entry(&reply);
         let (turn, wire) = (self.turn.clone(), self.wire.clone());
-        self.turn.answer(reply.map(|content| ReplyBody::new(content, turn, wire, entry)));
+        self.turn.answer(reply.map(|content| ReplyBody::new(content, turn, wire, length, entry)));
         front.poll_connection(self.connection());
     }
 
@@ -176,6 +177,16 @@ impl Exchange {
         let started = self.handed_over.unwrap_or_else(Instant::now);
         Some(Box::new(Entry::new(log.clone(), head, self.wire.peer, reply, started)))
     }
+}
+
+/// How long the body of a response is that is sent in pieces, where that is known.
+fn body_length(method: &Method, reply: &Reply) -> Option<u64> {
+    let has_none = *method == Method::HEAD
+        || matches!(reply.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if has_none {
+        return Some(0);
+    }
+    reply.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl Drop for Exchange {

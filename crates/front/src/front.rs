@@ -132,7 +132,7 @@ impl Front {
         builder
             .keep_alive(!limits.keepalive.is_zero())
             .half_close(true)
-            .title_case_headers(true)
+            .title_case_headers(limits.title_case)
             .max_headers(limits.header_fields.clamp(1, 32_768))
             .max_buf_size(CONNECTION_BUFFER_BYTES);
         Ok(Self {

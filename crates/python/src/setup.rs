@@ -58,6 +58,8 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
         header_field_bytes: plan.limit_request_field_size,
         body_spool_bytes: plan.body_spool_bytes,
         stream_bodies: plan.worker_class == WorkerClass::Asgi,
+        // ASGI apps name them in lower case, and expect them so.
+        title_case: plan.worker_class != WorkerClass::Asgi,
         websocket: (plan.worker_class == WorkerClass::Asgi).then(|| WebSocketLimits {
             message_bytes: plan.asgi.websocket_message_bytes,
             compression: plan.asgi.websocket_compression,

@@ -15,7 +15,7 @@ use super::respond::{Progress, Responder};
 use super::response::required;
 use super::task::{AppTask, Ended, ending_of};
 use super::waiter::Waiter;
-use super::{ClientDisconnected, Conversation, Ready, Shared, name_of};
+use super::{ClientDisconnected, Conversation, Ready, RequestName, Shared};
 use crate::serving::Serving;
 use crate::wsgi::describe;
 
@@ -24,8 +24,7 @@ struct Talk {
     serving: Rc<Serving>,
     shared: Rc<Shared>,
     client: Client,
-    /// `GET /path`, for the log.
-    name: String,
+    name: RequestName,
     /// A body that is still coming in.
     inbound: Option<Rc<Inbound>>,
     /// The app has got the last of the body.
@@ -60,7 +59,7 @@ pub(super) fn start(
         serving: serving.clone(),
         shared: shared.clone(),
         client: exchange.client(),
-        name: name_of(&exchange),
+        name: RequestName::of(&exchange),
         inbound: match body {
             RequestBody::Stream(inbound) => Some(inbound),
             RequestBody::Memory(_) | RequestBody::File { .. } => None,
@@ -100,7 +99,7 @@ impl HttpConversation {
         event: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let talk = &self.0;
-        let kind = required(event, "type")?;
+        let kind = required(event, intern!(py, "type"))?;
         let kind = kind.cast::<PyString>()?.to_cow()?;
         if talk.client.is_gone() {
             return Err(ClientDisconnected::new_err(()));

@@ -20,12 +20,14 @@ mod waiter;
 mod websocket;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use remuda_channel::AsgiPlan;
+use remuda_front::http::{Method, Uri};
 use remuda_front::{Exchange, Listener};
 
 pub(crate) use awaitable::Ready;
@@ -56,8 +58,9 @@ pub(crate) struct Shared {
     create_future: Py<PyAny>,
     /// A coroutine function that waits for a future.
     wait: Py<PyAny>,
-    /// Starts a task: `start(coroutine) -> task`.
-    start: Py<PyAny>,
+    /// Makes a task of a coroutine, with these keywords.
+    make_task: Py<PyAny>,
+    task_keywords: Py<PyDict>,
     /// `call_later(seconds, callable)` of the loop.
     call_later: Py<PyAny>,
     /// What `receive` and `send` give when there is nothing to wait for and nothing to say.
@@ -86,7 +89,8 @@ impl Asgi {
                 due: RefCell::default(),
                 create_future: tasks.getattr("create_future")?.unbind(),
                 wait: tasks.getattr("wait")?.unbind(),
-                start: tasks.getattr("start")?.unbind(),
+                make_task: tasks.getattr("make_task")?.unbind(),
+                task_keywords: tasks.getattr("task_keywords")?.cast_into()?.unbind(),
                 call_later: tasks.getattr("call_later")?.unbind(),
                 nothing: Py::new(py, Ready(None))?,
                 grace: Duration::from_secs_f64(plan.disconnect_grace_s),
@@ -111,7 +115,7 @@ impl Asgi {
                 serving.end();
             }
             Err(error) => {
-                serving.report_failure(&name_of(&exchange), &describe(py, &error));
+                serving.report_failure(&RequestName::of(&exchange), &describe(py, &error));
                 exchange.reply(&serving.front, page(500, ""));
                 serving.end();
             }
@@ -137,12 +141,32 @@ impl Shared {
         self.due.borrow_mut().push(conversation);
     }
 
+    /// A task of what the app has returned.
+    fn start<'py>(&self, returned: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = returned.py();
+        // SAFETY: only looks at the type of a living object.
+        let is_coroutine = unsafe { pyo3::ffi::PyCoro_CheckExact(returned.as_ptr()) } != 0;
+        let coroutine =
+            if is_coroutine { returned } else { self.wait.bind(py).call1((returned,))? };
+        self.make_task.bind(py).call((coroutine,), Some(self.task_keywords.bind(py)))
+    }
+
     fn nothing<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         self.nothing.bind(py).clone().into_any()
     }
 }
 
 /// `GET /path`, for the log.
-fn name_of(exchange: &Exchange) -> String {
-    format!("{} {}", exchange.head.method, exchange.head.uri)
+struct RequestName(Method, Uri);
+
+impl RequestName {
+    fn of(exchange: &Exchange) -> Self {
+        Self(exchange.head.method.clone(), exchange.head.uri.clone())
+    }
+}
+
+impl fmt::Display for RequestName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
 }

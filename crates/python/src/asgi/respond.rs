@@ -179,7 +179,7 @@ impl Responder {
     /// `http.response.trailers`
     pub(super) fn trailers(&self, event: &Bound<'_, PyDict>) -> PyResult<()> {
         let more = flag(event, intern!(event.py(), "more_trailers"))?;
-        let trailers = read_headers(&required(event, "headers")?)?;
+        let trailers = read_headers(&required(event, intern!(event.py(), "headers"))?)?;
         if let Some(sink) = &*self.sink.borrow() {
             sink.add_trailers(trailers);
             if !more {
@@ -194,7 +194,7 @@ impl Responder {
     /// `http.response.early_hint`
     pub(super) fn early_hint(&self, event: &Bound<'_, PyDict>) -> PyResult<()> {
         let mut links = Vec::new();
-        for link in required(event, "links")?.try_iter()? {
+        for link in required(event, intern!(event.py(), "links"))?.try_iter()? {
             let link = link?;
             let bytes = link.cast::<PyBytes>().map_err(|_| {
                 PyTypeError::new_err("the links of an early hint must be byte strings")

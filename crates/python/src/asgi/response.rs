@@ -23,7 +23,7 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn read(event: &Bound<'_, PyDict>) -> PyResult<Self> {
         let py = event.py();
-        let status: u16 = required(event, "status")?.extract()?;
+        let status: u16 = required(event, intern!(py, "status"))?.extract()?;
         let status = StatusCode::from_u16(status)
             .ok()
             .filter(|status| !status.is_informational())
@@ -64,9 +64,9 @@ pub(crate) fn bytes_of(body: &Bound<'_, PyAny>) -> PyResult<Bytes> {
 /// A value that the specification demands.
 pub(crate) fn required<'py>(
     event: &Bound<'py, PyDict>,
-    key: &'static str,
+    key: &Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    event.get_item(key)?.ok_or_else(|| PyKeyError::new_err(key))
+    event.get_item(key)?.ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
 }
 
 /// A value that is false where it is missing.

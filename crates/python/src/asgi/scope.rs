@@ -16,7 +16,8 @@ use remuda_front::{Exchange, Front, Listener, Peer, Scheme, SchemeHeaders};
 
 /// Builds scopes from what is the same for all requests and what is not.
 pub(crate) struct ScopeBuilder {
-    /// One for each listener: all keys that no request changes.
+    /// One for each listener. All keys have their place in it already, those of requests as well:
+    /// a copy that never grows is made in one piece.
     bases: Vec<Py<PyDict>>,
     http_extensions: Py<PyDict>,
     /// What the lifespan has put there; each request gets a copy.
@@ -40,6 +41,23 @@ impl ScopeBuilder {
         versions.set_item("spec_version", "2.4")?;
         let bases = listeners.iter().map(|listener| {
             let base = PyDict::new(py);
+            for key in [
+                intern!(py, "type"),
+                intern!(py, "asgi"),
+                intern!(py, "http_version"),
+                intern!(py, "scheme"),
+                intern!(py, "path"),
+                intern!(py, "raw_path"),
+                intern!(py, "query_string"),
+                intern!(py, "root_path"),
+                intern!(py, "headers"),
+                intern!(py, "client"),
+                intern!(py, "server"),
+                intern!(py, "state"),
+                intern!(py, "extensions"),
+            ] {
+                base.set_item(key, py.None())?;
+            }
             base.set_item("asgi", &versions)?;
             base.set_item("server", (&listener.host, listener.port))?;
             base.set_item("root_path", &plan.root_path)?;

@@ -48,8 +48,7 @@ impl AppTask {
     ) -> PyResult<Option<Ended>> {
         let receive = conversation.getattr(intern!(py, "receive"))?;
         let send = conversation.getattr(intern!(py, "send"))?;
-        let coroutine = app.bind(py).call1((scope, receive, send))?;
-        let task = shared.start.bind(py).call1((coroutine,))?;
+        let task = shared.start(app.bind(py).call1((scope, receive, send))?)?;
         if task.call_method0(intern!(py, "done"))?.is_truthy()? {
             return Ok(Some(ending_of(&task)));
         }
@@ -92,12 +91,10 @@ impl AppTask {
 /// How a task that is done has ended.
 pub(super) fn ending_of(task: &Bound<'_, PyAny>) -> Ended {
     let py = task.py();
-    let read = || -> PyResult<Ended> {
-        if task.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
-            return Ok(Ended::Cancelled);
-        }
-        let error = task.call_method0(intern!(py, "exception"))?;
-        Ok(if error.is_none() { Ended::Returned } else { Ended::Raised(PyErr::from_value(error)) })
-    };
-    read().unwrap_or_else(Ended::Raised)
+    match task.call_method0(intern!(py, "exception")) {
+        Ok(error) if error.is_none() => Ended::Returned,
+        Ok(error) => Ended::Raised(PyErr::from_value(error)),
+        // It says so only of a task that was cancelled.
+        Err(_) => Ended::Cancelled,
+    }
 }

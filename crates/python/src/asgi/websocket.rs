@@ -15,7 +15,7 @@ use super::respond::{Progress, Responder};
 use super::response::{bytes_of, read_headers, required};
 use super::task::{AppTask, Ended, ending_of};
 use super::waiter::Waiter;
-use super::{ClientDisconnected, Conversation, Ready, Shared, name_of};
+use super::{ClientDisconnected, Conversation, Ready, RequestName, Shared};
 use crate::serving::Serving;
 use crate::wsgi::describe;
 
@@ -37,8 +37,7 @@ struct Talk {
     serving: Rc<Serving>,
     shared: Rc<Shared>,
     client: Client,
-    /// `GET /path`, for the log.
-    name: String,
+    name: RequestName,
     step: Cell<Step>,
     /// Once accepted.
     websocket: RefCell<Option<Rc<WebSocket>>>,
@@ -79,7 +78,7 @@ pub(super) fn start(
         serving: serving.clone(),
         shared: shared.clone(),
         client: exchange.client(),
-        name: name_of(&exchange),
+        name: RequestName::of(&exchange),
         step: Cell::new(Step::Asked),
         websocket: RefCell::default(),
         responder: Responder::new(serving.clone(), exchange),
@@ -116,7 +115,7 @@ impl WebSocketConversation {
         event: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let talk = &self.0;
-        let kind = required(event, "type")?;
+        let kind = required(event, intern!(py, "type"))?;
         let kind = kind.cast::<PyString>()?.to_cow()?;
         if talk.is_gone() {
             return Err(ClientDisconnected::new_err(()));
@@ -246,7 +245,7 @@ impl Talk {
             let message = "The subprotocol has a key of its own: 'subprotocol'.";
             return Err(PyValueError::new_err(message));
         }
-        if let Some(name) = optional(event, "subprotocol")? {
+        if let Some(name) = optional(event, intern!(py, "subprotocol"))? {
             let name = name.cast::<PyString>()?.to_cow()?;
             let value = HeaderValue::from_str(&name)
                 .map_err(|_| PyValueError::new_err(format!("Invalid subprotocol: {name:?}")))?;
@@ -264,7 +263,9 @@ impl Talk {
 
     /// `websocket.send`; true when the client reads slowly, and the app has to wait.
     fn say(&self, event: &Bound<'_, PyDict>) -> PyResult<bool> {
-        let message = match (optional(event, "bytes")?, optional(event, "text")?) {
+        let py = event.py();
+        let bytes = optional(event, intern!(py, "bytes"))?;
+        let message = match (bytes, optional(event, intern!(py, "text"))?) {
             (Some(bytes), _) => Message::Binary(bytes_of(&bytes)?),
             (None, Some(text)) => Message::Text(text.cast::<PyString>()?.to_cow()?.into_owned()),
             (None, None) => {
@@ -278,18 +279,20 @@ impl Talk {
         }
         self.serving.front.poll_connection(self.responder.connection());
         if self.serving.front.has_work() {
-            self.serving.call_schedule(event.py())?;
+            self.serving.call_schedule(py)?;
         }
         Ok(!self.has_room() && !self.is_gone())
     }
 
     fn close_as_asked(&self, event: &Bound<'_, PyDict>) -> PyResult<()> {
-        let code = optional(event, "code")?.map_or(Ok(NORMAL), |code| code.extract())?;
+        let py = event.py();
+        let code =
+            optional(event, intern!(py, "code"))?.map_or(Ok(NORMAL), |code| code.extract())?;
         if !WebSocket::may_be_said(code) {
             let message = format!("Close code {code} must not be sent.");
             return Err(PyValueError::new_err(message));
         }
-        let reason = match optional(event, "reason")? {
+        let reason = match optional(event, intern!(py, "reason"))? {
             Some(reason) => reason.cast::<PyString>()?.to_cow()?.into_owned(),
             None => String::new(),
         };
@@ -361,7 +364,7 @@ fn is_disconnect(py: Python<'_>, error: &PyErr) -> bool {
 /// A value that may be missing or `None`.
 fn optional<'py>(
     event: &Bound<'py, PyDict>,
-    key: &'static str,
+    key: &Bound<'py, PyString>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     Ok(event.get_item(key)?.filter(|value| !value.is_none()))
 }
