@@ -102,7 +102,7 @@ class Running:
         """Only the path and the pace differ from one server to another, never the request."""
         command = [str(self.bench.programs / "remuda-load"), f"127.0.0.1:{self.port}"]
         command += [self.scenario.path, "--connections", str(self.scenario.connections)]
-        command += ["--seconds", f"{seconds:g}", "--timeout", "10", *self.scenario.load]
+        command += ["--seconds", f"{seconds:g}", "--timeout", "30", *self.scenario.load]
         command += [] if self.server.keep_alive else ["--close"]
         command += [] if rate is None else ["--rate", f"{rate:g}"]
         return Cores.pin(self.bench.cores.client, command)

@@ -95,7 +95,9 @@ def scenario(table: Table) -> str:
     ]
     lines += [line(row, counted) for row in table.measured()]
     notes = [
-        f"- {row.server.name} is left out: {row.left_out}" for row in table.rows if row.left_out
+        f"- {row.server.name} {'left early' if row.closed else 'is left out'}: {row.left_out}"
+        for row in table.rows
+        if row.left_out
     ]
     if table.rate and any(row.latency_ms("p99.9") is None for row in table.measured()):
         notes.append("- ? = too few requests to say, or it cannot hold the rate.")

@@ -10,7 +10,7 @@ from scenarios import Scenario
 from servers import Server
 
 # A quantile needs some values beyond it, or it is no more than the largest one.
-COUNT_MIN = {"p50": 20, "p99": 500, "p99.9": 5000}
+COUNT_MIN = {"p50": 20, "p99": 300, "p99.9": 3000}
 
 
 def failures(report: dict[str, Any]) -> int:

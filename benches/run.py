@@ -23,7 +23,7 @@ import machine
 import report
 from demands import DEMANDS
 from measure import Bench, Cores, LeftOut, Running, await_quiet, running
-from results import Row, Run, Table, failures
+from results import COUNT_MIN, Row, Run, Table, failures
 from scenarios import SCENARIOS, Scenario
 from servers import ROOT
 
@@ -31,6 +31,8 @@ WARM_UP_S = 0.5
 WARM_UP_QUICK_S = 0.2
 # Of what the slowest server reached.
 RATE_SHARE = 0.5
+# At a low rate a round of the open loop may take so many times longer.
+LONGER_MAX = 4
 # More failures than this, and a server is left out.
 FAILED_SHARE_MAX = 0.01
 # Options that say nothing about a result.
@@ -107,9 +109,14 @@ def measure(bench: Bench, table: Table, options: argparse.Namespace) -> None:
     table.rate = options.rate or rate_for_all(table)
     if table.rate is None:
         return
+    seconds = options.seconds
+    if not options.quick:
+        # As long as it takes to see the slowest of a thousand, within reason.
+        wanted = 1.1 * COUNT_MIN["p99.9"] / table.rate
+        seconds = min(max(seconds, wanted), LONGER_MAX * seconds)
 
     def opened(row: Row, server: Running) -> None:
-        row.open.append(usable(server.load(options.seconds, table.rate)))
+        row.open.append(usable(server.load(seconds, table.rate)))
 
     holding = [row for row in table.measured() if row.rate() > table.rate]
     rounds(bench, table, options, f"open loop, {table.rate:g}/s", holding, opened)
