@@ -11,7 +11,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-python deny docs load bench bench-programs bench-instructions \
+.PHONY: help build run test lint test-rust test-python deny docs load bench bench-programs bench-publish bench-instructions \
 	bench-micro clean
 
 help: ## Show this list
@@ -58,6 +58,9 @@ BENCH_VENV := .venv-bench/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.
 
 bench: bench-programs ## Compare with other servers (BENCH="--quick", BENCH="--help" for more)
 	$(BENCH_VENV)/bin/python benches/run.py $(BENCH)
+
+bench-publish: ## Put the last run of `make bench` into docs/benchmarks.md
+	$(PYTHON) benches/publish.py $(BENCH)
 
 bench-instructions: bench-programs ## Instructions a request, where no two times are the same
 	$(BENCH_VENV)/bin/python benches/instructions.py $(BENCH)
