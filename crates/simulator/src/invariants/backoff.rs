@@ -1,0 +1,107 @@
+//! 9: Deaths that no stable life lies between are followed by growing waits, and nobody is asked
+//! for before the wait is over.
+
+use std::collections::BTreeMap;
+
+use remuda_supervisor::{Action, Event, Notice, Pid, SlotId, Tick, WorkerState};
+
+use super::{Invariant, Step, Violation};
+
+const NAME: &str = "backoff";
+
+#[derive(Default)]
+pub(super) struct Backoff {
+    slots: BTreeMap<SlotId, Waiting>,
+}
+
+/// What was said of one slot.
+#[derive(Clone, Copy)]
+struct Waiting {
+    deaths: u32,
+    until: Tick,
+}
+
+impl Invariant for Backoff {
+    fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        for action in step.actions {
+            match action {
+                Action::Report(Notice::BackingOff { slot, deaths, wait }) => {
+                    self.wait_grows(step, *slot, *deaths, *wait)?;
+                }
+                Action::Fork { slot, .. } => self.wait_is_over(step, *slot)?,
+                _ => {}
+            }
+        }
+        self.early_death_is_counted(step)
+    }
+}
+
+impl Backoff {
+    fn wait_grows(
+        &mut self,
+        step: &Step<'_>,
+        slot: SlotId,
+        deaths: u32,
+        wait: std::time::Duration,
+    ) -> Result<(), Violation> {
+        let plan = step.plan();
+        let known = self.slots.get(&slot).map_or(0, |waiting| waiting.deaths);
+        let doubled = plan.backoff_first.saturating_mul(1 << (deaths.max(1) - 1).min(20));
+        let expected = doubled.min(plan.backoff_max);
+        let is_near = wait >= expected * 79 / 100 && wait <= expected * 121 / 100;
+        if !(deaths == known + 1 || deaths == 1) || !is_near {
+            let what = format!("slot {}: death {deaths} after {known} waits {wait:?}", slot.0);
+            return Err(step.violation(NAME, what));
+        }
+        self.slots.insert(slot, Waiting { deaths, until: step.now + wait });
+        Ok(())
+    }
+
+    fn wait_is_over(&self, step: &Step<'_>, slot: SlotId) -> Result<(), Violation> {
+        match self.slots.get(&slot) {
+            // A stable life in the slot makes the wait void.
+            Some(waiting) if waiting.until > step.now && !has_lived(step, slot) => {
+                let left = waiting.until.since(step.now);
+                let what = format!("slot {} is filled {left:?} before its wait is over", slot.0);
+                Err(step.violation(NAME, what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A death that nobody asked for, without a stable life before it, costs a wait.
+    fn early_death_is_counted(&self, step: &Step<'_>) -> Result<(), Violation> {
+        let Event::Exited { pid, .. } = *step.event else { return Ok(()) };
+        let Some(slot) = died_early(step, pid).filter(|_| step.is_running()) else {
+            return Ok(());
+        };
+        let counted = |notice: &Notice| {
+            matches!(notice, Notice::BackingOff { slot: counted, .. } if *counted == slot)
+        };
+        if step.notices().any(counted) {
+            return Ok(());
+        }
+        Err(step.violation(NAME, format!("an early death in slot {} is not counted", slot.0)))
+    }
+}
+
+fn died_early(step: &Step<'_>, pid: Pid) -> Option<SlotId> {
+    let worker = step.before.workers.iter().find(|worker| worker.pid == Some(pid))?;
+    match worker.state {
+        WorkerState::Booting { .. } => Some(worker.slot),
+        WorkerState::Serving { ready_at, .. }
+            if step.now.since(ready_at) < step.plan().stable_life =>
+        {
+            Some(worker.slot)
+        }
+        _ => None,
+    }
+}
+
+fn has_lived(step: &Step<'_>, slot: SlotId) -> bool {
+    let stable = step.plan().stable_life;
+    step.before.workers.iter().chain(&step.after.workers).any(|worker| {
+        let WorkerState::Serving { ready_at, .. } = worker.state else { return false };
+        worker.slot == slot && step.now.since(ready_at) >= stable
+    })
+}

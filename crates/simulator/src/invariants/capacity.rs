@@ -1,0 +1,72 @@
+//! 1: Nobody is taken from the pool before somebody else serves in its place, and an empty slot is
+//! filled as soon as it may be.
+
+use std::collections::BTreeMap;
+
+use remuda_supervisor::{Cause, Notice, SlotId, Snapshot, Tick, WorkerState, ZygoteState};
+
+use super::{Invariant, Step, Violation, is_under_way};
+
+const NAME: &str = "capacity";
+
+/// Remembers how long each slot has to wait.
+#[derive(Default)]
+pub(super) struct Capacity {
+    waits: BTreeMap<SlotId, Tick>,
+}
+
+impl Invariant for Capacity {
+    fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        for notice in step.notices() {
+            if let Notice::BackingOff { slot, wait, .. } = *notice {
+                self.waits.insert(slot, step.now + wait);
+            }
+        }
+        if step.is_running() {
+            relieved_only_by_a_successor(step)?;
+            self.empty_slots_are_filled(step)?;
+        }
+        Ok(())
+    }
+}
+
+fn relieved_only_by_a_successor(step: &Step<'_>) -> Result<(), Violation> {
+    for (id, _) in step.told_to_drain() {
+        let Some(worker) = step.is(id) else { continue };
+        let WorkerState::Draining { cause: Cause::Recycle | Cause::Reload, .. } = worker.state
+        else {
+            continue;
+        };
+        if worker.slot.0 < step.after.wanted && !serves(step.after, worker.slot) {
+            let what = format!("worker {} drains, and nobody serves in its slot", id.0);
+            return Err(step.violation(NAME, what));
+        }
+    }
+    Ok(())
+}
+
+fn serves(view: &Snapshot, slot: SlotId) -> bool {
+    view.workers.iter().any(|worker| worker.slot == slot && worker.is_serving())
+}
+
+impl Capacity {
+    fn empty_slots_are_filled(&self, step: &Step<'_>) -> Result<(), Violation> {
+        let view = step.after;
+        let is_ready =
+            |state: &ZygoteState| matches!(state, remuda_supervisor::ZygoteState::Ready { .. });
+        if !view.zygotes.iter().any(|zygote| is_ready(&zygote.state)) {
+            return Ok(());
+        }
+        for slot in (0..view.wanted).map(SlotId) {
+            let sits = |worker: &remuda_supervisor::WorkerView| {
+                worker.slot == slot && (worker.is_serving() || is_under_way(worker))
+            };
+            let waits = self.waits.get(&slot).is_some_and(|&until| until > step.now);
+            if !view.workers.iter().any(sits) && !waits {
+                let what = format!("slot {} is empty, and nobody is asked for", slot.0);
+                return Err(step.violation(NAME, what));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! 8: Between a request to leave and KILL lies at least the grace; and KILL always follows.
+
+use remuda_supervisor::{Action, Cause, Event, Phase, Signal, Tick, Wish, WorkerState};
+
+use super::{Invariant, Step, Violation};
+use crate::process::{Process, Told};
+
+const NAME: &str = "grace";
+
+/// When the end of the service began, and how.
+#[derive(Default)]
+pub(super) struct Grace {
+    stopping_since: Option<Tick>,
+    quit_since: Option<Tick>,
+}
+
+impl Invariant for Grace {
+    fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if matches!(step.event, Event::Asked(Wish::Quit)) {
+            self.quit_since.get_or_insert(step.now);
+        }
+        if step.after.phase == Phase::Stopping {
+            self.stopping_since.get_or_insert(step.now);
+        }
+        for action in step.actions {
+            let Action::Send { pid, signal } = *action else { continue };
+            let Some(process) = step.kernel.with_pid(pid) else { continue };
+            if process.worker().is_some() {
+                self.judge(step, process, signal)?;
+            }
+        }
+        overdue(step)
+    }
+}
+
+impl Grace {
+    fn judge(
+        &self,
+        step: &Step<'_>,
+        process: &Process,
+        signal: Signal,
+    ) -> Result<(), Violation> {
+        let (plan, told) = (step.plan(), process.told);
+        let Some(life) = process.worker() else { return Ok(()) };
+        let since = |at: Option<Tick>| at.map(|at| step.now.since(at));
+        let has_had = |at: Option<Tick>, grace| since(at).is_some_and(|length| length >= grace);
+        let fair = match signal {
+            Signal::Quit => self.quit_since.is_some(),
+            Signal::Abort => has_had(told.dump, plan.dump_grace),
+            Signal::Kill => {
+                let never_served = step.was(life.id).is_none_or(|view| {
+                    matches!(
+                        view.state,
+                        WorkerState::Forking { .. }
+                            | WorkerState::Unwanted { .. }
+                            | WorkerState::Booting { .. }
+                    )
+                });
+                never_served
+                    || has_had(told.abort, plan.abort_grace)
+                    || has_had(told.quit, plan.abort_grace)
+                    || has_had(told.drain, plan.graceful_timeout)
+                    || has_had(self.quit_since, plan.abort_grace)
+                    || has_had(self.stopping_since, plan.graceful_timeout)
+            }
+        };
+        if fair {
+            return Ok(());
+        }
+        let what = format!("{signal:?} to worker {} too soon: {}", life.id.0, short(told, step.now));
+        Err(step.violation(NAME, what))
+    }
+}
+
+fn short(told: Told, now: Tick) -> String {
+    let ago = |at: Option<Tick>| at.map(|at| now.since(at));
+    format!("drain {:?}, dump {:?}, abort {:?} ago", ago(told.drain), ago(told.dump), ago(told.abort))
+}
+
+/// Whoever is past the deadline of its state when the clock is looked at gets the next, harder
+/// word in the same step.
+fn overdue(step: &Step<'_>) -> Result<(), Violation> {
+    if !matches!(step.event, Event::Tick) || step.after.phase == Phase::Over {
+        return Ok(());
+    }
+    for worker in &step.after.workers {
+        let deadline = match worker.state {
+            WorkerState::Forking { deadline, .. }
+            | WorkerState::Booting { deadline, .. }
+            | WorkerState::Draining { deadline, .. }
+            | WorkerState::Dumping { deadline, .. }
+            | WorkerState::Aborting { deadline, .. }
+            | WorkerState::Quitting { deadline, .. } => deadline,
+            _ => continue,
+        };
+        let fresh = matches!(worker.state, WorkerState::Draining { cause: Cause::Stop, .. });
+        if deadline <= step.now && !fresh && step.was(worker.worker).is_some() {
+            let what = format!("worker {} is past its deadline in {:?}", worker.worker.0, worker.state);
+            return Err(step.violation(NAME, what));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! 2: There are never more processes than the plan allows, and never two that load the app.
+
+use remuda_supervisor::{Phase, WorkerState, ZygoteState};
+
+use super::{Invariant, Step, Violation, is_under_way};
+
+const NAME: &str = "processes";
+
+pub(super) struct Processes;
+
+impl Invariant for Processes {
+    fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if step.after.phase != Phase::Running {
+            return Ok(());
+        }
+        let most = usize::from(step.after.wanted) + usize::from(step.plan().max_surge);
+        let relieved = |state: &WorkerState| {
+            use remuda_supervisor::Cause::{Recycle, Reload};
+            matches!(state, WorkerState::Draining { cause: Recycle | Reload, .. })
+        };
+        let counted = step.after.workers.iter();
+        let counted = counted
+            .filter(|worker| is_under_way(worker) || worker.is_serving() || relieved(&worker.state))
+            .count();
+        if counted > most {
+            return Err(step.violation(NAME, format!("{counted} workers, where {most} may be")));
+        }
+        // The same from the kernel's side: everybody who was not told to go in some way.
+        let was_most = usize::from(step.before.wanted) + usize::from(step.plan().max_surge);
+        let living = step.kernel.living().filter(|process| {
+            process.worker().is_some() && !process.told.is_leaving()
+        });
+        let living = living.count();
+        if living > was_most.max(most) {
+            return Err(step.violation(NAME, format!("{living} processes, where {most} may be")));
+        }
+        let booting = step.after.zygotes.iter().filter(|zygote| {
+            matches!(zygote.state, ZygoteState::Starting { .. } | ZygoteState::Booting { .. })
+        });
+        let booting = booting.count();
+        if booting > 1 {
+            return Err(step.violation(NAME, format!("{booting} zygotes load the app")));
+        }
+        let ready = step.after.zygotes.iter();
+        let ready =
+            ready.filter(|zygote| matches!(zygote.state, ZygoteState::Ready { .. })).count();
+        if ready > 2 {
+            return Err(step.violation(NAME, format!("{ready} zygotes are ready")));
+        }
+        Ok(())
+    }
+}

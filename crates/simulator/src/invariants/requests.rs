@@ -1,0 +1,45 @@
+//! 14: A request is lost only in a process that crashed, or that was killed after all its grace.
+//! So nobody who may hold requests is killed out of the blue.
+
+use remuda_supervisor::{Action, Signal, WorkerState};
+
+use super::{Invariant, Step, Violation};
+
+const NAME: &str = "requests";
+
+pub(super) struct Requests;
+
+impl Invariant for Requests {
+    fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        for action in step.actions {
+            let Action::Send { pid, signal: Signal::Kill } = *action else { continue };
+            let process = step.kernel.with_pid(pid);
+            let Some((told, life)) = process.and_then(|p| Some((p.told, p.worker()?))) else {
+                continue;
+            };
+            if life.requests.is_empty() {
+                continue;
+            }
+            let was_asked = told.drain.is_some() || told.quit.is_some() || told.abort.is_some();
+            // Its word that it is ready never came, so its boot was too long.
+            let boot_timed_out = step.was(life.id).is_some_and(|view| {
+                matches!(view.state, WorkerState::Booting { deadline, .. } if deadline <= step.now)
+            });
+            if !was_asked && !boot_timed_out && !word_is_missing(step, life) {
+                let (id, count) = (life.id.0, life.requests.len());
+                let what = format!("worker {id} is killed with {count} requests, unasked");
+                return Err(step.violation(NAME, what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Its word that it is ready is late or lost: nobody can know that it serves.
+fn word_is_missing(step: &Step<'_>, life: &crate::process::WorkerLife) -> bool {
+    step.was(life.id).is_none_or(|view| match view.state {
+        WorkerState::Forking { ready, .. } => !ready,
+        WorkerState::Booting { .. } => true,
+        _ => false,
+    })
+}

@@ -1,0 +1,74 @@
+//! 6: A candidate that fails leaves the old generation as it was.
+
+use remuda_supervisor::{
+    Action, Cause, Event, Generation, Notice, Order, WorkerState, ZygoteState,
+};
+
+use super::{Invariant, Step, Violation};
+
+const NAME: &str = "untouched";
+
+/// The candidate, as long as none of its workers has served.
+#[derive(Default)]
+pub(super) struct Untouched {
+    candidate: Option<Generation>,
+}
+
+impl Invariant for Untouched {
+    fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if let Some(candidate) = self.candidate.filter(|_| step.is_running()) {
+            self.old_workers_stay(step, candidate)?;
+            self.old_zygote_stays(step, candidate)?;
+        }
+        for notice in step.notices() {
+            match *notice {
+                Notice::ReloadStarted { generation } => self.candidate = Some(generation),
+                Notice::ReloadGivenUp { .. } | Notice::ReloadDone { .. } => self.candidate = None,
+                _ => {}
+            }
+        }
+        let serves = |candidate: Generation| {
+            step.after.workers.iter().any(|w| w.generation >= candidate && w.is_serving())
+        };
+        self.candidate = self.candidate.filter(|&candidate| !serves(candidate));
+        Ok(())
+    }
+}
+
+impl Untouched {
+    fn old_workers_stay(&self, step: &Step<'_>, candidate: Generation) -> Result<(), Violation> {
+        let has_successor = step.after.workers.iter().any(|w| w.generation >= candidate && w.is_serving());
+        for (id, order) in step.told_to_drain() {
+            let Some(worker) = step.is(id).filter(|worker| worker.generation < candidate) else {
+                continue;
+            };
+            let by_reload = matches!(worker.state, WorkerState::Draining { cause: Cause::Reload, .. });
+            if by_reload && order == Order::Drain && !has_successor {
+                let what = format!("worker {} drains for a candidate that nobody has seen serve", id.0);
+                return Err(step.violation(NAME, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn old_zygote_stays(&self, step: &Step<'_>, candidate: Generation) -> Result<(), Violation> {
+        let serves = step.after.workers.iter().any(|w| w.generation >= candidate && w.is_serving());
+        let was_ready = |generation: Generation| {
+            step.before.zygotes.iter().any(|zygote| {
+                zygote.generation == generation && matches!(zygote.state, ZygoteState::Ready { .. })
+            })
+        };
+        for action in step.actions {
+            if let Action::RetireZygote { generation } = *action
+                && generation < candidate
+                && was_ready(generation)
+                && !serves
+                && !matches!(step.event, Event::Asked(_))
+            {
+                let what = format!("zygote {} retires before its successor serves", generation.0);
+                return Err(step.violation(NAME, what));
+            }
+        }
+        Ok(())
+    }
+}
