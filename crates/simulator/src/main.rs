@@ -41,7 +41,7 @@ fn tell(seed: u64) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            print!("{failure}");
+            print!("{failure:#}");
             ExitCode::FAILURE
         }
     }

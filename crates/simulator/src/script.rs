@@ -71,7 +71,8 @@ impl Script {
         let plan = some_plan(rng, seed);
         let calm = millis_between(rng, 5_000, 90_000);
         let boot = millis_between(rng, 1, 400);
-        let import = millis_between(rng, 10, 3_000);
+        // Twice as long still fits, so that without a fault nobody boots too slowly.
+        let import = millis_between(rng, 10, 3_000).min(plan.boot_timeout / 3);
         let kinds: Vec<u8> = (0..KINDS).filter(|_| rng.u8(..3) > 0).collect();
         let most = if kinds.is_empty() { 0 } else { [1, 6, 16, 40][rng.usize(..4)] };
         let count = rng.usize(..=most);

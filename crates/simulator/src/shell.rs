@@ -117,6 +117,12 @@ impl Shell {
         self.stopped_until = self.stopped_until.max(until);
     }
 
+    /// Nothing holds the master up any more.
+    pub(crate) fn go_on(&mut self) {
+        self.stopped_until = Tick(0);
+        self.reports_held_until = Tick(0);
+    }
+
     pub(crate) fn held_up(&mut self, until: Tick) {
         self.stopped_until = self.stopped_until.max(until);
     }

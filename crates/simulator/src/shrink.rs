@@ -56,7 +56,7 @@ pub(crate) fn shrink<M: Master>(
     }
 }
 
-/// Lines of the story that are shown, from its end.
+/// Lines of the story that are shown, from its end; `{:#}` shows all.
 const LINES_MAX: usize = 200;
 
 impl fmt::Display for Failure {
@@ -72,7 +72,8 @@ impl fmt::Display for Failure {
         let (class, code, lag) = (script.class, script.code, script.lag);
         writeln!(f, "class {class:?}, code {code:?}, the master wakes up after {lag:?}")?;
         let lines: Vec<&str> = story.lines().collect();
-        let hidden = lines.len().saturating_sub(LINES_MAX);
+        let shown = if f.alternate() { usize::MAX } else { LINES_MAX };
+        let hidden = lines.len().saturating_sub(shown);
         if hidden > 0 {
             writeln!(f, "({hidden} lines before)")?;
         }

@@ -23,6 +23,9 @@ pub(crate) const BEGINNING: Tick = Tick(1_000_000_000_000);
 /// Quiet after the faults, in which the service must come to rest.
 const REST_STEPS: u32 = 400;
 
+/// What may happen at one and the same time before we say that it never ends.
+const ROUNDS_MAX: u32 = 10_000;
+
 /// Whatever decides: the supervisor, or one that a test has broken on purpose.
 pub trait Master {
     /// See [`Supervisor::handle`].
@@ -185,13 +188,19 @@ impl<'s, M: Master> World<'s, M> {
 
     /// Lets everything happen until then.
     pub(crate) fn advance(&mut self, end: Tick) {
+        let mut rounds = (self.now, 0);
         while self.goes_on() {
+            rounds = if rounds.0 == self.now { (self.now, rounds.1 + 1) } else { (self.now, 0) };
+            if rounds.1 > ROUNDS_MAX {
+                let what = format!("time stands still: {:?}", self.agenda.first_key_value());
+                self.violation = Some(Violation { invariant: "time", what, at: self.now });
+                return;
+            }
             let next = self.agenda.first_key_value().map(|(&(at, _), _)| at);
             let wakes = self.shell.wakes(self.now, self.master.next_deadline(), self.script.lag);
-            let at = next.into_iter().chain(wakes).min().unwrap_or(end);
-            if at > end {
+            let Some(at) = next.into_iter().chain(wakes).min().filter(|&at| at <= end) else {
                 break;
-            }
+            };
             self.now = self.now.max(at);
             // What happens at one time happens first; then the master sees all of it.
             if next.is_some_and(|next| next <= self.now) {
@@ -326,6 +335,9 @@ impl<'s, M: Master> World<'s, M> {
         self.chronicle.note(self.now, || "calm: no more faults; the code on disk is good".into());
         self.code = Code::Good;
         self.kernel.short_until = Tick(0);
+        self.shell.go_on();
+        let now = self.now;
+        self.kernel.all_mut().for_each(|process| process.stopped_until = now);
         // What was deployed broken, or hangs without a time limit, goes by a reload only.
         self.raise(Wish::Reload);
         let plan = &self.script.plan;

@@ -281,8 +281,8 @@ impl Supervisor {
         let (Some(since), Some(timeout)) = (standing_since, self.plan.timeout) else {
             return false;
         };
-        let stood = now.since(since);
-        if stood <= timeout || !self.standstill.is_over(now) {
+        let stood = self.standstill.stood(since, now);
+        if stood <= timeout {
             return false;
         }
         self.step_worker(id, Input::Hung { stood }, now, out);

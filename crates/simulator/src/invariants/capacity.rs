@@ -57,6 +57,11 @@ impl Capacity {
         if !view.zygotes.iter().any(|zygote| is_ready(&zygote.state)) {
             return Ok(());
         }
+        let lines = step.plan().workers_max * 2 + step.plan().max_surge;
+        if view.workers.len() >= usize::from(lines) {
+            // The dying hold every line of the scoreboard.
+            return Ok(());
+        }
         for slot in (0..view.wanted).map(SlotId) {
             let sits = |worker: &remuda_supervisor::WorkerView| {
                 worker.slot == slot && (worker.is_serving() || is_under_way(worker))

@@ -20,7 +20,7 @@ impl Invariant for Requests {
             if life.requests.is_empty() {
                 continue;
             }
-            let was_asked = told.drain.is_some() || told.quit.is_some() || told.abort.is_some();
+            let was_asked = [told.drain, told.quit, told.dump].iter().any(Option::is_some);
             // Its word that it is ready never came, so its boot was too long.
             let boot_timed_out = step.was(life.id).is_some_and(|view| {
                 matches!(view.state, WorkerState::Booting { deadline, .. } if deadline <= step.now)

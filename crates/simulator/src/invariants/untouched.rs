@@ -53,15 +53,14 @@ impl Untouched {
 
     fn old_zygote_stays(&self, step: &Step<'_>, candidate: Generation) -> Result<(), Violation> {
         let serves = step.after.workers.iter().any(|w| w.generation >= candidate && w.is_serving());
-        let was_ready = |generation: Generation| {
-            step.before.zygotes.iter().any(|zygote| {
-                zygote.generation == generation && matches!(zygote.state, ZygoteState::Ready { .. })
-            })
-        };
+        // What would be gone back to: the newest below the candidate.
+        let ready = step.before.zygotes.iter().filter(|zygote| {
+            zygote.generation < candidate && matches!(zygote.state, ZygoteState::Ready { .. })
+        });
+        let needed = ready.map(|zygote| zygote.generation).max();
         for action in step.actions {
             if let Action::RetireZygote { generation } = *action
-                && generation < candidate
-                && was_ready(generation)
+                && Some(generation) == needed
                 && !serves
                 && !matches!(step.event, Event::Asked(_))
             {
