@@ -19,8 +19,9 @@ pub struct Kernel {
     serials: u64,
     /// No fork works until then.
     pub(crate) short_until: Tick,
-    /// How long the whole machine has stood still so far, in pieces too long for scheduling.
-    pub frozen: Duration,
+    /// When the whole machine went on after it had stood still, and for how long it had; only
+    /// pieces too long for scheduling.
+    freezes: Vec<(Tick, Duration)>,
 }
 
 /// A shorter standstill of the machine cannot be told from scheduling; nobody is blamed for it.
@@ -36,7 +37,7 @@ impl Kernel {
             pids,
             serials: 0,
             short_until: Tick(0),
-            frozen: Duration::ZERO,
+            freezes: Vec::new(),
         }
     }
 
@@ -94,10 +95,15 @@ impl Kernel {
         Some((process, ending))
     }
 
-    pub(crate) fn freeze(&mut self, length: Duration) {
+    pub(crate) fn freeze(&mut self, until: Tick, length: Duration) {
         if length >= STANDSTILL_MIN {
-            self.frozen += length;
+            self.freezes.push((until, length));
         }
+    }
+
+    /// How long the machine has stood still since then.
+    pub(crate) fn frozen_since(&self, since: Tick) -> Duration {
+        self.freezes.iter().filter(|(until, _)| *until > since).map(|(_, length)| *length).sum()
     }
 
     /// Who has this number now.

@@ -136,8 +136,6 @@ pub struct WorkerLife {
 pub struct InFlight {
     /// When it began.
     pub began: Tick,
-    /// How long the machine had stood still before it began.
-    pub frozen_before: Duration,
     /// It never ends; `true` = in C code.
     pub(crate) hangs: Option<bool>,
 }

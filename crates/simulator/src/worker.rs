@@ -122,7 +122,6 @@ impl<M: Master> World<'_, M> {
     fn begin_request(&mut self, serial: Serial, request: u64) {
         self.census.requests += 1;
         let (now, is_sync) = (self.now, self.is_sync());
-        let frozen_before = self.kernel.frozen;
         let Some(life) = self.life(serial) else { return };
         life.begun += 1;
         let nth = life.begun;
@@ -132,7 +131,7 @@ impl<M: Master> World<'_, M> {
         });
         let by_code = (life.code == Code::RequestsHang && nth.is_multiple_of(10)).then_some(false);
         let hangs = by_fault.or(by_code);
-        life.requests.insert(request, InFlight { began: now, frozen_before, hangs });
+        life.requests.insert(request, InFlight { began: now, hangs });
         if hangs.is_some() {
             if !is_sync {
                 life.loop_hung_since.get_or_insert(now);

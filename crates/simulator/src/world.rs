@@ -412,7 +412,7 @@ impl<'s, M: Master> World<'s, M> {
         let agenda = std::mem::take(&mut self.agenda);
         self.agenda =
             agenda.into_iter().map(|((at, entry), what)| ((at + length, entry), what)).collect();
-        self.kernel.freeze(length);
+        self.kernel.freeze(self.now, length);
         self.shell.held_up(self.now);
         let (now, dice) = (self.now, self.dice);
         for process in self.kernel.all_mut() {

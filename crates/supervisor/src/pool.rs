@@ -118,6 +118,11 @@ impl Pool {
         out.push(Action::Fork { generation, worker: id, slot, line, max_requests });
     }
 
+    /// The worker that was asked for last.
+    pub(crate) fn latest(&self) -> WorkerId {
+        WorkerId(self.asked_for)
+    }
+
     /// Counts a death in a slot; says how many in a row, and how long it now waits.
     pub(crate) fn count_death(
         &mut self,

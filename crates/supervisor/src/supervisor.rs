@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::reload::Reload;
 use crate::standstill::Standstill;
 use crate::stop::{Due, Stop};
-use crate::strangers::Strangers;
+use crate::strangers::{Latest, Strangers};
 use crate::worker::{Input, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput, failure_of};
 use crate::{
@@ -212,7 +212,7 @@ impl Supervisor {
         now: Tick,
         out: &mut Vec<Action>,
     ) {
-        let exited = self.strangers.take(pid);
+        let exited = self.strangers.take_zygote(generation, pid);
         if self.zygotes.contains_key(&generation) {
             let mut fresh = Vec::new();
             self.step_zygote(generation, ZygoteInput::Spawned(pid), now, &mut fresh);
@@ -223,7 +223,7 @@ impl Supervisor {
     }
 
     fn on_forked(&mut self, id: WorkerId, pid: Pid, now: Tick, out: &mut Vec<Action>) {
-        let exited = self.strangers.take(pid);
+        let exited = self.strangers.take_worker(id, pid);
         if self.pool.worker(id).is_some() {
             let mut fresh = Vec::new();
             self.step_worker(id, Input::Forked(pid), now, &mut fresh);
@@ -296,7 +296,9 @@ impl Supervisor {
             self.step_zygote(generation, ZygoteInput::Exited(ending), now, out);
             self.fail_forks_of(generation, now, out);
         } else if !self.strays.remove(&pid) && self.is_owed_a_pid() {
-            self.strangers.remember(pid, ending);
+            let generation = Generation(self.next_generation.0 - 1);
+            let latest = Latest { worker: self.pool.latest(), generation };
+            self.strangers.remember(pid, ending, latest);
         }
     }
 

@@ -25,10 +25,12 @@ impl Invariant for Processes {
         if counted > most {
             return Err(step.violation(NAME, format!("{counted} workers, where {most} may be")));
         }
-        // The same from the kernel's side: everybody who was not told to go in some way.
+        // The same from the kernel's side: everybody who was not told to go in some way, and will
+        // not be as soon as its number is known.
         let was_most = usize::from(step.before.wanted) + usize::from(step.plan().max_surge);
         let living = step.kernel.living().filter(|process| {
-            process.worker().is_some() && !process.told.is_leaving()
+            let life = process.worker();
+            life.is_some_and(|life| !is_unwanted(step, life.id)) && !process.told.is_leaving()
         });
         let living = living.count();
         if living > was_most.max(most) {
@@ -49,4 +51,11 @@ impl Invariant for Processes {
         }
         Ok(())
     }
+}
+
+fn is_unwanted(step: &Step<'_>, id: remuda_supervisor::WorkerId) -> bool {
+    let unwanted = |view: &remuda_supervisor::WorkerView| {
+        matches!(view.state, WorkerState::Unwanted { .. })
+    };
+    step.was(id).is_some_and(unwanted) || step.is(id).is_some_and(unwanted)
 }

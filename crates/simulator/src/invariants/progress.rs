@@ -57,24 +57,9 @@ fn beat_period(step: &Step<'_>) -> std::time::Duration {
 
 /// How long it really stood, in time in which it could have moved.
 fn stands(life: &WorkerLife, step: &Step<'_>) -> Option<std::time::Duration> {
-    match step.script.class {
-        Class::Sync => {
-            let stood = |request: &crate::process::InFlight| {
-                let frozen = step.kernel.frozen.saturating_sub(request.frozen_before);
-                step.now.since(request.began).saturating_sub(frozen)
-            };
-            life.requests.values().map(stood).max()
-        }
-        Class::Loop => {
-            let since = life.beat(step.now, beat_period(step));
-            let stood = step.now.since(since);
-            // Frozen since that beat: the machine's last standstill, if the beat lies before it.
-            match life.thaw {
-                Some((from, until)) if since <= from && !step.kernel.frozen.is_zero() => {
-                    Some(stood.min(stood.saturating_sub(until.since(from))))
-                }
-                _ => Some(stood),
-            }
-        }
-    }
+    let since = match step.script.class {
+        Class::Sync => life.requests.values().map(|request| request.began).min()?,
+        Class::Loop => life.beat(step.now, beat_period(step)),
+    };
+    Some(step.now.since(since).saturating_sub(step.kernel.frozen_since(since)))
 }

@@ -146,6 +146,21 @@ fn strangers_are_reaped_without_a_word() {
 }
 
 #[test]
+fn number_that_a_stranger_had_is_not_dead_when_a_new_process_gets_it() {
+    let mut driver = Driver::settled(plan());
+    let zygote = driver.snapshot().zygotes[0].pid.unwrap();
+    driver.ask(crate::Wish::MoreWorkers);
+    driver.give(Event::Exited { pid: Pid(4242), ending: CRASH });
+    driver.give(Event::Exited { pid: zygote, ending: CRASH });
+    driver.take();
+    driver.give(Event::ZygoteSpawned { generation: Generation(2), pid: Pid(4242) });
+    assert_eq!(driver.take(), []);
+    driver.give(Event::ZygoteReady { generation: Generation(2) });
+    driver.boot_all();
+    assert_eq!(driver.serving_workers(), [1, 2, 4]);
+}
+
+#[test]
 fn words_of_the_dead_change_nothing() {
     let mut driver = Driver::settled(plan());
     driver.exit(1, CRASH);
