@@ -9,6 +9,10 @@ use crate::world::{BEGINNING, Deed, Master, World, name};
 impl<M: Master> World<'_, M> {
     pub(crate) fn incident(&mut self, index: usize) {
         let fault = self.script.faults[index];
+        if self.is_calm() {
+            // A suspended machine has put it off for too long.
+            return;
+        }
         self.census.count(fault.kind());
         self.chronicle.note(self.now, || format!("fault: {fault}"));
         match fault {

@@ -73,6 +73,9 @@ impl Script {
         let boot = millis_between(rng, 1, 400);
         // Twice as long still fits, so that without a fault nobody boots too slowly.
         let import = millis_between(rng, 10, 3_000).min(plan.boot_timeout / 3);
+        let arrivals = millis_between(rng, 40, 1_200);
+        // On average a request takes three times its typical time; the pool can keep up.
+        let request = arrivals * u32::from(plan.workers) * rng.u32(1..=9) / 30;
         let kinds: Vec<u8> = (0..KINDS).filter(|_| rng.u8(..3) > 0).collect();
         let most = if kinds.is_empty() { 0 } else { [1, 6, 16, 40][rng.usize(..4)] };
         let count = rng.usize(..=most);
@@ -85,8 +88,8 @@ impl Script {
         Self {
             seed,
             class: if rng.bool() { Class::Sync } else { Class::Loop },
-            arrivals: millis_between(rng, 20, 800),
-            request: millis_between(rng, 1, 600),
+            arrivals,
+            request,
             boot,
             import,
             pids: rng.choice([60, 300, 32_768]).unwrap_or(300),

@@ -342,8 +342,12 @@ impl<'s, M: Master> World<'s, M> {
         self.raise(Wish::Reload);
         let plan = &self.script.plan;
         let longest = plan.boot_timeout + plan.graceful_timeout + plan.backoff_max;
-        for _ in 0..REST_STEPS {
-            self.advance(self.now + longest / 8);
+        for round in 0..REST_STEPS {
+            if round == REST_STEPS / 2 {
+                // Somebody whose reload was given up for want of room tries again.
+                self.raise(Wish::Reload);
+            }
+            self.advance(self.now + (longest / 8).max(Duration::from_secs(1)));
             if !self.goes_on() || self.is_at_rest() {
                 break;
             }

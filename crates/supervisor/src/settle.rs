@@ -8,7 +8,7 @@
 use crate::pool::Seat;
 use crate::reload::Reload;
 use crate::supervisor::{Life, Supervisor};
-use crate::worker::{Input, Worker, WorkerState};
+use crate::worker::{Input, Worker};
 use crate::zygote::{Zygote, ZygoteInput};
 use crate::{Action, Cause, Generation, Notice, Order, SlotId, Tick, WorkerId};
 
@@ -65,12 +65,6 @@ impl Supervisor {
     }
 
     fn drain(&mut self, id: WorkerId, cause: Cause, now: Tick, out: &mut Vec<Action>) {
-        let Some(worker) = self.pool.worker(id) else { return };
-        if let WorkerState::Serving { ready_at, .. } = worker.state
-            && now.since(ready_at) >= self.plan.stable_life
-        {
-            self.pool.forget_deaths(worker.slot);
-        }
         let deadline = now + self.plan.graceful_timeout;
         self.step_worker(id, Input::Drain { order: Order::Drain, cause, deadline }, now, out);
     }

@@ -307,12 +307,10 @@ impl Supervisor {
         let (slot, generation, state) = (worker.slot, worker.generation, worker.state);
         self.step_worker(id, Input::Exited(ending), now, out);
         match state {
-            WorkerState::Serving { ready_at, .. } => {
-                if now.since(ready_at) >= self.plan.stable_life {
-                    self.pool.forget_deaths(slot);
-                } else {
-                    self.back_off(slot, now, out);
-                }
+            WorkerState::Serving { ready_at, .. }
+                if now.since(ready_at) < self.plan.stable_life =>
+            {
+                self.back_off(slot, now, out);
             }
             WorkerState::Booting { .. } => {
                 let failure = failure_of(ending);
@@ -374,11 +372,19 @@ impl Supervisor {
     ) {
         // Words of workers that are gone are normal: exits and words come on different ways.
         let Some(worker) = self.pool.worker_mut(id) else { return };
-        let was_serving = worker.is_serving();
+        let (slot, generation, before) = (worker.slot, worker.generation, worker.state);
         worker.step(input, now, &self.plan, out);
-        if worker.is_serving() && !was_serving {
-            self.worker_ever_ready = true;
-            self.reload.on_worker_ready(worker.generation);
+        match (before, worker.is_serving()) {
+            (WorkerState::Serving { ready_at, .. }, false) => {
+                if now.since(ready_at) >= self.plan.stable_life {
+                    self.pool.forget_deaths(slot);
+                }
+            }
+            (WorkerState::Serving { .. }, true) | (_, false) => {}
+            (_, true) => {
+                self.worker_ever_ready = true;
+                self.reload.on_worker_ready(generation);
+            }
         }
     }
 

@@ -23,6 +23,7 @@ struct Waiting {
 
 impl Invariant for Backoff {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        self.stable_lives_count(step);
         for action in step.actions {
             match action {
                 Action::Report(Notice::BackingOff { slot, deaths, wait }) => {
@@ -37,6 +38,19 @@ impl Invariant for Backoff {
 }
 
 impl Backoff {
+    /// When a worker that has had a stable life ends or drains, its slot starts anew.
+    fn stable_lives_count(&mut self, step: &Step<'_>) {
+        for worker in &step.before.workers {
+            let WorkerState::Serving { ready_at, .. } = worker.state else { continue };
+            let goes_on = step
+                .is(worker.worker)
+                .is_some_and(|view| matches!(view.state, WorkerState::Serving { .. }));
+            if !goes_on && step.now.since(ready_at) >= step.plan().stable_life {
+                self.slots.remove(&worker.slot);
+            }
+        }
+    }
+
     fn wait_grows(
         &mut self,
         step: &Step<'_>,
@@ -59,8 +73,7 @@ impl Backoff {
 
     fn wait_is_over(&self, step: &Step<'_>, slot: SlotId) -> Result<(), Violation> {
         match self.slots.get(&slot) {
-            // A stable life in the slot makes the wait void.
-            Some(waiting) if waiting.until > step.now && !has_lived(step, slot) => {
+            Some(waiting) if waiting.until > step.now => {
                 let left = waiting.until.since(step.now);
                 let what = format!("slot {} is filled {left:?} before its wait is over", slot.0);
                 Err(step.violation(NAME, what))
@@ -96,12 +109,4 @@ fn died_early(step: &Step<'_>, pid: Pid) -> Option<SlotId> {
         }
         _ => None,
     }
-}
-
-fn has_lived(step: &Step<'_>, slot: SlotId) -> bool {
-    let stable = step.plan().stable_life;
-    step.before.workers.iter().chain(&step.after.workers).any(|worker| {
-        let WorkerState::Serving { ready_at, .. } = worker.state else { return false };
-        worker.slot == slot && step.now.since(ready_at) >= stable
-    })
 }

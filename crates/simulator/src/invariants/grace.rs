@@ -1,6 +1,6 @@
 //! 8: Between a request to leave and KILL lies at least the grace; and KILL always follows.
 
-use remuda_supervisor::{Action, Cause, Event, Phase, Signal, Tick, Wish, WorkerState};
+use remuda_supervisor::{Action, Event, Phase, Signal, Tick, Wish, WorkerState};
 
 use super::{Invariant, Step, Violation};
 use crate::process::{Process, Told};
@@ -93,8 +93,8 @@ fn overdue(step: &Step<'_>) -> Result<(), Violation> {
             | WorkerState::Quitting { deadline, .. } => deadline,
             _ => continue,
         };
-        let fresh = matches!(worker.state, WorkerState::Draining { cause: Cause::Stop, .. });
-        if deadline <= step.now && !fresh && step.was(worker.worker).is_some() {
+        let fresh = step.was(worker.worker).is_none_or(|before| before.state != worker.state);
+        if deadline <= step.now && !fresh {
             let what = format!("worker {} is past its deadline in {:?}", worker.worker.0, worker.state);
             return Err(step.violation(NAME, what));
         }

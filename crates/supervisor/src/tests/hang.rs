@@ -58,6 +58,31 @@ fn successor_of_a_hung_worker_is_forked_at_once() {
 }
 
 #[test]
+fn hang_after_a_stable_life_makes_the_next_death_the_first_again() {
+    let mut driver = sampled();
+    driver.exit(1, CRASH);
+    for worker in 3..=4 {
+        driver.boot(worker);
+        driver.exit(worker, CRASH);
+        driver.pass(secs(1));
+    }
+    driver.boot(5);
+    driver.pass(secs(60));
+    driver.give(Event::Tick);
+    let since = driver.now;
+    for _ in 0..31 {
+        driver.pass(secs(1));
+        driver.standing(5, since);
+    }
+    driver.boot(6);
+    driver.take();
+    driver.exit(6, CRASH);
+    assert!(
+        notices(&driver.take()).iter().any(|n| matches!(n, Notice::BackingOff { deaths: 1, .. }))
+    );
+}
+
+#[test]
 fn hung_worker_is_judged_once() {
     let mut driver = sampled();
     let since = driver.now;
