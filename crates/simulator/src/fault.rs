@@ -131,6 +131,8 @@ pub enum Fault {
     Strangers(Duration, u8),
     /// A line of the scoreboard says nonsense once: standing since so many seconds.
     Garbage(Duration, u8, u32),
+    /// The master hears of what does not exist, or exists no more.
+    Nonsense(Duration, u8),
     /// The n-th worker.
     Worker(WorkerId, WorkerFault),
     /// The zygote of a generation.
@@ -152,6 +154,7 @@ impl Fault {
             | Self::Shortage(at, _)
             | Self::LateReports(at, _)
             | Self::Strangers(at, _)
+            | Self::Nonsense(at, _)
             | Self::Garbage(at, ..) => Some(at),
             Self::Worker(..) | Self::Zygote(..) | Self::Message(..) => None,
         }
@@ -172,6 +175,7 @@ impl Fault {
             Self::LateReports(..) => "exits reported late and merged",
             Self::Strangers(..) => "strangers to reap",
             Self::Garbage(..) => "garbage on the scoreboard",
+            Self::Nonsense(..) => "words about what does not exist",
             Self::Worker(_, fault) => fault.kind(),
             Self::Zygote(_, fault) => fault.kind(),
             Self::Message(_, _, Mishap::Late(_)) => "message late",

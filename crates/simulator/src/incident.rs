@@ -1,6 +1,6 @@
 //! What goes wrong at a time.
 
-use remuda_supervisor::Tick;
+use remuda_supervisor::{BootFailure, Event, Generation, Tick, WorkerId};
 
 use crate::fault::{Fault, Target};
 use crate::process::Serial;
@@ -48,8 +48,27 @@ impl<M: Master> World<'_, M> {
             Fault::LateReports(_, length) => self.shell.hold_reports(self.now + length),
             Fault::Strangers(_, count) => self.adopt_strangers(count, None),
             Fault::Garbage(_, pick, seconds) => self.write_garbage(pick, seconds),
+            Fault::Nonsense(_, pick) => self.talk_nonsense(pick),
             Fault::Worker(..) | Fault::Zygote(..) | Fault::Message(..) => {}
         }
+    }
+
+    /// Words about who never lived; the supervisor has to shrug.
+    fn talk_nonsense(&mut self, pick: u8) {
+        let worker = WorkerId(1_000_000 + u64::from(pick));
+        let generation = Generation(1_000_000 + u32::from(pick));
+        let words = [
+            Event::WorkerReady { worker },
+            Event::WorkerSpent { worker },
+            Event::ForkFailed { worker },
+            Event::Sampled { worker, standing_since: Some(Tick(0)) },
+            Event::ZygoteReady { generation },
+            Event::ZygoteFailed { generation, failure: BootFailure::App },
+            Event::ZygoteSpawnFailed { generation },
+            Event::Start,
+            Event::Tick,
+        ];
+        self.hand(words[usize::from(pick) % words.len()].clone());
     }
 
     fn pick(&self, target: Target, pick: u8) -> Option<Serial> {

@@ -122,7 +122,7 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
     }
 }
 
-const KINDS: u8 = 16;
+const KINDS: u8 = 17;
 
 fn some_fault(rng: &mut Rng, kind: u8, calm: Duration) -> Fault {
     let at = between(rng, Duration::ZERO, calm);
@@ -150,6 +150,7 @@ fn some_fault(rng: &mut Rng, kind: u8, calm: Duration) -> Fault {
             let speakers = [Speaker::Master, Speaker::Worker, Speaker::Zygote];
             Fault::Message(speakers[rng.usize(..3)], rng.u64(..30), some_mishap(rng))
         }
+        15 => Fault::Nonsense(at, rng.u8(..)),
         _ => Fault::Worker(WorkerId(rng.u64(1..=20)), some_worker_fault(rng)),
     }
 }

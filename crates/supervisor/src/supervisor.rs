@@ -145,11 +145,6 @@ impl Supervisor {
         children.chain(own).min()
     }
 
-    #[cfg(test)]
-    pub(crate) fn worker_was_ever_ready(&self) -> bool {
-        self.worker_ever_ready
-    }
-
     fn on_start(&mut self, out: &mut Vec<Action>) {
         if matches!(self.life, Life::Waiting) {
             self.life = Life::Running;

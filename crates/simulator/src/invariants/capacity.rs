@@ -33,6 +33,11 @@ impl Invariant for Capacity {
 fn relieved_only_by_a_successor(step: &Step<'_>) -> Result<(), Violation> {
     for (id, _) in step.told_to_drain() {
         let Some(worker) = step.is(id) else { continue };
+        let served = |view: &remuda_supervisor::WorkerView| view.is_serving();
+        if !step.was(id).is_some_and(served) {
+            // Given up before it counted.
+            continue;
+        }
         let WorkerState::Draining { cause: Cause::Recycle | Cause::Reload, .. } = worker.state
         else {
             continue;

@@ -94,7 +94,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(garbage::Garbage),
         Box::new(requests::Requests),
         Box::new(lines::Lines),
-        Box::new(deadlines::Deadlines),
+        Box::new(deadlines::Deadlines::default()),
         Box::new(log::Log::default()),
     ]
 }

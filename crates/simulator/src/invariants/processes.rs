@@ -44,8 +44,17 @@ impl Invariant for Processes {
             return Err(step.violation(NAME, format!("{booting} zygotes load the app")));
         }
         let ready = step.after.zygotes.iter();
-        let ready =
-            ready.filter(|zygote| matches!(zygote.state, ZygoteState::Ready { .. })).count();
+        // One that owes an answer is kept until it has given it.
+        let owes = |generation| {
+            let owed = |state| {
+                matches!(state, WorkerState::Forking { .. } | WorkerState::Unwanted { .. })
+            };
+            step.after.workers.iter().any(|w| w.generation == generation && owed(w.state))
+        };
+        let ready = ready.filter(|zygote| {
+            matches!(zygote.state, ZygoteState::Ready { .. }) && !owes(zygote.generation)
+        });
+        let ready = ready.count();
         if ready > 2 {
             return Err(step.violation(NAME, format!("{ready} zygotes are ready")));
         }
@@ -55,7 +64,7 @@ impl Invariant for Processes {
 
 fn is_unwanted(step: &Step<'_>, id: remuda_supervisor::WorkerId) -> bool {
     let unwanted = |view: &remuda_supervisor::WorkerView| {
-        matches!(view.state, WorkerState::Unwanted { .. })
+        matches!(view.state, WorkerState::Unwanted { .. } | WorkerState::Cancelled { .. })
     };
     step.was(id).is_some_and(unwanted) || step.is(id).is_some_and(unwanted)
 }

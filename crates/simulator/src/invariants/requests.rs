@@ -1,7 +1,7 @@
 //! 14: A request is lost only in a process that crashed, or that was killed after all its grace.
 //! So nobody who may hold requests is killed out of the blue.
 
-use remuda_supervisor::{Action, Signal, WorkerState};
+use remuda_supervisor::{Action, Event, Signal, WorkerState};
 
 use super::{Invariant, Step, Violation};
 
@@ -21,11 +21,7 @@ impl Invariant for Requests {
                 continue;
             }
             let was_asked = [told.drain, told.quit, told.dump].iter().any(Option::is_some);
-            // Its word that it is ready never came, so its boot was too long.
-            let boot_timed_out = step.was(life.id).is_some_and(|view| {
-                matches!(view.state, WorkerState::Booting { deadline, .. } if deadline <= step.now)
-            });
-            if !was_asked && !boot_timed_out && !word_is_missing(step, life) {
+            if !was_asked && !word_is_missing(step, life) {
                 let (id, count) = (life.id.0, life.requests.len());
                 let what = format!("worker {id} is killed with {count} requests, unasked");
                 return Err(step.violation(NAME, what));
@@ -39,7 +35,10 @@ impl Invariant for Requests {
 fn word_is_missing(step: &Step<'_>, life: &crate::process::WorkerLife) -> bool {
     step.was(life.id).is_none_or(|view| match view.state {
         WorkerState::Forking { ready, .. } => !ready,
-        WorkerState::Booting { .. } => true,
+        // Whatever has come was heard before the time was looked at.
+        WorkerState::Booting { deadline, .. } | WorkerState::Cancelled { deadline, .. } => {
+            deadline <= step.now && matches!(step.event, Event::Tick)
+        }
         _ => false,
     })
 }

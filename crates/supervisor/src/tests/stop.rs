@@ -53,12 +53,30 @@ fn stop_kills_workers_that_are_not_ready_and_late_answers() {
     let booting = driver.forked(1);
     driver.take();
     driver.ask(Wish::Stop);
+    driver.pass(millis(0));
     assert_eq!(sent(&driver.take()), [(booting, Signal::Kill)]);
     let late = driver.forked(2);
+    driver.pass(millis(0));
     let actions = driver.take();
     assert_eq!(sent(&actions), [(late, Signal::Kill)]);
     let retire = |action: &Action| matches!(action, Action::RetireZygote { .. });
     assert!(actions.iter().any(retire), "only now, or the answer would have been lost");
+}
+
+#[test]
+fn worker_that_became_ready_as_the_stop_came_takes_its_share_of_the_queue() {
+    let mut driver = Driver::new(plan());
+    driver.give(Event::Start);
+    driver.zygote_ready(1);
+    driver.forked(1);
+    driver.take();
+    driver.ask(Wish::Stop);
+    driver.ready(1);
+    driver.ready(2);
+    assert_eq!(told(&driver.take()), [(1, Order::DrainQueue), (2, Order::DrainQueue)]);
+    driver.forked(2);
+    driver.pass(secs(1));
+    assert_eq!(sent(&driver.take()), []);
 }
 
 #[test]

@@ -46,8 +46,10 @@ fn worker_states() -> Vec<WorkerState> {
     vec![
         WorkerState::Forking { deadline, ready: false },
         WorkerState::Forking { deadline, ready: true },
-        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Scale },
+        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Scale, ready: false },
+        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Stop, ready: true },
         WorkerState::Booting { pid, deadline },
+        WorkerState::Cancelled { pid, deadline, cause: Cause::Scale },
         WorkerState::Serving { pid, ready_at: Tick(0) },
         WorkerState::Draining { pid, deadline, cause },
         WorkerState::Dumping { pid, deadline },
@@ -77,7 +79,10 @@ fn worker_name(state: WorkerState, spent: bool) -> String {
     let spent = if spent { "(spent)" } else { "" };
     match state {
         WorkerState::Forking { ready: true, .. } => format!("Forking(ready){spent}"),
-        WorkerState::Unwanted { deadline: None, .. } => format!("Unwanted(stuck){spent}"),
+        WorkerState::Unwanted { deadline: None, ready, .. } => {
+            format!("Unwanted({}stuck){spent}", if ready { "ready, " } else { "" })
+        }
+        WorkerState::Unwanted { ready: true, .. } => format!("Unwanted(ready){spent}"),
         state => format!("{}{spent}", name(&format!("{state:?}"))),
     }
 }
