@@ -118,6 +118,8 @@ impl Supervisor {
             Life::Waiting | Life::Running | Life::Over => {
                 self.life = Life::Stopping(Stop::begin(0, self.plan.abort_grace, now, &self.plan));
                 out.push(Action::Report(Notice::Stopping { reason: None }));
+                // Whoever comes now is better refused than reset when we are gone.
+                out.push(Action::CloseGate);
             }
         }
         for id in self.pool.ids(|_| true) {

@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 
 use crate::{Ending, Generation, Pid, WorkerId};
 
-/// Most exits remembered; the oldest is dropped first. Far above what a burst of failed boots
-/// gives, low enough that orphans of orphans (we are a subreaper) cannot fill memory.
-const STRANGERS_MAX: usize = 64;
+/// Most exits remembered; the oldest is dropped first. Far above what orphans of orphans (we are a
+/// subreaper) come to while an answer is owed, and still only some 100 KB.
+const STRANGERS_MAX: usize = 4096;
 
 /// The latest that had been asked for at some time: whoever has a higher number came after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +64,13 @@ mod tests {
     #[test]
     fn only_the_latest_are_remembered_and_each_is_taken_once() {
         let mut strangers = Strangers::default();
-        for pid in 0..100 {
+        for pid in 0..5000 {
             strangers.remember(Pid(pid), Ending::Exited(0), LATEST);
         }
         let mut take = |pid| strangers.take_worker(WorkerId(5), Pid(pid));
-        assert_eq!(take(35), None);
-        assert_eq!(take(36), Some(Ending::Exited(0)));
-        assert_eq!(take(36), None);
+        assert_eq!(take(903), None);
+        assert_eq!(take(904), Some(Ending::Exited(0)));
+        assert_eq!(take(904), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! 12: The listeners are closed at a stop only, once; whoever serves then takes what waits in the
-//! queue, and hears of it after the gate is closed.
+//! 12: The listeners are closed at a stop only, and once; whoever serves then takes what waits in
+//! the queue, and hears of it after the gate is closed.
 
-use remuda_supervisor::{Action, Order, Phase, WorkerState};
+use remuda_supervisor::{Action, Event, Order, Phase, Wish, WorkerState};
 
 use super::{Invariant, Step, Violation};
 
@@ -20,7 +20,12 @@ impl Invariant for Gate {
                 return Err(step.violation(NAME, "the gate is closed without a stop".to_owned()));
             }
             self.closed = true;
-            return everybody_takes_the_queue(step, at);
+            if !matches!(step.event, Event::Asked(Wish::Quit)) {
+                return everybody_takes_the_queue(step, at);
+            }
+        }
+        if !self.closed && step.after.phase == Phase::Stopping {
+            return Err(step.violation(NAME, "it stops, and the gate is open".to_owned()));
         }
         for (id, order) in step.told_to_drain() {
             if order == Order::DrainQueue && !self.closed {

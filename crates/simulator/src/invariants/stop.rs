@@ -9,7 +9,11 @@ const NAME: &str = "stop";
 
 #[derive(Default)]
 pub(super) struct Stop {
-    bound: Option<Tick>,
+    /// Until then everybody may finish.
+    finish: Option<Tick>,
+    /// Until then the exits of the killed are waited for. Counts from when we could look at the
+    /// time, since the master itself may have been held up.
+    killed: Option<Tick>,
     status: u8,
 }
 
@@ -19,12 +23,12 @@ impl Invariant for Stop {
             return Err(step.violation(NAME, format!("{:?} after the exit", step.actions)));
         }
         self.note_the_beginning(step);
-        let Some(bound) = self.bound else {
+        if self.finish.is_none() {
             return match step.after.phase {
                 Phase::Over => Err(step.violation(NAME, "exit without a stop".to_owned())),
                 _ => Ok(()),
             };
-        };
+        }
         for action in step.actions {
             match *action {
                 Action::Fork { .. } | Action::StartZygote { .. }
@@ -32,15 +36,11 @@ impl Invariant for Stop {
                 {
                     return Err(step.violation(NAME, format!("{action:?} while stopping")));
                 }
-                Action::Exit { status } => self.exit_is_right(step, status, bound)?,
+                Action::Exit { status } => self.exit_is_right(step, status)?,
                 _ => {}
             }
         }
-        let late = matches!(step.event, Event::Tick) && bound < step.now;
-        if late && step.after.phase != Phase::Over {
-            return Err(step.violation(NAME, "the time is over, and the master stays".to_owned()));
-        }
-        Ok(())
+        self.time_is_kept(step)
     }
 }
 
@@ -51,39 +51,41 @@ impl Stop {
             if let Notice::Stopping { reason } = *notice {
                 let is_quit = matches!(step.event, Event::Asked(Wish::Quit));
                 let grace = if is_quit { plan.abort_grace } else { plan.graceful_timeout };
-                // The last kill is looked at late when the master itself was held up.
-                self.bound = Some(step.now + grace + plan.abort_grace);
+                self.finish = Some(step.now + grace);
                 self.status = reason.map_or(0, status_of);
             }
         }
-        if matches!(step.event, Event::Asked(Wish::Quit))
-            && let Some(bound) = self.bound
-        {
-            self.bound = Some(bound.min(step.now + plan.abort_grace * 2));
-        }
-        // After the kill everybody gets the last grace from when the kill was really sent.
-        let killed = |action: &Action| {
-            matches!(action, Action::Send { signal: remuda_supervisor::Signal::Kill, .. })
-        };
-        if let Some(bound) = self.bound
-            && step.actions.iter().any(killed)
-        {
-            self.bound = Some(bound.max(step.now + plan.abort_grace));
+        if matches!(step.event, Event::Asked(Wish::Quit)) {
+            self.finish = self.finish.map(|finish| finish.min(step.now + plan.abort_grace));
         }
     }
 
-    fn exit_is_right(&self, step: &Step<'_>, status: u8, bound: Tick) -> Result<(), Violation> {
+    fn time_is_kept(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if !matches!(step.event, Event::Tick) {
+            return Ok(());
+        }
+        if self.killed.is_some_and(|killed| killed <= step.now) && step.after.phase != Phase::Over {
+            return Err(step.violation(NAME, "the time is over, and the master stays".to_owned()));
+        }
+        if self.finish.is_some_and(|finish| finish <= step.now) {
+            self.killed.get_or_insert(step.now + step.plan().abort_grace);
+        }
+        Ok(())
+    }
+
+    fn exit_is_right(&self, step: &Step<'_>, status: u8) -> Result<(), Violation> {
         if status != self.status {
             let what = format!("exit status {status}, expected {}", self.status);
             return Err(step.violation(NAME, what));
         }
+        let time_is_over = self.killed.is_some_and(|killed| killed <= step.now);
         let known = step.kernel.all().find(|process| {
             let is_ours = process.worker().is_some() || process.zygote().is_some();
             // One that is on its way out by itself was given up; nothing can be done about it.
             is_ours && process.told.farewell.is_none() && process.is_alive()
         });
         match known {
-            Some(process) if step.now < bound && is_known(step, process.pid) => {
+            Some(process) if !time_is_over && is_known(step, process.pid) => {
                 let name = crate::world::name(process);
                 Err(step.violation(NAME, format!("exit while {name} lives")))
             }

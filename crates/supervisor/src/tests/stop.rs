@@ -123,8 +123,10 @@ fn quit_gives_no_grace_but_the_one_before_the_kill() {
     let pids = [1, 2].map(|worker| driver.pid_of(worker).unwrap());
     let zygote = driver.snapshot().zygotes[0].pid.unwrap();
     driver.ask(Wish::Quit);
+    let actions = driver.take();
+    assert_eq!(actions[1], Action::CloseGate, "who comes now is refused and not reset");
     let expected = [(pids[0], Signal::Quit), (pids[1], Signal::Quit), (zygote, Signal::Kill)];
-    assert_eq!(sent(&driver.take()), expected);
+    assert_eq!(sent(&actions), expected);
     driver.pass(secs(2));
     assert_eq!(sent(&driver.take()), pids.map(|pid| (pid, Signal::Kill)));
     driver.exit(1, KILLED);
