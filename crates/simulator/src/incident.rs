@@ -4,6 +4,7 @@ use remuda_supervisor::{BootFailure, Event, Generation, Tick, WorkerId};
 
 use crate::fault::{Fault, Target};
 use crate::process::Serial;
+use crate::shell::Letter;
 use crate::world::{BEGINNING, Deed, Master, World, name};
 
 impl<M: Master> World<'_, M> {
@@ -68,7 +69,7 @@ impl<M: Master> World<'_, M> {
             Event::Start,
             Event::Tick,
         ];
-        self.hand(words[usize::from(pick) % words.len()].clone());
+        self.post(Letter::Nonsense(words[usize::from(pick) % words.len()].clone()));
     }
 
     fn pick(&self, target: Target, pick: u8) -> Option<Serial> {

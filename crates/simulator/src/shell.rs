@@ -20,6 +20,8 @@ use crate::world::{Deed, Master, World};
 pub(crate) enum Letter {
     Worker(WorkerId, Vec<u8>),
     Zygote(Generation, ZygoteWord),
+    /// Something about who never lived.
+    Nonsense(Event),
 }
 
 /// What a zygote says.
@@ -147,11 +149,11 @@ impl<M: Master> World<'_, M> {
     pub(crate) fn say(&mut self, serial: Serial, letter: Letter) {
         let speaker = match letter {
             Letter::Worker(..) => Speaker::Worker,
-            Letter::Zygote(..) => Speaker::Zygote,
+            Letter::Zygote(..) | Letter::Nonsense(_) => Speaker::Zygote,
         };
         match (self.mishap(speaker), letter) {
             (None, letter) => self.post(letter),
-            (Some(Mishap::Lost), _) | (Some(Mishap::Truncated(_)), Letter::Zygote(..)) => {}
+            (Some(Mishap::Lost), _) | (Some(Mishap::Truncated(_)), Letter::Zygote(..) | Letter::Nonsense(_)) => {}
             (Some(Mishap::Truncated(bytes)), Letter::Worker(id, mut word)) => {
                 word.truncate(usize::from(bytes).min(word.len()));
                 self.post(Letter::Worker(id, word));
@@ -212,6 +214,7 @@ impl<M: Master> World<'_, M> {
 
     fn receive(&mut self, letter: Letter) {
         match letter {
+            Letter::Nonsense(event) => self.hand(event),
             Letter::Worker(worker, word) => match FromWorker::try_from(&word[..]) {
                 Ok(FromWorker::Ready) => self.hand(Event::WorkerReady { worker }),
                 Ok(FromWorker::Spent) => self.hand(Event::WorkerSpent { worker }),

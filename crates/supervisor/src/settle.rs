@@ -40,10 +40,18 @@ impl Supervisor {
         }
     }
 
-    /// Empties the slots that are no longer wanted.
+    /// Empties the slots that are no longer wanted. As long as nobody serves in one of the others,
+    /// a worker beyond them stays in its stead.
     fn shrink(&mut self, now: Tick, out: &mut Vec<Action>) {
         let wanted = self.wanted;
+        let stand_in = |seat: &&Seat| seat.serving.is_none();
+        let stand_ins = self.pool.seats(wanted).iter().filter(stand_in).count();
+        let mut kept = 0;
         for id in self.pool.ids(|worker| worker.slot.0 >= wanted) {
+            if self.pool.worker(id).is_some_and(Worker::is_serving) && kept < stand_ins {
+                kept += 1;
+                continue;
+            }
             self.step_worker(id, Input::Cancel(Cause::Scale), now, out);
             self.drain(id, Cause::Scale, now, out);
         }

@@ -1,5 +1,5 @@
-//! 1: Nobody is taken from the pool before somebody else serves in its place, and an empty slot is
-//! filled as soon as it may be.
+//! 1: Nobody is taken from the pool before somebody else serves in its place: our own decisions
+//! never leave fewer serving than are wanted. An empty slot is filled as soon as it may be.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,7 @@ impl Invariant for Capacity {
         }
         if step.is_running() {
             relieved_only_by_a_successor(step)?;
+            enough_go_on_serving(step)?;
             self.empty_slots_are_filled(step)?;
         }
         Ok(())
@@ -44,6 +45,22 @@ fn relieved_only_by_a_successor(step: &Step<'_>) -> Result<(), Violation> {
         };
         if worker.slot.0 < step.after.wanted && !serves(step.after, worker.slot) {
             let what = format!("worker {} drains, and nobody serves in its slot", id.0);
+            return Err(step.violation(NAME, what));
+        }
+    }
+    Ok(())
+}
+
+/// Of those that served, as many as are wanted still do, or a death or a hang took them.
+fn enough_go_on_serving(step: &Step<'_>) -> Result<(), Violation> {
+    let drained = step.told_to_drain().filter(|(id, _)| {
+        step.was(*id).is_some_and(remuda_supervisor::WorkerView::is_serving)
+    });
+    if drained.count() > 0 && step.after.serving() < usize::from(step.after.wanted) {
+        // One may be drained for another, which was not serving in the same slot before.
+        let (before, after) = (step.before.serving(), step.after.serving());
+        if after < before {
+            let what = format!("of {before} serving {after} are left, {} wanted", step.after.wanted);
             return Err(step.violation(NAME, what));
         }
     }

@@ -38,7 +38,10 @@ fn concerns(step: &Step<'_>, action: &Action, speaker: WorkerId, slot: Option<Sl
         Action::Send { pid, .. } => step.was(speaker).is_some_and(|w| w.pid == Some(pid)),
         Action::DumpStacks { worker, .. } => worker == speaker,
         Action::Tell { worker, .. } => {
-            worker == speaker || slot.is_some() && step.is(worker).map(|w| w.slot) == slot
+            let its = step.is(worker).map(|view| view.slot);
+            // One that has stood in for the speaker, or for somebody like it.
+            let stood_in = its.is_some_and(|its| its.0 >= step.after.wanted);
+            worker == speaker || slot.is_some() && (its == slot || stood_in)
         }
         Action::CloseGate | Action::Exit { .. } | Action::ReopenLogs => false,
         Action::StartZygote { .. }

@@ -1,6 +1,6 @@
 //! 2: There are never more processes than the plan allows, and never two that load the app.
 
-use remuda_supervisor::{Phase, WorkerState, ZygoteState};
+use remuda_supervisor::{Phase, Plan, Snapshot, WorkerState, ZygoteState};
 
 use super::{Invariant, Step, Violation, is_under_way};
 
@@ -13,7 +13,7 @@ impl Invariant for Processes {
         if step.after.phase != Phase::Running {
             return Ok(());
         }
-        let most = usize::from(step.after.wanted) + usize::from(step.plan().max_surge);
+        let most = most(step.plan(), step.after);
         let relieved = |state: &WorkerState| {
             use remuda_supervisor::Cause::{Recycle, Reload};
             matches!(state, WorkerState::Draining { cause: Recycle | Reload, .. })
@@ -27,7 +27,7 @@ impl Invariant for Processes {
         }
         // The same from the kernel's side: everybody who was not told to go in some way, and will
         // not be as soon as its number is known.
-        let was_most = usize::from(step.before.wanted) + usize::from(step.plan().max_surge);
+        let was_most = self::most(step.plan(), step.before);
         let living = step.kernel.living().filter(|process| {
             let life = process.worker();
             life.is_some_and(|life| !is_unwanted(step, life.id)) && !process.told.is_leaving()
@@ -60,6 +60,14 @@ impl Invariant for Processes {
         }
         Ok(())
     }
+}
+
+/// Wanted, surge, and those that stand in for others that do not serve yet.
+fn most(plan: &Plan, view: &Snapshot) -> usize {
+    let serves = |slot: u16| view.workers.iter().any(|w| w.slot.0 == slot && w.is_serving());
+    let empty = (0..view.wanted).filter(|slot| !serves(*slot)).count();
+    let beyond = view.workers.iter().filter(|w| w.slot.0 >= view.wanted && w.is_serving()).count();
+    usize::from(view.wanted) + usize::from(plan.max_surge) + empty.min(beyond)
 }
 
 fn is_unwanted(step: &Step<'_>, id: remuda_supervisor::WorkerId) -> bool {

@@ -52,7 +52,8 @@ impl Untouched {
     }
 
     fn old_zygote_stays(&self, step: &Step<'_>, candidate: Generation) -> Result<(), Violation> {
-        let serves = step.after.workers.iter().any(|w| w.generation >= candidate && w.is_serving());
+        let serves = step.after.workers.iter().any(|w| w.generation >= candidate && w.is_serving())
+            || step.notices().any(|notice| matches!(notice, Notice::WorkerReady { .. }));
         // What would be gone back to: the newest below the candidate.
         let ready = step.before.zygotes.iter().filter(|zygote| {
             zygote.generation < candidate && matches!(zygote.state, ZygoteState::Ready { .. })

@@ -160,6 +160,17 @@ fn worker_that_boots_in_a_slot_no_longer_wanted_is_killed_at_the_next_tick() {
     assert_eq!(driver.state(4), Some(WorkerState::Dying { pid, cause: Cause::Scale }));
 }
 
+#[test]
+fn worker_that_is_no_longer_wanted_stays_until_those_that_are_serve() {
+    let mut driver = Driver::settled(plan());
+    driver.exit(1, CRASH);
+    driver.take();
+    driver.ask(Wish::FewerWorkers);
+    assert_eq!(told(&driver.take()), [], "worker 2 is the only one that serves");
+    driver.boot(3);
+    assert_eq!(told(&driver.take()), [(2, Order::Drain)]);
+}
+
 /// It may hold a request by then.
 #[test]
 fn worker_that_was_ready_before_it_was_killed_drains_instead() {
