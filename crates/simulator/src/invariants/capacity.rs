@@ -56,13 +56,16 @@ fn enough_go_on_serving(step: &Step<'_>) -> Result<(), Violation> {
     let drained = step.told_to_drain().filter(|(id, _)| {
         step.was(*id).is_some_and(remuda_supervisor::WorkerView::is_serving)
     });
-    if drained.count() > 0 && step.after.serving() < usize::from(step.after.wanted) {
-        // One may be drained for another, which was not serving in the same slot before.
-        let (before, after) = (step.before.serving(), step.after.serving());
-        if after < before {
-            let what = format!("of {before} serving {after} are left, {} wanted", step.after.wanted);
-            return Err(step.violation(NAME, what));
-        }
+    // A reload that was queued may bring the planned number back in the same step.
+    let scaled = step.notices().filter_map(|notice| match notice {
+        Notice::Scaled { workers } => Some(*workers),
+        _ => None,
+    });
+    let wanted = scaled.chain([step.after.wanted]).min().unwrap_or(0);
+    let (before, after) = (step.before.serving(), step.after.serving());
+    if drained.count() > 0 && after < usize::from(wanted) && after < before {
+        let what = format!("of {before} serving {after} are left, {wanted} wanted");
+        return Err(step.violation(NAME, what));
     }
     Ok(())
 }
@@ -74,6 +77,10 @@ fn serves(view: &Snapshot, slot: SlotId) -> bool {
 impl Capacity {
     fn empty_slots_are_filled(&self, step: &Step<'_>) -> Result<(), Violation> {
         let view = step.after;
+        if step.next_deadline.is_some_and(|at| at <= step.now) {
+            // A tick comes at once, and fills it.
+            return Ok(());
+        }
         let is_ready =
             |state: &ZygoteState| matches!(state, remuda_supervisor::ZygoteState::Ready { .. });
         if !view.zygotes.iter().any(|zygote| is_ready(&zygote.state)) {

@@ -1,7 +1,7 @@
 //! 6: A candidate that fails leaves the old generation as it was.
 
 use remuda_supervisor::{
-    Action, Cause, Event, Generation, Notice, Order, WorkerState, ZygoteState,
+    Action, Cause, Event, Generation, Notice, WorkerState, ZygoteState,
 };
 
 use super::{Invariant, Step, Violation};
@@ -37,14 +37,21 @@ impl Invariant for Untouched {
 
 impl Untouched {
     fn old_workers_stay(&self, step: &Step<'_>, candidate: Generation) -> Result<(), Violation> {
-        let has_successor = step.after.workers.iter().any(|w| w.generation >= candidate && w.is_serving());
-        for (id, order) in step.told_to_drain() {
+        for (id, _) in step.told_to_drain() {
             let Some(worker) = step.is(id).filter(|worker| worker.generation < candidate) else {
                 continue;
             };
-            let by_reload = matches!(worker.state, WorkerState::Draining { cause: Cause::Reload, .. });
-            if by_reload && order == Order::Drain && !has_successor {
-                let what = format!("worker {} drains for a candidate that nobody has seen serve", id.0);
+            let by_reload =
+                matches!(worker.state, WorkerState::Draining { cause: Cause::Reload, .. });
+            // An earlier reload may still be replacing what an even older one has left.
+            let successor = step.after.workers.iter().any(|other| {
+                other.slot == worker.slot
+                    && other.generation > worker.generation
+                    && other.is_serving()
+            });
+            let in_pool = worker.slot.0 < step.after.wanted;
+            if by_reload && in_pool && !successor {
+                let what = format!("worker {} drains for a candidate that does not serve", id.0);
                 return Err(step.violation(NAME, what));
             }
         }
