@@ -1,6 +1,6 @@
 //! What goes wrong at a time.
 
-use remuda_supervisor::{BootFailure, Event, Generation, Tick, WorkerId};
+use remuda_supervisor::{BootFailure, Event, Generation, Refusal, Tick, WorkerId};
 
 use crate::fault::{Fault, Target};
 use crate::process::Serial;
@@ -61,11 +61,11 @@ impl<M: Master> World<'_, M> {
         let words = [
             Event::WorkerReady { worker },
             Event::WorkerSpent { worker },
-            Event::ForkFailed { worker },
+            Event::ForkFailed { worker, refusal: Refusal::Other },
             Event::Sampled { worker, standing_since: Some(Tick(0)) },
             Event::ZygoteReady { generation },
             Event::ZygoteFailed { generation, failure: BootFailure::App },
-            Event::ZygoteSpawnFailed { generation },
+            Event::ZygoteSpawnFailed { generation, refusal: Refusal::Shortage },
             Event::Start,
             Event::Tick,
         ];

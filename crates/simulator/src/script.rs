@@ -117,6 +117,9 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
         boot_timeout: Duration::from_secs(rng.choice([2, 10, 60]).unwrap_or(60)),
         backoff_max: Duration::from_secs(rng.choice([1, 5, 30]).unwrap_or(30)),
         stable_life: Duration::from_secs(rng.choice([1, 10]).unwrap_or(10)),
+        crash_loop_limit: rng.choice([0, 5, 20, 20]).unwrap_or(20),
+        crash_loop_window: Duration::from_secs(rng.choice([10, 60]).unwrap_or(60)),
+        crash_loop_exit: rng.u8(..8) == 0,
         seed,
         ..plan
     }
@@ -165,13 +168,15 @@ fn some_target(rng: &mut Rng) -> Target {
 }
 
 fn some_ending(rng: &mut Rng) -> Ending {
-    match rng.u8(..8) {
+    match rng.u8(..10) {
         0 => Ending::Exited(0),
         1 => Ending::Exited(1),
         2 => Ending::Exited(3),
         3 => Ending::Exited(4),
-        4 => Ending::Exited(255),
-        5 => Ending::Signaled(9),
+        4 => Ending::Exited(75),
+        5 => Ending::Exited(78),
+        6 => Ending::Exited(255),
+        7 => Ending::Signaled(9),
         _ => Ending::Signaled(11),
     }
 }

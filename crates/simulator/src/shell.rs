@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use remuda_channel::{FromWorker, ToWorker};
 use remuda_supervisor::{
-    Action, BootFailure, Ending, Event, Generation, Order, Pid, Signal, Tick, Wish, WorkerId,
+    Action, BootFailure, Ending, Event, Generation, Order, Pid, Refusal, Signal, Tick, Wish,
+    WorkerId,
 };
 
 use crate::dice::{Subject, millis_between};
@@ -30,7 +31,7 @@ pub(crate) enum ZygoteWord {
     Ready,
     Failed(BootFailure),
     Forked(WorkerId, Pid),
-    ForkFailed(WorkerId),
+    ForkFailed(WorkerId, Refusal),
     /// Its channel has ended before it had greeted.
     EndedUngreeted,
 }
@@ -234,9 +235,9 @@ impl<M: Master> World<'_, M> {
                     }
                     self.hand(Event::Forked { worker, pid });
                 }
-                ZygoteWord::ForkFailed(worker) => {
+                ZygoteWord::ForkFailed(worker, refusal) => {
                     self.shell.links.remove(&worker);
-                    self.hand(Event::ForkFailed { worker });
+                    self.hand(Event::ForkFailed { worker, refusal });
                 }
             },
         }
@@ -323,7 +324,7 @@ impl<M: Master> World<'_, M> {
                 self.shell.zygotes.insert(generation, (serial, pid));
                 Event::ZygoteSpawned { generation, pid }
             }
-            None => Event::ZygoteSpawnFailed { generation },
+            None => Event::ZygoteSpawnFailed { generation, refusal: Refusal::Shortage },
         }
     }
 
@@ -334,7 +335,7 @@ impl<M: Master> World<'_, M> {
             self.kernel.find(*serial).is_some_and(crate::process::Process::is_alive)
         });
         let Some((serial, _)) = alive else {
-            return Some(Event::ForkFailed { worker });
+            return Some(Event::ForkFailed { worker, refusal: Refusal::Other });
         };
         self.shell.links.insert(worker, WorkerLink { pid: None, inbox: VecDeque::new() });
         self.request_fork(serial, request);

@@ -76,7 +76,7 @@ pub(crate) enum Deed {
     /// A zygote's fork is done.
     Fork,
     /// A zygote's fork has failed.
-    FailFork,
+    FailFork(remuda_supervisor::Refusal),
     /// A request is done.
     FinishRequest(u64),
     /// It looks at its channel.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remuda_supervisor::{BootFailure, Ending, Generation, Pid, Tick};
+use remuda_supervisor::{BootFailure, Ending, Generation, Pid, Refusal, Tick};
 
 use crate::dice::{Subject, between, millis_between};
 use crate::fault::{Code, Fault, WorkerFault, ZygoteFault};
@@ -60,7 +60,7 @@ impl<M: Master> World<'_, M> {
         match deed {
             Deed::Boot => self.zygote_has_imported(serial),
             Deed::Fork => self.zygote_forks(serial),
-            Deed::FailFork => self.zygote_fails_to_fork(serial),
+            Deed::FailFork(refusal) => self.zygote_fails_to_fork(serial, *refusal),
             Deed::Leave => self.end(serial, Ending::Exited(0)),
             _ => {}
         }
@@ -154,19 +154,20 @@ impl<M: Master> World<'_, M> {
         let mut rng = self.dice.of(Subject::Fork, request.worker.0);
         let takes = between(&mut rng, Duration::from_micros(500), script.boot / 4);
         if hook_hangs {
-            self.act(serial, HOOK_TIMEOUT, Deed::FailFork);
+            self.act(serial, HOOK_TIMEOUT, Deed::FailFork(Refusal::Other));
         } else if fails {
-            self.act(serial, takes, Deed::FailFork);
+            self.act(serial, takes, Deed::FailFork(Refusal::Shortage));
         } else {
             self.act(serial, takes, Deed::Fork);
         }
     }
 
-    fn zygote_fails_to_fork(&mut self, serial: Serial) {
+    fn zygote_fails_to_fork(&mut self, serial: Serial, refusal: Refusal) {
         let Some(life) = self.zygote_life(serial) else { return };
         let (generation, request) = (life.generation, life.forking.take());
         if let Some(request) = request {
-            self.say(serial, Letter::Zygote(generation, ZygoteWord::ForkFailed(request.worker)));
+            let word = ZygoteWord::ForkFailed(request.worker, refusal);
+            self.say(serial, Letter::Zygote(generation, word));
         }
         self.zygote_takes_next(serial);
     }
@@ -186,7 +187,7 @@ impl<M: Master> World<'_, M> {
                 self.say(serial, Letter::Zygote(generation, word));
                 self.zygote_takes_next(serial);
             }
-            None => self.zygote_fails_to_fork(serial),
+            None => self.zygote_fails_to_fork(serial, Refusal::Shortage),
         }
     }
 

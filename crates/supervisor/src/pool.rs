@@ -15,6 +15,8 @@ use crate::{Action, Generation, Line, Pid, Plan, SlotId, Tick, WorkerId};
 pub(crate) struct Pool {
     workers: BTreeMap<WorkerId, Worker>,
     backoffs: BTreeMap<SlotId, Backoff>,
+    /// Their worker has asked not to be started again.
+    closed: BTreeSet<SlotId>,
     asked_for: u64,
 }
 
@@ -139,6 +141,26 @@ impl Pool {
         if let Some(backoff) = self.backoffs.get_mut(&slot) {
             backoff.forget();
         }
+    }
+
+    /// What follows is forked from other code.
+    pub(crate) fn forget_all_deaths(&mut self) {
+        self.backoffs.clear();
+        self.closed.clear();
+    }
+
+    /// Nobody is started in this slot any more.
+    pub(crate) fn close(&mut self, slot: SlotId) {
+        self.closed.insert(slot);
+    }
+
+    pub(crate) fn is_closed(&self, slot: SlotId) -> bool {
+        self.closed.contains(&slot)
+    }
+
+    /// On their way to serve, in any slot.
+    pub(crate) fn under_way(&self) -> usize {
+        self.workers().filter(|worker| worker.is_under_way()).count()
     }
 
     pub(crate) fn let_time_pass(&mut self, now: Tick) {

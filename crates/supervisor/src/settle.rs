@@ -10,7 +10,9 @@ use crate::reload::Reload;
 use crate::supervisor::{Life, Supervisor};
 use crate::worker::{Input, Worker};
 use crate::zygote::{Zygote, ZygoteInput};
-use crate::{Action, Cause, Generation, Notice, Order, SlotId, Tick, WorkerId};
+use crate::{
+    Action, BootFailure, Cause, Generation, Notice, Order, Reason, SlotId, Tick, WorkerId,
+};
 
 impl Supervisor {
     pub(crate) fn settle(&mut self, now: Tick, out: &mut Vec<Action>) {
@@ -25,8 +27,10 @@ impl Supervisor {
                 self.begin_queued_reload(now, out);
                 self.retire_zygotes(now, out);
                 self.keep_a_zygote(now, out);
+                self.watch_the_crash_loop(now, out);
                 self.fill_slots(now, out);
                 self.announce(out);
+                self.stop_when_all_are_closed(now, out);
             }
             Life::Stopping(stop) => {
                 self.retire_zygotes(now, out);
@@ -109,21 +113,15 @@ impl Supervisor {
     }
 
     /// Retires all zygotes but the one that is forked from. While a candidate is being tried, the
-    /// old one waits; while an answer about a fork is owed, closing its channel would lose it.
+    /// one before it waits; while an answer about a fork is owed, closing its channel would lose it.
     fn retire_zygotes(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let is_running = matches!(self.life, Life::Running);
-        if is_running && self.reload.is_trying() {
-            return;
-        }
-        let kept = self.fork_source().filter(|_| is_running);
-        let ready: Vec<Generation> = self
-            .zygotes
-            .values()
-            .filter(|zygote| zygote.is_ready())
-            .map(|z| z.generation)
-            .collect();
-        for generation in ready {
-            if Some(generation) != kept && !self.pool.is_owed_a_fork_by(generation) {
+        let source = self.fork_source().filter(|_| matches!(self.life, Life::Running));
+        let before = source.filter(|_| self.reload.is_trying()).and_then(|source| {
+            self.ready_zygotes().rfind(|&generation| generation < source)
+        });
+        for generation in self.ready_zygotes().collect::<Vec<_>>() {
+            let is_kept = Some(generation) == source || Some(generation) == before;
+            if !is_kept && !self.pool.is_owed_a_fork_by(generation) {
                 self.step_zygote(generation, ZygoteInput::Retire, now, out);
             }
         }
@@ -131,7 +129,8 @@ impl Supervisor {
 
     /// Starts a zygote when there is none to fork from; workers serve on meanwhile.
     fn keep_a_zygote(&mut self, now: Tick, out: &mut Vec<Action>) {
-        if self.has_zygote() || self.zygote_backoff.until().is_some() {
+        let waits = self.zygote_backoff.until().or(self.shortage.until());
+        if self.has_zygote() || waits.is_some() {
             return;
         }
         self.start_zygote(now, out);
@@ -145,17 +144,46 @@ impl Supervisor {
         let surge = usize::from(self.plan.max_surge.max(1));
         let room = surge.saturating_sub(self.pool.replacements(&seats));
         let is_due = |&(slot, seat): &(SlotId, &Seat)| {
-            seat.under_way.is_none() && !self.pool.is_backing_off(slot)
+            seat.under_way.is_none() && !self.pool.is_backing_off(slot) && !self.pool.is_closed(slot)
         };
         let numbered = || (0..).map(SlotId).zip(&seats).filter(is_due);
         let vacant = numbered().filter(|(_, seat)| seat.serving.is_none());
         let outdated =
             numbered().filter(|(_, seat)| seat.serving.is_some_and(|id| self.is_outdated(id)));
         let slots: Vec<SlotId> = vacant.chain(outdated.take(room)).map(|(slot, _)| slot).collect();
+        let mut under_way = self.pool.under_way();
         for slot in slots {
+            if !self.intensity.allows_start(under_way) || !self.shortage.allows_start(under_way) {
+                return;
+            }
             let Some(line) = self.pool.free_line(&self.plan) else { return };
             let place = (slot, line, source);
             self.pool.ask_for(place, now, &self.plan, &mut self.random, out);
+            self.intensity.count_start(now, self.wanted, &self.plan);
+            under_way += 1;
+        }
+    }
+
+    /// Says once a window how a crash loop goes on, and when it is over.
+    fn watch_the_crash_loop(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let ends = |ready_at| self.intensity.is_ended_by(ready_at, now, &self.plan);
+        if self.pool.workers().filter_map(Worker::serves_since).any(ends) {
+            self.intensity.forget();
+            out.push(Action::Report(Notice::CrashLoopOver));
+        }
+        if let Some(summary) = self.intensity.summary(now, self.wanted, &self.plan) {
+            self.tell_crash_loop(summary, out);
+        }
+    }
+
+    /// When every worker has asked not to be started again, nobody is left to serve.
+    fn stop_when_all_are_closed(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let is_closed = |(slot, seat): (SlotId, &Seat)| {
+            self.pool.is_closed(slot) && seat.serving.is_none() && seat.under_way.is_none()
+        };
+        let seats = self.pool.seats(self.wanted);
+        if (0..).map(SlotId).zip(&seats).all(is_closed) && self.reload.is_idle() {
+            self.stop(Some(Reason::Boot(BootFailure::NoRetry)), now, out);
         }
     }
 

@@ -373,7 +373,15 @@ impl Worker {
     }
 
     pub(crate) fn is_serving(&self) -> bool {
-        matches!(self.state, WorkerState::Serving { .. })
+        self.serves_since().is_some()
+    }
+
+    /// Since when it takes requests.
+    pub(crate) fn serves_since(&self) -> Option<Tick> {
+        match self.state {
+            WorkerState::Serving { ready_at, .. } => Some(ready_at),
+            _ => None,
+        }
     }
 
     /// Its successor serves while it still finishes: it takes room within `max_surge`.

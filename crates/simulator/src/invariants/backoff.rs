@@ -1,9 +1,9 @@
 //! 9: Deaths that no stable life lies between are followed by growing waits, and nobody is asked
-//! for before the wait is over.
+//! for before the wait is over; nobody at all where somebody has asked for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use remuda_supervisor::{Action, Event, Notice, Pid, SlotId, Tick, WorkerState};
+use remuda_supervisor::{Action, Ending, Event, Notice, Pid, SlotId, Tick, WorkerState};
 
 use super::{Invariant, Step, Violation};
 
@@ -12,6 +12,8 @@ const NAME: &str = "backoff";
 #[derive(Default)]
 pub(super) struct Backoff {
     slots: BTreeMap<SlotId, Waiting>,
+    closed: BTreeSet<SlotId>,
+    is_looping: bool,
 }
 
 /// What was said of one slot.
@@ -23,14 +25,35 @@ struct Waiting {
 
 impl Invariant for Backoff {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if let Event::ZygoteReady { generation } = *step.event
+            && step.before.reloading == Some(generation)
+        {
+            // How the old code died says nothing about the new.
+            self.slots.clear();
+            self.closed.clear();
+            self.is_looping = false;
+        }
+        for notice in step.notices() {
+            match *notice {
+                Notice::BackingOff { slot, deaths, wait } => {
+                    self.wait_grows(step, slot, deaths, wait)?;
+                }
+                Notice::SlotClosed { slot, .. } => {
+                    self.closed.insert(slot);
+                }
+                // Waits are not told any more, one by one.
+                Notice::CrashLoop { .. } => {
+                    self.slots.clear();
+                    self.is_looping = true;
+                }
+                Notice::CrashLoopOver => self.is_looping = false,
+                _ => {}
+            }
+        }
         self.stable_lives_count(step);
         for action in step.actions {
-            match action {
-                Action::Report(Notice::BackingOff { slot, deaths, wait }) => {
-                    self.wait_grows(step, *slot, *deaths, *wait)?;
-                }
-                Action::Fork { slot, .. } => self.wait_is_over(step, *slot)?,
-                _ => {}
+            if let Action::Fork { slot, .. } = action {
+                self.wait_is_over(step, *slot)?;
             }
         }
         self.early_death_is_counted(step)
@@ -63,7 +86,9 @@ impl Backoff {
         let doubled = plan.backoff_first.saturating_mul(1 << (deaths.max(1) - 1).min(20));
         let expected = doubled.min(plan.backoff_max);
         let is_near = wait >= expected * 79 / 100 && wait <= expected * 121 / 100;
-        if !(deaths == known + 1 || deaths == 1) || !is_near {
+        // Some may have been counted untold, in a crash loop.
+        let is_next = deaths == known + 1 || deaths == 1 || known == 0;
+        if !is_next || !is_near {
             let what = format!("slot {}: death {deaths} after {known} waits {wait:?}", slot.0);
             return Err(step.violation(NAME, what));
         }
@@ -72,6 +97,9 @@ impl Backoff {
     }
 
     fn wait_is_over(&self, step: &Step<'_>, slot: SlotId) -> Result<(), Violation> {
+        if self.closed.contains(&slot) {
+            return Err(step.violation(NAME, format!("slot {} is closed, and filled", slot.0)));
+        }
         match self.slots.get(&slot) {
             Some(waiting) if waiting.until > step.now => {
                 let left = waiting.until.since(step.now);
@@ -84,14 +112,19 @@ impl Backoff {
 
     /// A death that nobody asked for, without a stable life before it, costs a wait.
     fn early_death_is_counted(&self, step: &Step<'_>) -> Result<(), Violation> {
-        let Event::Exited { pid, .. } = *step.event else { return Ok(()) };
+        let Event::Exited { pid, ending } = *step.event else { return Ok(()) };
         let Some(slot) = died_early(step, pid).filter(|_| step.is_running()) else {
             return Ok(());
         };
-        let counted = |notice: &Notice| {
-            matches!(notice, Notice::BackingOff { slot: counted, .. } if *counted == slot)
+        let counted = |notice: &Notice| match notice {
+            Notice::BackingOff { slot: counted, .. } | Notice::SlotClosed { slot: counted, .. } => {
+                *counted == slot
+            }
+            Notice::ReloadGivenUp { .. } => ending == Ending::Exited(78),
+            _ => false,
         };
-        if step.notices().any(counted) {
+        let by_others = matches!(ending, Ending::Exited(75) | Ending::Signaled(9));
+        if by_others || self.is_looping || step.notices().any(counted) {
             return Ok(());
         }
         Err(step.violation(NAME, format!("an early death in slot {} is not counted", slot.0)))

@@ -1,7 +1,7 @@
 //! 1: Nobody is taken from the pool before somebody else serves in its place: our own decisions
 //! never leave fewer serving than are wanted. An empty slot is filled as soon as it may be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use remuda_supervisor::{Cause, Notice, SlotId, Snapshot, Tick, WorkerState, ZygoteState};
 
@@ -13,19 +13,36 @@ const NAME: &str = "capacity";
 #[derive(Default)]
 pub(super) struct Capacity {
     waits: BTreeMap<SlotId, Tick>,
+    closed: BTreeSet<SlotId>,
+    /// In a crash loop or a shortage one is started after another; how seldom is checked there.
+    is_slow: bool,
 }
 
 impl Invariant for Capacity {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
         for notice in step.notices() {
-            if let Notice::BackingOff { slot, wait, .. } = *notice {
-                self.waits.insert(slot, step.now + wait);
+            match *notice {
+                Notice::BackingOff { slot, wait, .. } => {
+                    self.waits.insert(slot, step.now + wait);
+                }
+                Notice::SlotClosed { slot, .. } => {
+                    self.closed.insert(slot);
+                }
+                Notice::CrashLoop { .. } | Notice::Shortage { .. } => self.is_slow = true,
+                _ => {}
             }
+        }
+        if let remuda_supervisor::Event::ZygoteReady { generation } = *step.event
+            && step.before.reloading == Some(generation)
+        {
+            self.closed.clear();
         }
         if step.is_running() {
             relieved_only_by_a_successor(step)?;
             enough_go_on_serving(step)?;
-            self.empty_slots_are_filled(step)?;
+            if !self.is_slow {
+                self.empty_slots_are_filled(step)?;
+            }
         }
         Ok(())
     }
@@ -96,7 +113,7 @@ impl Capacity {
                 worker.slot == slot && (worker.is_serving() || is_under_way(worker))
             };
             let waits = self.waits.get(&slot).is_some_and(|&until| until > step.now);
-            if !view.workers.iter().any(sits) && !waits {
+            if !view.workers.iter().any(sits) && !waits && !self.closed.contains(&slot) {
                 let what = format!("slot {} is empty, and nobody is asked for", slot.0);
                 return Err(step.violation(NAME, what));
             }

@@ -39,7 +39,8 @@ impl Invariant for Gate {
 
 fn everybody_takes_the_queue(step: &Step<'_>, gate: usize) -> Result<(), Violation> {
     for worker in &step.before.workers {
-        if !matches!(worker.state, WorkerState::Serving { .. }) {
+        let is_left = step.is(worker.worker).is_some();
+        if !matches!(worker.state, WorkerState::Serving { .. }) || !is_left {
             continue;
         }
         let is_told = |action: &Action| {

@@ -3,6 +3,7 @@
 
 mod backoff;
 mod capacity;
+mod crash_loop;
 mod deadlines;
 mod garbage;
 mod gate;
@@ -16,6 +17,7 @@ mod progress;
 mod reload_ends;
 mod requests;
 mod rest;
+mod shortage;
 mod stop;
 mod targets;
 mod untouched;
@@ -81,7 +83,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(capacity::Capacity::default()),
         Box::new(processes::Processes),
-        Box::new(newest_generation::NewestGeneration),
+        Box::new(newest_generation::NewestGeneration::default()),
         Box::new(reload_ends::ReloadEnds::default()),
         Box::new(progress::Progress::default()),
         Box::new(untouched::Untouched::default()),
@@ -96,6 +98,8 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(lines::Lines),
         Box::new(deadlines::Deadlines::default()),
         Box::new(log::Log::default()),
+        Box::new(crash_loop::CrashLoop::default()),
+        Box::new(shortage::Shortage::default()),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! 10: After a stop nobody is started, and the master leaves within the sum of the graces, with
 //! the status that says why; not before everybody is gone, unless the time is over.
 
-use remuda_supervisor::{Action, BootFailure, Event, Notice, Phase, Tick, Wish};
+use remuda_supervisor::{Action, BootFailure, Event, Notice, Phase, Reason, Tick, Wish};
 
 use super::{Invariant, State, Step, Violation};
 
@@ -99,11 +99,14 @@ fn is_known(step: &Step<'_>, pid: remuda_supervisor::Pid) -> bool {
         || step.before.zygotes.iter().any(|zygote| zygote.pid == Some(pid))
 }
 
-fn status_of(failure: BootFailure) -> u8 {
-    match failure {
-        BootFailure::Import => 3,
-        BootFailure::App => 4,
-        BootFailure::Class | BootFailure::Setup => 1,
+fn status_of(reason: Reason) -> u8 {
+    match reason {
+        Reason::Boot(BootFailure::Import) => 3,
+        Reason::Boot(BootFailure::App) => 4,
+        Reason::Boot(BootFailure::Class | BootFailure::Setup) => 1,
+        Reason::Boot(BootFailure::Shortage) => 75,
+        Reason::Boot(BootFailure::NoRetry) => 78,
+        Reason::CrashLoop => 69,
     }
 }
 

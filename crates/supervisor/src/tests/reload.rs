@@ -223,6 +223,26 @@ fn reload_brings_back_the_planned_number_of_workers() {
 }
 
 #[test]
+fn reload_whose_zygote_dies_half_way_goes_on_with_the_next_and_not_with_an_old_one() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::MoreWorkers);
+    driver.ask(Wish::Reload);
+    let candidate = driver.zygote_ready(2);
+    let old_zygote_owes = driver.state(3).is_some();
+    driver.boot(4);
+    driver.take();
+    driver.give(Event::Exited { pid: candidate, ending: CRASH });
+    driver.pass(secs(1));
+    let actions = driver.take();
+    assert!(old_zygote_owes, "so the old one is still there");
+    assert_eq!(forks(&actions), [], "nobody is forked from the old code");
+    assert!(actions.contains(&Action::StartZygote { generation: Generation(3) }));
+    driver.zygote_ready(3);
+    driver.churn();
+    assert!(is_done(&driver.take(), 2));
+}
+
+#[test]
 fn old_zygote_that_dies_while_the_candidate_loads_is_not_replaced_but_by_it() {
     let mut driver = Driver::settled(plan());
     let old = driver.snapshot().zygotes[0].pid.unwrap();

@@ -7,7 +7,7 @@ use super::driver::{plan, secs};
 use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput, ZygoteState};
 use crate::{
-    Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, SlotId, Tick,
+    Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, Refusal, SlotId, Tick,
     WorkerId,
 };
 
@@ -127,7 +127,7 @@ fn zygote_states() -> Vec<ZygoteState> {
 fn zygote_inputs() -> Vec<ZygoteInput> {
     vec![
         ZygoteInput::Spawned(PID),
-        ZygoteInput::SpawnFailed,
+        ZygoteInput::SpawnFailed(Refusal::Other),
         ZygoteInput::Ready,
         ZygoteInput::Failed(BootFailure::Import),
         ZygoteInput::Stuck,
