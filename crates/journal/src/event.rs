@@ -111,7 +111,7 @@ events! {
         "The kernel has refused a process, or has ended one for want of memory. Workers that run serve on; one is tried after the wait.";
     SHORTAGE_OVER = "workers.shortage_over", Info, "There is room for processes again",
         "A worker could be started after all.";
-    SLOT_CLOSED = "worker.no_retry", Error, "Worker (pid:{pid}) asks not to be started again (exit status 78); slot {slot} stays empty until a reload",
+    SLOT_CLOSED = "worker.no_retry", Error, "Worker (pid:{pid}) asks not to be started again (exit status 78); slot {slot} stays empty until the application is loaded anew",
         "The application knows that another try is of no use. When no worker is left, the service ends with the same status.";
     RELOAD_STARTED = "reload.started", Info, "Hang up: Master",
         "A reload begins: the new code is loaded beside the old.";

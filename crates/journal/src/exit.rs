@@ -72,7 +72,7 @@ pub const OF_WORKERS: &[ExitStatus] = &[
     },
     ExitStatus {
         code: 78,
-        meaning: "\"Do not start me again.\" The slot stays empty until the next reload; a reload \
+        meaning: "\"Do not start me again.\" The slot stays empty until the app is loaded anew; a reload \
                   to this code is given up. When no worker is left, the master exits with 78, too.",
     },
 ];

@@ -103,7 +103,8 @@ impl Kernel {
 
     /// How long the machine has stood still since then.
     pub(crate) fn frozen_since(&self, since: Tick) -> Duration {
-        self.freezes.iter().filter(|(until, _)| *until > since).map(|(_, length)| *length).sum()
+        let part = |&(until, length): &(Tick, Duration)| until.since(since).min(length);
+        self.freezes.iter().map(part).sum()
     }
 
     /// Who has this number now.

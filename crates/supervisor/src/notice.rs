@@ -63,7 +63,8 @@ pub enum Notice {
     Shortage { refusals: u32, wait: Duration },
     /// There is room again.
     ShortageOver,
-    /// A worker has asked not to be started again; the slot stays empty until the next reload.
+    /// A worker has asked not to be started again; the slot stays empty until the app is loaded
+    /// anew.
     SlotClosed { slot: SlotId, pid: Pid },
     /// A zygote waits for fork requests.
     ZygoteReady { generation: Generation, pid: Pid },

@@ -15,8 +15,8 @@ use crate::{Action, Generation, Line, Pid, Plan, SlotId, Tick, WorkerId};
 pub(crate) struct Pool {
     workers: BTreeMap<WorkerId, Worker>,
     backoffs: BTreeMap<SlotId, Backoff>,
-    /// Their worker has asked not to be started again.
-    closed: BTreeSet<SlotId>,
+    /// A worker of this generation has asked not to be started again.
+    closed: BTreeMap<SlotId, Generation>,
     asked_for: u64,
 }
 
@@ -146,16 +146,15 @@ impl Pool {
     /// What follows is forked from other code.
     pub(crate) fn forget_all_deaths(&mut self) {
         self.backoffs.clear();
-        self.closed.clear();
     }
 
-    /// Nobody is started in this slot any more.
-    pub(crate) fn close(&mut self, slot: SlotId) {
-        self.closed.insert(slot);
+    /// Nobody of this generation is started in this slot any more.
+    pub(crate) fn close(&mut self, slot: SlotId, generation: Generation) {
+        self.closed.insert(slot, generation);
     }
 
-    pub(crate) fn is_closed(&self, slot: SlotId) -> bool {
-        self.closed.contains(&slot)
+    pub(crate) fn is_closed(&self, slot: SlotId, generation: Generation) -> bool {
+        self.closed.get(&slot).is_some_and(|&closed| closed >= generation)
     }
 
     /// On their way to serve, in any slot.

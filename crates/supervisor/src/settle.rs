@@ -144,7 +144,9 @@ impl Supervisor {
         let surge = usize::from(self.plan.max_surge.max(1));
         let room = surge.saturating_sub(self.pool.replacements(&seats));
         let is_due = |&(slot, seat): &(SlotId, &Seat)| {
-            seat.under_way.is_none() && !self.pool.is_backing_off(slot) && !self.pool.is_closed(slot)
+            seat.under_way.is_none()
+                && !self.pool.is_backing_off(slot)
+                && !self.pool.is_closed(slot, source)
         };
         let numbered = || (0..).map(SlotId).zip(&seats).filter(is_due);
         let vacant = numbered().filter(|(_, seat)| seat.serving.is_none());
@@ -178,11 +180,10 @@ impl Supervisor {
 
     /// When every worker has asked not to be started again, nobody is left to serve.
     fn stop_when_all_are_closed(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let is_closed = |(slot, seat): (SlotId, &Seat)| {
-            self.pool.is_closed(slot) && seat.serving.is_none() && seat.under_way.is_none()
-        };
-        let seats = self.pool.seats(self.wanted);
-        if (0..).map(SlotId).zip(&seats).all(is_closed) && self.reload.is_idle() {
+        let Some(source) = self.fork_source() else { return };
+        let is_left = |worker: &Worker| worker.is_serving() || worker.is_under_way();
+        let all_closed = (0..self.wanted).map(SlotId).all(|slot| self.pool.is_closed(slot, source));
+        if all_closed && !self.pool.workers().any(is_left) && self.reload.is_idle() {
             self.stop(Some(Reason::Boot(BootFailure::NoRetry)), now, out);
         }
     }

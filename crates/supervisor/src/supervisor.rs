@@ -473,7 +473,7 @@ impl Supervisor {
         if self.reload.oldest_wanted().is_some_and(|oldest| oldest <= generation) {
             self.give_up_reload(Some(BootFailure::NoRetry), now, out);
         } else if matches!(self.life, Life::Running) {
-            self.pool.close(slot);
+            self.pool.close(slot, generation);
             out.push(Action::Report(Notice::SlotClosed { slot, pid }));
         }
     }

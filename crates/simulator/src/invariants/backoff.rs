@@ -1,9 +1,11 @@
 //! 9: Deaths that no stable life lies between are followed by growing waits, and nobody is asked
 //! for before the wait is over; nobody at all where somebody has asked for that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use remuda_supervisor::{Action, Ending, Event, Notice, Pid, SlotId, Tick, WorkerState};
+use remuda_supervisor::{
+    Action, Ending, Event, Generation, Notice, Pid, SlotId, Tick, WorkerState, WorkerView,
+};
 
 use super::{Invariant, Step, Violation};
 
@@ -12,7 +14,7 @@ const NAME: &str = "backoff";
 #[derive(Default)]
 pub(super) struct Backoff {
     slots: BTreeMap<SlotId, Waiting>,
-    closed: BTreeSet<SlotId>,
+    closed: BTreeMap<SlotId, Generation>,
     is_looping: bool,
 }
 
@@ -30,7 +32,6 @@ impl Invariant for Backoff {
         {
             // How the old code died says nothing about the new.
             self.slots.clear();
-            self.closed.clear();
             self.is_looping = false;
         }
         for notice in step.notices() {
@@ -38,8 +39,10 @@ impl Invariant for Backoff {
                 Notice::BackingOff { slot, deaths, wait } => {
                     self.wait_grows(step, slot, deaths, wait)?;
                 }
-                Notice::SlotClosed { slot, .. } => {
-                    self.closed.insert(slot);
+                Notice::SlotClosed { slot, pid } => {
+                    let is_it = |view: &&WorkerView| view.pid == Some(pid);
+                    let closed = step.before.workers.iter().find(is_it).map(|view| view.generation);
+                    self.closed.extend(closed.map(|generation| (slot, generation)));
                 }
                 // Waits are not told any more, one by one.
                 Notice::CrashLoop { .. } => {
@@ -52,8 +55,8 @@ impl Invariant for Backoff {
         }
         self.stable_lives_count(step);
         for action in step.actions {
-            if let Action::Fork { slot, .. } = action {
-                self.wait_is_over(step, *slot)?;
+            if let Action::Fork { slot, generation, .. } = action {
+                self.wait_is_over(step, *slot, *generation)?;
             }
         }
         self.early_death_is_counted(step)
@@ -96,8 +99,13 @@ impl Backoff {
         Ok(())
     }
 
-    fn wait_is_over(&self, step: &Step<'_>, slot: SlotId) -> Result<(), Violation> {
-        if self.closed.contains(&slot) {
+    fn wait_is_over(
+        &self,
+        step: &Step<'_>,
+        slot: SlotId,
+        generation: Generation,
+    ) -> Result<(), Violation> {
+        if self.closed.get(&slot).is_some_and(|&closed| closed >= generation) {
             return Err(step.violation(NAME, format!("slot {} is closed, and filled", slot.0)));
         }
         match self.slots.get(&slot) {

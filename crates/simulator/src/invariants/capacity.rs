@@ -1,10 +1,11 @@
 //! 1: Nobody is taken from the pool before somebody else serves in its place: our own decisions
 //! never leave fewer serving than are wanted. An empty slot is filled as soon as it may be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use remuda_supervisor::{Cause, Notice, SlotId, Snapshot, Tick, WorkerState, ZygoteState};
+use remuda_supervisor::{Cause, Generation, Notice, SlotId, Snapshot, Tick, WorkerState, ZygoteState};
 
+use super::rolling::Rolling;
 use super::{Invariant, Step, Violation, is_under_way};
 
 const NAME: &str = "capacity";
@@ -13,9 +14,10 @@ const NAME: &str = "capacity";
 #[derive(Default)]
 pub(super) struct Capacity {
     waits: BTreeMap<SlotId, Tick>,
-    closed: BTreeSet<SlotId>,
+    closed: BTreeMap<SlotId, Generation>,
     /// In a crash loop or a shortage one is started after another; how seldom is checked there.
     is_slow: bool,
+    rolling: Rolling,
 }
 
 impl Invariant for Capacity {
@@ -25,18 +27,16 @@ impl Invariant for Capacity {
                 Notice::BackingOff { slot, wait, .. } => {
                     self.waits.insert(slot, step.now + wait);
                 }
-                Notice::SlotClosed { slot, .. } => {
-                    self.closed.insert(slot);
+                Notice::SlotClosed { slot, pid } => {
+                    let is_it = |view: &&remuda_supervisor::WorkerView| view.pid == Some(pid);
+                    let closed = step.before.workers.iter().find(is_it).map(|view| view.generation);
+                    self.closed.extend(closed.map(|generation| (slot, generation)));
                 }
                 Notice::CrashLoop { .. } | Notice::Shortage { .. } => self.is_slow = true,
                 _ => {}
             }
         }
-        if let remuda_supervisor::Event::ZygoteReady { generation } = *step.event
-            && step.before.reloading == Some(generation)
-        {
-            self.closed.clear();
-        }
+        self.rolling.follow(step);
         if step.is_running() {
             relieved_only_by_a_successor(step)?;
             enough_go_on_serving(step)?;
@@ -98,11 +98,14 @@ impl Capacity {
             // A tick comes at once, and fills it.
             return Ok(());
         }
-        let is_ready =
-            |state: &ZygoteState| matches!(state, remuda_supervisor::ZygoteState::Ready { .. });
-        if !view.zygotes.iter().any(|zygote| is_ready(&zygote.state)) {
+        let can_fork = |zygote: &remuda_supervisor::ZygoteView| {
+            let is_ready = matches!(zygote.state, ZygoteState::Ready { .. });
+            is_ready && Some(zygote.generation) >= self.rolling.since()
+        };
+        let sources = view.zygotes.iter().filter(|zygote| can_fork(zygote));
+        let Some(source) = sources.map(|zygote| zygote.generation).max() else {
             return Ok(());
-        }
+        };
         let lines = step.plan().workers_max * 2 + step.plan().max_surge;
         if view.workers.len() >= usize::from(lines) {
             // The dying hold every line of the scoreboard.
@@ -112,8 +115,9 @@ impl Capacity {
             let sits = |worker: &remuda_supervisor::WorkerView| {
                 worker.slot == slot && (worker.is_serving() || is_under_way(worker))
             };
+            let closed = self.closed.get(&slot).is_some_and(|&closed| closed >= source);
             let waits = self.waits.get(&slot).is_some_and(|&until| until > step.now);
-            if !view.workers.iter().any(sits) && !waits && !self.closed.contains(&slot) {
+            if !view.workers.iter().any(sits) && !waits && !closed {
                 let what = format!("slot {} is empty, and nobody is asked for", slot.0);
                 return Err(step.violation(NAME, what));
             }

@@ -11,7 +11,7 @@ const NAME: &str = "crash_loop";
 #[derive(Default)]
 pub(super) struct CrashLoop {
     since: Option<Tick>,
-    last_start: Option<Tick>,
+    next_start: Option<Tick>,
     last_summary: Option<Tick>,
 }
 
@@ -74,11 +74,11 @@ impl CrashLoop {
         // At least two a worker are always allowed.
         let limit = plan.crash_loop_limit.max(2 * u32::from(step.after.wanted));
         let pace = plan.crash_loop_window / limit;
-        let last = self.last_start.replace(step.now);
-        let too_soon = last.is_some_and(|last| step.now.since(last) < pace * 99 / 100);
+        let next = self.next_start.replace(step.now + pace);
+        let too_soon = next.is_some_and(|next| step.now < next);
         let others = step.before.workers.iter().filter(|worker| is_under_way(worker)).count();
         if starts > 1 || too_soon || others > 0 && step.is_running() && still(step) > 1 {
-            let what = format!("{starts} starts in a crash loop, {others} under way, last {last:?}");
+            let what = format!("{starts} starts in a crash loop, {others} under way, next {next:?}");
             return Err(step.violation(NAME, what));
         }
         Ok(())

@@ -18,8 +18,10 @@ impl Invariant for Garbage {
             _ => return Ok(()),
         };
         let begins = |notice: &Notice| matches!(notice, Notice::ReloadStarted { .. });
-        if step.notices().any(begins) {
-            // The speaker has ended a reload, and the next one brings the planned number back.
+        let gives_up = |notice: &Notice| matches!(notice, Notice::Stopping { .. });
+        if step.notices().any(begins) || step.notices().any(gives_up) {
+            // The speaker has ended a reload, and the next one brings the planned number back; or
+            // it was the last one, and nobody may be started in its place.
             return Ok(());
         }
         let slot = step.was(speaker).map(|worker| worker.slot);

@@ -39,7 +39,10 @@ impl Invariant for Gate {
 
 fn everybody_takes_the_queue(step: &Step<'_>, gate: usize) -> Result<(), Violation> {
     for worker in &step.before.workers {
-        let is_left = step.is(worker.worker).is_some();
+        // One that has ended or hangs in this very step takes nothing.
+        let is_left = step.is(worker.worker).is_some_and(|view| {
+            matches!(view.state, WorkerState::Serving { .. } | WorkerState::Draining { .. })
+        });
         if !matches!(worker.state, WorkerState::Serving { .. }) || !is_left {
             continue;
         }

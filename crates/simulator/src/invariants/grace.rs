@@ -61,6 +61,7 @@ impl Grace {
                     || has_had(told.abort, plan.abort_grace)
                     || has_had(told.quit, plan.abort_grace)
                     || has_had(told.drain, plan.graceful_timeout)
+                    || plan.graceful_timeout.is_zero()
                     || has_had(self.quit_since, plan.abort_grace)
                     || has_had(self.stopping_since, plan.graceful_timeout)
             }

@@ -17,6 +17,7 @@ mod progress;
 mod reload_ends;
 mod requests;
 mod rest;
+mod rolling;
 mod shortage;
 mod stop;
 mod targets;

@@ -25,7 +25,10 @@ impl Invariant for Requests {
                 continue;
             }
             let was_asked = [told.drain, told.quit, told.dump].iter().any(Option::is_some);
-            if !was_asked && !word_is_missing(step, life) {
+            // A grace of nothing is over as soon as it begins.
+            let no_grace = step.plan().graceful_timeout.is_zero()
+                && step.told_to_drain().any(|(told, _)| told == life.id);
+            if !was_asked && !no_grace && !word_is_missing(step, life) {
                 let (id, count) = (life.id.0, life.requests.len());
                 let what = format!("worker {id} is killed with {count} requests, unasked");
                 return Err(step.violation(NAME, what));

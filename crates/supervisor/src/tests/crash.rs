@@ -378,6 +378,30 @@ fn service_ends_when_all_workers_have_asked_not_to_be_started_again() {
 }
 
 #[test]
+fn old_worker_that_asks_not_to_be_started_again_does_not_close_its_slot_for_the_new_code() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.boot(3);
+    driver.take();
+    driver.exit(1, CLEAN);
+    driver.exit(2, Ending::Exited(78));
+    driver.boot_all();
+    let is_done = |n: &Notice| matches!(n, Notice::ReloadDone { .. });
+    assert!(notices(&driver.take()).iter().any(is_done));
+    assert_eq!(driver.serving_workers(), [3, 4]);
+}
+
+#[test]
+fn service_goes_on_as_long_as_anybody_serves_in_whatever_slot() {
+    let mut driver = Driver::settled(plan());
+    driver.exit(1, Ending::Exited(78));
+    driver.ask(Wish::FewerWorkers);
+    driver.pass(secs(100));
+    assert_eq!((driver.phase(), driver.serving_workers()), (Phase::Running, vec![2]));
+}
+
+#[test]
 fn new_worker_that_asks_not_to_be_started_again_gives_the_reload_up() {
     for serving_first in [false, true] {
         let mut driver = Driver::settled(plan());
