@@ -10,7 +10,7 @@ SOURCES := $(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o
 	-o -name '*.toml' -o -name 'py.typed' \)) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-python deny docs bench clean
+.PHONY: help build run test lint test-rust test-python deny docs simulate mutants bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,14 @@ test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, 
 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal
+
+simulate: ## Run the supervisor through SEEDS=100000 lives with faults, from FIRST=0; or tell SEED=n
+	cargo run --quiet --release -p remuda-simulator -- $(if $(SEED),seed $(SEED),$(or $(SEEDS),100000) $(or $(FIRST),0))
+
+mutants: ## Break the supervisor in hundreds of ways, and count what tests and simulator catch
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
+	SEEDS=600 cargo mutants --package remuda-supervisor --test-package remuda-supervisor \
+		--test-package remuda-simulator --test-tool nextest --jobs 2 --timeout 90 --output target
 
 bench: build ## Compare with other servers; prints a table (BENCH="--rounds 1" for options)
 	$(BIN)/python benches/run.py $(BENCH)

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use remuda_supervisor::{Action, Notice};
+
 /// Counts of everything that happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
@@ -32,6 +34,8 @@ pub struct Census {
     pub lost_by_force: u64,
     /// Requests broken off because an operator said QUIT, or a stop ran out of time.
     pub lost_by_quit: u64,
+    /// Requests that waited to be accepted when nobody was left to do it.
+    pub unaccepted: u64,
     /// Requests lost otherwise. Any such is a failure of the run.
     pub lost: u64,
 }
@@ -39,6 +43,16 @@ pub struct Census {
 impl Census {
     pub(crate) fn count(&mut self, kind: &'static str) {
         *self.faults.entry(kind).or_default() += 1;
+    }
+
+    pub(crate) fn count_reloads(&mut self, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::Report(Notice::ReloadDone { .. }) => self.reloads_done += 1,
+                Action::Report(Notice::ReloadGivenUp { .. }) => self.reloads_given_up += 1,
+                _ => {}
+            }
+        }
     }
 
     /// Adds another run's counts.
@@ -55,6 +69,7 @@ impl Census {
         self.lost_by_crash += other.lost_by_crash;
         self.lost_by_force += other.lost_by_force;
         self.lost_by_quit += other.lost_by_quit;
+        self.unaccepted += other.unaccepted;
         self.lost += other.lost;
         for (kind, count) in &other.faults {
             *self.faults.entry(kind).or_default() += count;
@@ -77,6 +92,7 @@ impl fmt::Display for Census {
         writeln!(f, "  lost after grace    {}", self.lost_by_force)?;
         writeln!(f, "  broken off by QUIT  {}", self.lost_by_quit)?;
         writeln!(f, "  lost otherwise      {}", self.lost)?;
+        writeln!(f, "never accepted        {}", self.unaccepted)?;
         writeln!(f, "faults injected       {}", self.faults.values().sum::<u64>())?;
         for (kind, count) in &self.faults {
             writeln!(f, "  {kind:<40} {count}")?;

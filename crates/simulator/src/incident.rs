@@ -67,7 +67,6 @@ impl<M: Master> World<'_, M> {
             Event::ZygoteFailed { generation, failure: BootFailure::App },
             Event::ZygoteSpawnFailed { generation, refusal: Refusal::Shortage },
             Event::Start,
-            Event::Tick,
         ];
         self.post(Letter::Nonsense(words[usize::from(pick) % words.len()].clone()));
     }

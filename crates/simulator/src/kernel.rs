@@ -9,7 +9,7 @@ use crate::process::{Process, Role, Serial, Told};
 
 /// The process table.
 #[derive(Clone, Debug)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     processes: BTreeMap<Pid, Process>,
     by_serial: BTreeMap<Serial, Pid>,
     /// Ended, in this order, and not reaped.
@@ -109,13 +109,13 @@ impl Kernel {
 
     /// Who has this number now.
     #[must_use]
-    pub fn with_pid(&self, pid: Pid) -> Option<&Process> {
+    pub(crate) fn with_pid(&self, pid: Pid) -> Option<&Process> {
         self.processes.get(&pid)
     }
 
     /// This very process.
     #[must_use]
-    pub fn find(&self, serial: Serial) -> Option<&Process> {
+    pub(crate) fn find(&self, serial: Serial) -> Option<&Process> {
         self.processes.get(self.by_serial.get(&serial)?)
     }
 
@@ -125,7 +125,7 @@ impl Kernel {
 
     /// The process of a worker, dead or alive.
     #[must_use]
-    pub fn worker(&self, id: WorkerId) -> Option<&Process> {
+    pub(crate) fn worker(&self, id: WorkerId) -> Option<&Process> {
         self.all().find(|process| process.worker().is_some_and(|life| life.id == id))
     }
 
@@ -134,7 +134,7 @@ impl Kernel {
     }
 
     /// All processes, by number.
-    pub fn all(&self) -> impl Iterator<Item = &Process> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
     }
 
@@ -143,7 +143,7 @@ impl Kernel {
     }
 
     /// All that have not ended.
-    pub fn living(&self) -> impl Iterator<Item = &Process> {
+    pub(crate) fn living(&self) -> impl Iterator<Item = &Process> {
         self.all().filter(|process| process.is_alive())
     }
 }

@@ -55,10 +55,19 @@ pub fn run_seed(seed: u64) -> Result<Census, Box<Failure>> {
 ///
 /// As [`run_seed`].
 pub fn run<M: Master>(script: &Script, master: fn(Plan) -> M) -> Result<Census, Box<Failure>> {
+    probe(script, master).map_err(|violation| Box::new(shrink::shrink(script, &violation, master)))
+}
+
+/// The same, without the effort to explain a failure.
+///
+/// # Errors
+///
+/// The invariant that was broken.
+pub fn probe<M: Master>(script: &Script, master: fn(Plan) -> M) -> Result<Census, Violation> {
     let outcome = World::new(script, master(script.plan.clone()), Chronicle::silent()).run();
     match outcome.violation {
         None => Ok(outcome.census),
-        Some(violation) => Err(Box::new(shrink::shrink(script, &violation, master))),
+        Some(violation) => Err(violation),
     }
 }
 

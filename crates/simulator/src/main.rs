@@ -72,7 +72,7 @@ fn simulate(count: u64, first: u64) -> ExitCode {
         progress.thread().unpark();
     });
     let census = census.into_inner().expect("no thread panicked");
-    let failures: Vec<Box<Failure>> = failures.into_inner().expect("no thread panicked");
+    let failures: Vec<Failure> = failures.into_inner().expect("no thread panicked");
     for failure in failures.iter().take(FAILURES_MAX) {
         println!("{failure}");
     }
@@ -87,7 +87,7 @@ fn run_some(
     count: u64,
     first: u64,
     census: &Mutex<Census>,
-    failures: &Mutex<Vec<Box<Failure>>>,
+    failures: &Mutex<Vec<Failure>>,
 ) {
     let mut own = Census::default();
     loop {
@@ -99,7 +99,7 @@ fn run_some(
             Ok(run) => own.add(&run),
             Err(failure) => {
                 let mut failures = failures.lock().expect("no thread panicked");
-                failures.push(failure);
+                failures.push(*failure);
                 if failures.len() >= FAILURES_MAX {
                     next.store(count, Ordering::Relaxed);
                 }

@@ -3,48 +3,48 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use remuda_supervisor::{Ending, Generation, Line, Pid, Tick, WorkerId};
+use remuda_supervisor::{Ending, Generation, Pid, Tick, WorkerId};
 
 use crate::fault::{Code, WorkerFault, ZygoteFault};
 
 /// A process, however often its number is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Serial(pub u64);
+pub(crate) struct Serial(pub(crate) u64);
 
 /// One process, living or not yet reaped.
 #[derive(Clone, Debug)]
-pub struct Process {
+pub(crate) struct Process {
     /// Who it is.
-    pub serial: Serial,
+    pub(crate) serial: Serial,
     /// Its number.
-    pub pid: Pid,
+    pub(crate) pid: Pid,
     /// What it is for.
-    pub role: Role,
+    pub(crate) role: Role,
     /// How it ended; it is not reaped yet.
-    pub ended: Option<Ending>,
+    pub(crate) ended: Option<Ending>,
     /// It stands still until then.
-    pub stopped_until: Tick,
+    pub(crate) stopped_until: Tick,
     /// How long it sleeps in the kernel before KILL takes effect.
-    pub kill_takes: Duration,
+    pub(crate) kill_takes: Duration,
     /// What the master did to it, and when.
-    pub told: Told,
+    pub(crate) told: Told,
 }
 
 /// What the master did to a process, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub(crate) struct Told {
     /// To drain, by channel; also when the word was lost.
-    pub drain: Option<Tick>,
+    pub(crate) drain: Option<Tick>,
     /// QUIT.
-    pub quit: Option<Tick>,
+    pub(crate) quit: Option<Tick>,
     /// To dump its stacks.
-    pub dump: Option<Tick>,
+    pub(crate) dump: Option<Tick>,
     /// ABRT.
-    pub abort: Option<Tick>,
+    pub(crate) abort: Option<Tick>,
     /// KILL.
-    pub kill: Option<Tick>,
+    pub(crate) kill: Option<Tick>,
     /// Its channel was closed.
-    pub farewell: Option<Tick>,
+    pub(crate) farewell: Option<Tick>,
 }
 
 impl Told {
@@ -56,7 +56,7 @@ impl Told {
 
 /// What a process is for.
 #[derive(Clone, Debug)]
-pub enum Role {
+pub(crate) enum Role {
     /// Is forked from.
     Zygote(ZygoteLife),
     /// Serves.
@@ -70,11 +70,11 @@ pub enum Role {
 
 /// What a zygote has in mind.
 #[derive(Clone, Debug)]
-pub struct ZygoteLife {
+pub(crate) struct ZygoteLife {
     /// Its number.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// What it has loaded, or loads.
-    pub code: Code,
+    pub(crate) code: Code,
     pub(crate) faults: Vec<ZygoteFault>,
     pub(crate) ready: bool,
     pub(crate) requests: VecDeque<ForkRequest>,
@@ -85,15 +85,14 @@ pub struct ZygoteLife {
 
 /// One fork that a zygote was asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct ForkRequest {
+pub(crate) struct ForkRequest {
     pub(crate) worker: WorkerId,
-    pub(crate) line: Line,
     pub(crate) max_requests: u64,
 }
 
 /// How much a worker takes from the accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepts {
+pub(crate) enum Accepts {
     /// Whatever comes.
     All,
     /// What waits already; then it leaves.
@@ -104,22 +103,18 @@ pub enum Accepts {
 
 /// What a worker has in mind.
 #[derive(Clone, Debug)]
-pub struct WorkerLife {
+pub(crate) struct WorkerLife {
     /// Its number.
-    pub id: WorkerId,
-    /// Its line of the scoreboard.
-    pub line: Line,
-    /// What it was forked from.
-    pub generation: Generation,
+    pub(crate) id: WorkerId,
     pub(crate) code: Code,
     pub(crate) faults: Vec<WorkerFault>,
     /// Since when it takes requests.
-    pub ready_at: Option<Tick>,
+    pub(crate) ready_at: Option<Tick>,
     /// What it takes from the queue.
-    pub accepts: Accepts,
+    pub(crate) accepts: Accepts,
     pub(crate) leaving: bool,
     /// Requests inside.
-    pub requests: BTreeMap<u64, InFlight>,
+    pub(crate) requests: BTreeMap<u64, InFlight>,
     pub(crate) begun: u64,
     pub(crate) served: u64,
     pub(crate) max_requests: u64,
@@ -133,9 +128,9 @@ pub struct WorkerLife {
 
 /// One request inside a worker.
 #[derive(Clone, Copy, Debug)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     /// When it began.
-    pub began: Tick,
+    pub(crate) began: Tick,
     /// It never ends; `true` = in C code.
     pub(crate) hangs: Option<bool>,
 }
@@ -143,13 +138,13 @@ pub struct InFlight {
 impl Process {
     /// Whether it runs or stands; false for a zombie.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.ended.is_none()
     }
 
     /// What it has in mind as a worker.
     #[must_use]
-    pub fn worker(&self) -> Option<&WorkerLife> {
+    pub(crate) fn worker(&self) -> Option<&WorkerLife> {
         match &self.role {
             Role::Worker(life) => Some(life),
             Role::Zygote(_) | Role::Stranger { .. } => None,
@@ -165,7 +160,7 @@ impl Process {
 
     /// What it has in mind as a zygote.
     #[must_use]
-    pub fn zygote(&self) -> Option<&ZygoteLife> {
+    pub(crate) fn zygote(&self) -> Option<&ZygoteLife> {
         match &self.role {
             Role::Zygote(life) => Some(life),
             Role::Worker(_) | Role::Stranger { .. } => None,

@@ -45,14 +45,8 @@ pub(crate) struct WorkerLink {
 }
 
 /// Wishes in the order in which the runtime obeys signals that came together.
-const ORDER: [Wish; 6] = [
-    Wish::Quit,
-    Wish::Stop,
-    Wish::Reload,
-    Wish::MoreWorkers,
-    Wish::FewerWorkers,
-    Wish::ReopenLogs,
-];
+const ORDER: [Wish; 6] =
+    [Wish::Quit, Wish::Stop, Wish::Reload, Wish::MoreWorkers, Wish::FewerWorkers, Wish::ReopenLogs];
 
 pub(crate) struct Shell {
     letters: VecDeque<Letter>,
@@ -154,7 +148,8 @@ impl<M: Master> World<'_, M> {
         };
         match (self.mishap(speaker), letter) {
             (None, letter) => self.post(letter),
-            (Some(Mishap::Lost), _) | (Some(Mishap::Truncated(_)), Letter::Zygote(..) | Letter::Nonsense(_)) => {}
+            (Some(Mishap::Lost), _)
+            | (Some(Mishap::Truncated(_)), Letter::Zygote(..) | Letter::Nonsense(_)) => {}
             (Some(Mishap::Truncated(bytes)), Letter::Worker(id, mut word)) => {
                 word.truncate(usize::from(bytes).min(word.len()));
                 self.post(Letter::Worker(id, word));
@@ -280,10 +275,10 @@ impl<M: Master> World<'_, M> {
                 if let Some(&(serial, _)) = self.shell.zygotes.get(&generation) {
                     self.retire(serial);
                 }
-            None
+                None
             }
-            Action::Fork { generation, worker, line, max_requests, .. } => {
-                self.ask_for_worker(generation, ForkRequest { worker, line, max_requests })
+            Action::Fork { generation, worker, max_requests, .. } => {
+                self.ask_for_worker(generation, ForkRequest { worker, max_requests })
             }
             Action::Tell { worker, order } => {
                 self.tell(worker, order);
@@ -380,6 +375,9 @@ impl<M: Master> World<'_, M> {
             Signal::Abort => process.told.abort.get_or_insert(now),
             Signal::Kill => process.told.kill.get_or_insert(now),
         };
+        if !process.is_alive() {
+            return;
+        }
         match signal {
             Signal::Kill if takes.is_zero() => self.end(serial, Ending::Signaled(9)),
             Signal::Kill => self.act(serial, takes, Deed::End(Ending::Signaled(9))),

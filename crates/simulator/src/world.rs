@@ -100,6 +100,7 @@ pub(crate) struct World<'s, M> {
     pub(crate) queue: VecDeque<u64>,
     pub(crate) gate_closed: bool,
     pub(crate) asked_to_quit: bool,
+    stopping_since: Option<Tick>,
     spoken: BTreeMap<Speaker, u64>,
     pub(crate) census: Census,
     pub(crate) chronicle: Chronicle,
@@ -130,6 +131,7 @@ impl<'s, M: Master> World<'s, M> {
             queue: VecDeque::new(),
             gate_closed: false,
             asked_to_quit: false,
+            stopping_since: None,
             spoken: BTreeMap::new(),
             census: Census { seeds: 1, ..Census::default() },
             chronicle,
@@ -322,6 +324,10 @@ impl<'s, M: Master> World<'s, M> {
             };
             self.violation =
                 self.invariants.iter_mut().find_map(|invariant| invariant.check(&step).err());
+            self.census.count_reloads(&actions);
+            if after.phase == Phase::Stopping {
+                self.stopping_since.get_or_insert(self.now);
+            }
             self.view = after;
             for action in actions {
                 events.extend(self.perform(&action));
@@ -383,7 +389,6 @@ impl<'s, M: Master> World<'s, M> {
     fn ending(&self) -> invariants::State<'_> {
         invariants::State {
             now: self.now,
-            script: self.script,
             view: &self.view,
             kernel: &self.kernel,
             exit: self.exit,
@@ -395,14 +400,22 @@ impl<'s, M: Master> World<'s, M> {
         self.violation = judge(&self.ending()).err();
     }
 
-    /// Requests that nobody will answer.
+    /// Requests that nobody will answer. Those in a worker that outlives the master were promised
+    /// an answer, unless somebody said QUIT or the time was over.
     fn count_what_is_left(&mut self) {
-        let held: usize = self.kernel.living().filter_map(Process::worker).map(|w| w.requests.len()).sum();
-        self.census.lost_by_quit += held as u64;
-        if self.gate_closed || self.asked_to_quit {
-            // Nobody was left to accept them.
-            self.census.lost_by_quit += self.queue.len() as u64;
+        let workers = self.kernel.living().filter_map(Process::worker);
+        let held: u64 = workers.map(|life| life.requests.len() as u64).sum();
+        let grace = self.script.plan.graceful_timeout;
+        let time_is_over = self.stopping_since.is_some_and(|since| self.now >= since + grace);
+        if self.asked_to_quit || time_is_over {
+            self.census.lost_by_quit += held;
         }
+        self.census.unaccepted += self.queue.len() as u64;
+        let counted = self.census.answered
+            + self.census.lost_by_crash
+            + self.census.lost_by_force
+            + self.census.lost_by_quit;
+        self.census.lost = self.census.requests - counted;
     }
 
     pub(crate) fn is_sync(&self) -> bool {

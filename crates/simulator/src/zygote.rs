@@ -178,7 +178,7 @@ impl<M: Master> World<'_, M> {
         let (generation, code) = (life.generation, life.code);
         let Some(request) = life.forking else { return };
         self.kernel.burn_a_pid();
-        match self.fork_worker(request, generation, code) {
+        match self.fork_worker(request, code) {
             Some(pid) => {
                 if let Some(life) = self.zygote_life(serial) {
                     life.forking = None;
@@ -191,12 +191,7 @@ impl<M: Master> World<'_, M> {
         }
     }
 
-    fn fork_worker(
-        &mut self,
-        request: ForkRequest,
-        generation: Generation,
-        code: Code,
-    ) -> Option<Pid> {
+    fn fork_worker(&mut self, request: ForkRequest, code: Code) -> Option<Pid> {
         let mut faults = Vec::new();
         if !self.is_calm() {
             for fault in &self.script.faults {
@@ -219,8 +214,6 @@ impl<M: Master> World<'_, M> {
         });
         let life = WorkerLife {
             id: request.worker,
-            line: request.line,
-            generation,
             code,
             faults,
             ready_at: None,

@@ -128,11 +128,7 @@ mod tests {
     use super::*;
 
     fn plan() -> Plan {
-        Plan {
-            crash_loop_limit: 4,
-            crash_loop_window: Duration::from_secs(60),
-            ..Plan::default()
-        }
+        Plan { crash_loop_limit: 4, crash_loop_window: Duration::from_secs(60), ..Plan::default() }
     }
 
     fn at(seconds: u64) -> Tick {

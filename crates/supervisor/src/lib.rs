@@ -44,7 +44,7 @@ pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
 pub use notice::{Cause, Notice, Reason};
 pub use plan::Plan;
 pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};
+pub use stop::status_of;
 pub use supervisor::Supervisor;
 pub use worker::WorkerState;
-pub use stop::status_of;
 pub use zygote::ZygoteState;

@@ -10,9 +10,7 @@ use crate::reload::Reload;
 use crate::supervisor::{Life, Supervisor};
 use crate::worker::{Input, Worker};
 use crate::zygote::{Zygote, ZygoteInput};
-use crate::{
-    Action, BootFailure, Cause, Generation, Notice, Order, Reason, SlotId, Tick, WorkerId,
-};
+use crate::{Action, BootFailure, Cause, Notice, Order, Reason, SlotId, Tick, WorkerId};
 
 impl Supervisor {
     pub(crate) fn settle(&mut self, now: Tick, out: &mut Vec<Action>) {
@@ -116,9 +114,9 @@ impl Supervisor {
     /// one before it waits; while an answer about a fork is owed, closing its channel would lose it.
     fn retire_zygotes(&mut self, now: Tick, out: &mut Vec<Action>) {
         let source = self.fork_source().filter(|_| matches!(self.life, Life::Running));
-        let before = source.filter(|_| self.reload.is_trying()).and_then(|source| {
-            self.ready_zygotes().rfind(|&generation| generation < source)
-        });
+        let before = source
+            .filter(|_| self.reload.is_trying())
+            .and_then(|source| self.ready_zygotes().rfind(|&generation| generation < source));
         for generation in self.ready_zygotes().collect::<Vec<_>>() {
             let is_kept = Some(generation) == source || Some(generation) == before;
             if !is_kept && !self.pool.is_owed_a_fork_by(generation) {
@@ -153,8 +151,8 @@ impl Supervisor {
         let outdated =
             numbered().filter(|(_, seat)| seat.serving.is_some_and(|id| self.is_outdated(id)));
         let slots: Vec<SlotId> = vacant.chain(outdated.take(room)).map(|(slot, _)| slot).collect();
-        let mut under_way = self.pool.under_way();
         for slot in slots {
+            let under_way = self.pool.under_way();
             if !self.intensity.allows_start(under_way) || !self.shortage.allows_start(under_way) {
                 return;
             }
@@ -162,7 +160,6 @@ impl Supervisor {
             let place = (slot, line, source);
             self.pool.ask_for(place, now, &self.plan, &mut self.random, out);
             self.intensity.count_start(now, self.wanted, &self.plan);
-            under_way += 1;
         }
     }
 

@@ -45,7 +45,8 @@ impl Strangers {
     }
 
     fn take(&mut self, pid: Pid, was_asked_for: impl Fn(Latest) -> bool) -> Option<Ending> {
-        let is_it = |&(known, _, latest): &(Pid, Ending, Latest)| known == pid && was_asked_for(latest);
+        let is_it =
+            |&(known, _, latest): &(Pid, Ending, Latest)| known == pid && was_asked_for(latest);
         let at = self.exits.iter().rposition(is_it)?;
         self.exits.remove(at).map(|(_, ending, _)| ending)
     }

@@ -272,13 +272,7 @@ impl Supervisor {
         }
     }
 
-    fn on_fork_failed(
-        &mut self,
-        id: WorkerId,
-        refusal: Refusal,
-        now: Tick,
-        out: &mut Vec<Action>,
-    ) {
+    fn on_fork_failed(&mut self, id: WorkerId, refusal: Refusal, now: Tick, out: &mut Vec<Action>) {
         let Some(worker) = self.pool.worker(id) else { return };
         let (slot, generation) = (worker.slot, worker.generation);
         let was_wanted = matches!(worker.state, WorkerState::Forking { .. });

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use remuda_supervisor::{
-    Action, Ending, Event, Generation, Notice, Pid, SlotId, Tick, WorkerState, WorkerView,
+    Action, Ending, Event, Generation, Notice, Pid, SlotId, Tick, WorkerState,
 };
 
 use super::{Invariant, Step, Violation};
@@ -39,11 +39,6 @@ impl Invariant for Backoff {
                 Notice::BackingOff { slot, deaths, wait } => {
                     self.wait_grows(step, slot, deaths, wait)?;
                 }
-                Notice::SlotClosed { slot, pid } => {
-                    let is_it = |view: &&WorkerView| view.pid == Some(pid);
-                    let closed = step.before.workers.iter().find(is_it).map(|view| view.generation);
-                    self.closed.extend(closed.map(|generation| (slot, generation)));
-                }
                 // Waits are not told any more, one by one.
                 Notice::CrashLoop { .. } => {
                     self.slots.clear();
@@ -53,6 +48,7 @@ impl Invariant for Backoff {
                 _ => {}
             }
         }
+        self.closed.extend(step.closed());
         self.stable_lives_count(step);
         for action in step.actions {
             if let Action::Fork { slot, generation, .. } = action {

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use remuda_supervisor::{Cause, Generation, Notice, SlotId, Snapshot, Tick, WorkerState, ZygoteState};
+use remuda_supervisor::{
+    Cause, Generation, Notice, SlotId, Snapshot, Tick, WorkerState, ZygoteState,
+};
 
 use super::rolling::Rolling;
 use super::{Invariant, Step, Violation, is_under_way};
@@ -27,15 +29,11 @@ impl Invariant for Capacity {
                 Notice::BackingOff { slot, wait, .. } => {
                     self.waits.insert(slot, step.now + wait);
                 }
-                Notice::SlotClosed { slot, pid } => {
-                    let is_it = |view: &&remuda_supervisor::WorkerView| view.pid == Some(pid);
-                    let closed = step.before.workers.iter().find(is_it).map(|view| view.generation);
-                    self.closed.extend(closed.map(|generation| (slot, generation)));
-                }
                 Notice::CrashLoop { .. } | Notice::Shortage { .. } => self.is_slow = true,
                 _ => {}
             }
         }
+        self.closed.extend(step.closed());
         self.rolling.follow(step);
         if step.is_running() {
             relieved_only_by_a_successor(step)?;
@@ -51,6 +49,10 @@ impl Invariant for Capacity {
 fn relieved_only_by_a_successor(step: &Step<'_>) -> Result<(), Violation> {
     for (id, _) in step.told_to_drain() {
         let Some(worker) = step.is(id) else { continue };
+        if worker.is_serving() {
+            let what = format!("worker {} is told to drain, and still counted on", id.0);
+            return Err(step.violation(NAME, what));
+        }
         let served = |view: &remuda_supervisor::WorkerView| view.is_serving();
         if !step.was(id).is_some_and(served) {
             // Given up before it counted.
@@ -70,9 +72,9 @@ fn relieved_only_by_a_successor(step: &Step<'_>) -> Result<(), Violation> {
 
 /// Of those that served, as many as are wanted still do, or a death or a hang took them.
 fn enough_go_on_serving(step: &Step<'_>) -> Result<(), Violation> {
-    let drained = step.told_to_drain().filter(|(id, _)| {
-        step.was(*id).is_some_and(remuda_supervisor::WorkerView::is_serving)
-    });
+    let drained = step
+        .told_to_drain()
+        .filter(|(id, _)| step.was(*id).is_some_and(remuda_supervisor::WorkerView::is_serving));
     // A reload that was queued may bring the planned number back in the same step.
     let scaled = step.notices().filter_map(|notice| match notice {
         Notice::Scaled { workers } => Some(*workers),

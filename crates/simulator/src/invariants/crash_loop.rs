@@ -78,7 +78,8 @@ impl CrashLoop {
         let too_soon = next.is_some_and(|next| step.now < next);
         let others = step.before.workers.iter().filter(|worker| is_under_way(worker)).count();
         if starts > 1 || too_soon || others > 0 && step.is_running() && still(step) > 1 {
-            let what = format!("{starts} starts in a crash loop, {others} under way, next {next:?}");
+            let what =
+                format!("{starts} starts in a crash loop, {others} under way, next {next:?}");
             return Err(step.violation(NAME, what));
         }
         Ok(())

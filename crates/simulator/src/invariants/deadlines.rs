@@ -25,7 +25,8 @@ impl Invariant for Deadlines {
             };
         }
         if matches!(step.event, Event::Tick) {
-            self.ticks = if self.last.replace(step.now) == Some(step.now) { self.ticks + 1 } else { 1 };
+            self.ticks =
+                if self.last.replace(step.now) == Some(step.now) { self.ticks + 1 } else { 1 };
             if self.ticks > TICKS_MAX {
                 return Err(step.violation(NAME, format!("tick {} at one time", self.ticks)));
             }

@@ -29,17 +29,13 @@ impl Invariant for Grace {
                 self.judge(step, process, signal)?;
             }
         }
-        overdue(step)
+        overdue(step)?;
+        said_is_done(step)
     }
 }
 
 impl Grace {
-    fn judge(
-        &self,
-        step: &Step<'_>,
-        process: &Process,
-        signal: Signal,
-    ) -> Result<(), Violation> {
+    fn judge(&self, step: &Step<'_>, process: &Process, signal: Signal) -> Result<(), Violation> {
         let (plan, told) = (step.plan(), process.told);
         let Some(life) = process.worker() else { return Ok(()) };
         let since = |at: Option<Tick>| at.map(|at| step.now.since(at));
@@ -69,14 +65,20 @@ impl Grace {
         if fair {
             return Ok(());
         }
-        let what = format!("{signal:?} to worker {} too soon: {}", life.id.0, short(told, step.now));
+        let what =
+            format!("{signal:?} to worker {} too soon: {}", life.id.0, short(told, step.now));
         Err(step.violation(NAME, what))
     }
 }
 
 fn short(told: Told, now: Tick) -> String {
     let ago = |at: Option<Tick>| at.map(|at| now.since(at));
-    format!("drain {:?}, dump {:?}, abort {:?} ago", ago(told.drain), ago(told.dump), ago(told.abort))
+    format!(
+        "drain {:?}, dump {:?}, abort {:?} ago",
+        ago(told.drain),
+        ago(told.dump),
+        ago(told.abort)
+    )
 }
 
 /// Whoever is past the deadline of its state when the clock is looked at gets the next, harder
@@ -98,7 +100,26 @@ fn overdue(step: &Step<'_>) -> Result<(), Violation> {
         };
         let fresh = step.was(worker.worker).is_none_or(|before| before.state != worker.state);
         if deadline <= step.now && !fresh {
-            let what = format!("worker {} is past its deadline in {:?}", worker.worker.0, worker.state);
+            let what =
+                format!("worker {} is past its deadline in {:?}", worker.worker.0, worker.state);
+            return Err(step.violation(NAME, what));
+        }
+    }
+    Ok(())
+}
+
+/// Whoever is said to be dying has been sent KILL.
+fn said_is_done(step: &Step<'_>) -> Result<(), Violation> {
+    for worker in &step.after.workers {
+        let WorkerState::Dying { pid, .. } = worker.state else { continue };
+        let process = step.kernel.with_pid(pid);
+        let is_it = |process: &&Process| process.worker().is_some_and(|w| w.id == worker.worker);
+        let Some(process) = process.filter(is_it).filter(|process| process.is_alive()) else {
+            continue;
+        };
+        let now = step.actions.contains(&Action::Send { pid, signal: Signal::Kill });
+        if process.told.kill.is_none() && !now {
+            let what = format!("worker {} is waited for, and was not killed", worker.worker.0);
             return Err(step.violation(NAME, what));
         }
     }

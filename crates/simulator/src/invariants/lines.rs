@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use remuda_supervisor::Action;
+
 use super::{Invariant, Step, Violation};
 
 const NAME: &str = "lines";
@@ -17,6 +19,14 @@ impl Invariant for Lines {
             let line = worker.line.0;
             if !taken.insert(line) || line >= count {
                 let what = format!("worker {} writes to line {line} of {count}", worker.worker.0);
+                return Err(step.violation(NAME, what));
+            }
+        }
+        for action in step.actions {
+            if let Action::Fork { worker, line, .. } = *action
+                && step.is(worker).is_some_and(|view| view.line != line)
+            {
+                let what = format!("worker {} is told another line, {}", worker.0, line.0);
                 return Err(step.violation(NAME, what));
             }
         }

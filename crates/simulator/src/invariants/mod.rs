@@ -27,14 +27,15 @@ mod zygote_loss;
 use std::fmt;
 
 use remuda_supervisor::{
-    Action, Event, Notice, Order, Phase, Plan, Snapshot, Tick, WorkerId, WorkerView,
+    Action, Event, Generation, Notice, Order, Phase, Plan, SlotId, Snapshot, Tick, WorkerId,
+    WorkerView,
 };
 
 use crate::kernel::Kernel;
 use crate::script::Script;
 
 /// One event, what was asked because of it, and the world in which nothing of that is done yet.
-pub struct Step<'a> {
+pub(crate) struct Step<'a> {
     pub(crate) now: Tick,
     pub(crate) event: &'a Event,
     pub(crate) actions: &'a [Action],
@@ -50,7 +51,6 @@ pub struct Step<'a> {
 /// The world when nothing more happens by itself.
 pub(crate) struct State<'a> {
     pub(crate) now: Tick,
-    pub(crate) script: &'a Script,
     pub(crate) view: &'a Snapshot,
     pub(crate) kernel: &'a Kernel,
     pub(crate) exit: Option<u8>,
@@ -138,6 +138,18 @@ impl<'a> Step<'a> {
                 Some((worker, order))
             }
             _ => None,
+        })
+    }
+
+    /// Slots that are closed in this step, and the generation that they are closed for.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = (SlotId, Generation)> {
+        self.notices().filter_map(|notice| {
+            let Notice::SlotClosed { slot, pid } = *notice else { return None };
+            let exited = self.notices().find_map(|notice| match *notice {
+                Notice::WorkerExited { worker, pid: of, .. } if of == pid => Some(worker),
+                _ => None,
+            });
+            Some((slot, self.was(exited?)?.generation))
         })
     }
 

@@ -46,9 +46,8 @@ impl Invariant for Processes {
         let ready = step.after.zygotes.iter();
         // One that owes an answer is kept until it has given it.
         let owes = |generation| {
-            let owed = |state| {
-                matches!(state, WorkerState::Forking { .. } | WorkerState::Unwanted { .. })
-            };
+            let owed =
+                |state| matches!(state, WorkerState::Forking { .. } | WorkerState::Unwanted { .. });
             step.after.workers.iter().any(|w| w.generation == generation && owed(w.state))
         };
         let ready = ready.filter(|zygote| {

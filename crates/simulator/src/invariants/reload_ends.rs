@@ -54,11 +54,11 @@ impl ReloadEnds {
                     return Err(step.violation(NAME, what));
                 }
             }
-            Notice::ReloadGivenUp { generation, .. } => {
-                if self.under_way.take() != Some(generation) {
-                    let what = format!("{} is given up and was not begun", generation.0);
-                    return Err(step.violation(NAME, what));
-                }
+            Notice::ReloadGivenUp { generation, .. }
+                if self.under_way.take() != Some(generation) =>
+            {
+                let what = format!("{} is given up and was not begun", generation.0);
+                return Err(step.violation(NAME, what));
             }
             _ => {}
         }
@@ -69,9 +69,8 @@ impl ReloadEnds {
         if !matches!(step.event, Event::Asked(Wish::Reload)) || !step.is_running() {
             return Ok(());
         }
-        let answers = |notice: &Notice| {
-            matches!(notice, Notice::ReloadStarted { .. } | Notice::ReloadQueued)
-        };
+        let answers =
+            |notice: &Notice| matches!(notice, Notice::ReloadStarted { .. } | Notice::ReloadQueued);
         if step.notices().any(answers) {
             return Ok(());
         }

@@ -10,9 +10,8 @@ const NAME: &str = "rest";
 pub(super) fn check(state: &State<'_>) -> Result<(), Violation> {
     let view = state.view;
     let serving = view.workers.iter().filter(|worker| worker.is_serving() && !worker.spent);
-    let ready = |zygote: &&remuda_supervisor::ZygoteView| {
-        matches!(zygote.state, ZygoteState::Ready { .. })
-    };
+    let ready =
+        |zygote: &&remuda_supervisor::ZygoteView| matches!(zygote.state, ZygoteState::Ready { .. });
     let is_complete = view.phase == Phase::Running
         && serving.count() == usize::from(view.wanted)
         && view.workers.len() == usize::from(view.wanted)

@@ -1,8 +1,6 @@
 //! 6: A candidate that fails leaves the old generation as it was.
 
-use remuda_supervisor::{
-    Action, Cause, Event, Generation, Notice, WorkerState, ZygoteState,
-};
+use remuda_supervisor::{Action, Cause, Event, Generation, Notice, WorkerState, ZygoteState};
 
 use super::{Invariant, Step, Violation};
 
@@ -41,6 +39,9 @@ impl Untouched {
             let Some(worker) = step.is(id).filter(|worker| worker.generation < candidate) else {
                 continue;
             };
+            if !step.was(id).is_some_and(remuda_supervisor::WorkerView::is_serving) {
+                continue;
+            }
             let by_reload =
                 matches!(worker.state, WorkerState::Draining { cause: Cause::Reload, .. });
             // An earlier reload may still be replacing what an even older one has left.

@@ -19,9 +19,8 @@ impl Invariant for ZygoteLoss {
         if step.after.phase != Phase::Running {
             return Err(step.violation(NAME, format!("{serving} workers serve, and it stops")));
         }
-        let serves = |pid: Pid| {
-            step.before.workers.iter().any(|w| w.pid == Some(pid) && w.is_serving())
-        };
+        let serves =
+            |pid: Pid| step.before.workers.iter().any(|w| w.pid == Some(pid) && w.is_serving());
         for action in step.actions {
             if let Action::Send { pid, signal: Signal::Kill } = *action
                 && serves(pid)

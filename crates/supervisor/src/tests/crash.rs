@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::driver::*;
 use crate::{
-    Action, BootFailure, Ending, Event, Generation, Notice, Phase, Pid, Plan, Reason, Refusal, SlotId,
-    Wish, WorkerId,
+    Action, BootFailure, Ending, Event, Generation, Notice, Phase, Pid, Plan, Reason, Refusal,
+    SlotId, Wish, WorkerId,
 };
 
 fn waits(actions: &[Action]) -> Vec<(u32, Duration)> {

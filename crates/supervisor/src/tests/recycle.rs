@@ -180,9 +180,7 @@ fn worker_that_was_ready_before_it_was_killed_drains_instead() {
         driver.pass(millis(0));
         assert_eq!(sent(&driver.take()), []);
         let deadline = driver.now + plan().graceful_timeout;
-        let is_draining = |state: &WorkerState| {
-            matches!(state, WorkerState::Draining { deadline: at, cause: Cause::Scale, .. } if *at == deadline)
-        };
+        let is_draining = |state: &WorkerState| matches!(state, WorkerState::Draining { deadline: at, cause: Cause::Scale, .. } if *at == deadline);
         assert!(driver.state(worker).as_ref().is_some_and(is_draining));
     };
     // Its word was on the way when it was given up.

@@ -117,7 +117,9 @@ fn app_that_cannot_boot_ends_the_master_with_the_status_that_says_why() {
         let pid = driver.zygote_spawned(1);
         driver.zygote_failed(1, failure);
         let actions = driver.take();
-        assert!(notices(&actions).contains(&Notice::Stopping { reason: Some(Reason::Boot(failure)) }));
+        assert!(
+            notices(&actions).contains(&Notice::Stopping { reason: Some(Reason::Boot(failure)) })
+        );
         assert_eq!(exit_status(&actions), None, "its last words are still to be read");
         driver.give(Event::Exited { pid, ending: Ending::Exited(1) });
         assert_eq!(exit_status(&driver.take()), Some(status));
@@ -154,7 +156,10 @@ fn worker_that_cannot_load_the_app_at_first_start_ends_the_master() {
         driver.forked(2);
         driver.take();
         driver.exit(1, Ending::Exited(status));
-        assert!(notices(&driver.take()).contains(&Notice::Stopping { reason: Some(Reason::Boot(failure)) }));
+        assert!(
+            notices(&driver.take())
+                .contains(&Notice::Stopping { reason: Some(Reason::Boot(failure)) })
+        );
         driver.exit(2, KILLED);
         driver.give(Event::Exited { pid: zygote, ending: CLEAN });
         assert_eq!(exit_status(&driver.take()), Some(u8::try_from(status).unwrap()));

@@ -7,8 +7,8 @@ use super::driver::{plan, secs};
 use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput, ZygoteState};
 use crate::{
-    Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, Refusal, SlotId, Tick,
-    WorkerId,
+    Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, Refusal, SlotId,
+    Tick, WorkerId,
 };
 
 const NOW: Tick = Tick(1_000_000_000_000);
