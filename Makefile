@@ -54,7 +54,7 @@ simulate: ## Run the supervisor through SEEDS=100000 lives with faults, from FIR
 mutants: ## Break the supervisor in hundreds of ways, and count what tests and simulator catch
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
 	SEEDS=600 cargo mutants --package remuda-supervisor --test-package remuda-supervisor \
-		--test-package remuda-simulator --test-tool nextest --profile mutants --jobs 2 --timeout 90 --output target
+		--test-package remuda-simulator --test-tool nextest --profile mutants --jobs 2 --timeout 60 --output target
 
 bench: build ## Compare with other servers; prints a table (BENCH="--rounds 1" for options)
 	$(BIN)/python benches/run.py $(BENCH)

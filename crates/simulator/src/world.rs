@@ -26,6 +26,9 @@ const REST_STEPS: u32 = 400;
 /// What may happen at one and the same time before we say that it never ends.
 const ROUNDS_MAX: u32 = 10_000;
 
+/// Far above what any life needs; a service that churns gets there.
+const STEPS_MAX: u64 = 300_000;
+
 /// Whatever decides: the supervisor, or one that a test has broken on purpose.
 pub trait Master {
     /// See [`Supervisor::handle`].
@@ -193,8 +196,9 @@ impl<'s, M: Master> World<'s, M> {
         let mut rounds = (self.now, 0);
         while self.goes_on() {
             rounds = if rounds.0 == self.now { (self.now, rounds.1 + 1) } else { (self.now, 0) };
-            if rounds.1 > ROUNDS_MAX {
-                let what = format!("time stands still: {:?}", self.agenda.first_key_value());
+            if rounds.1 > ROUNDS_MAX || self.census.steps > STEPS_MAX {
+                let (steps, next) = (self.census.steps, self.agenda.first_key_value());
+                let what = format!("it churns: {steps} steps, next is {next:?}");
                 self.violation = Some(Violation { invariant: "time", what, at: self.now });
                 return;
             }
