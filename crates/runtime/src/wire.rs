@@ -123,7 +123,9 @@ mod tests {
                 wire.listen(1, inbox);
                 send(theirs.as_raw_fd(), b"hello", MsgFlags::empty()).expect("sent");
                 let letter = letters.recv().await;
-                assert!(matches!(letter, Some((1, Incoming::Packet(packet))) if packet == b"hello"));
+                assert!(
+                    matches!(letter, Some((1, Incoming::Packet(packet))) if packet == b"hello")
+                );
                 drop(wire);
                 // The task ends when the loop comes round.
                 tokio::time::timeout(Duration::from_secs(5), letters.recv()).await.expect("ended");
