@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::http1::Http1;
+use crate::websocket::WebSocket;
 use crate::wire::Wire;
 
 pub(crate) struct Connection {
@@ -15,6 +16,7 @@ pub(crate) enum Stage {
     /// keeps thousands of connections for later costs little that way.
     Parked,
     Http1(Box<Http1>),
+    WebSocket(Rc<WebSocket>),
     /// Taken out, to be polled.
     Polled,
     /// Our last word is said; the client may close.

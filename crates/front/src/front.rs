@@ -19,6 +19,7 @@ use crate::ingress::Ingress;
 use crate::listener::Listener;
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
 use crate::transport::{Scratch, Transport, scratch};
+use crate::websocket::{Course, WebSocket};
 use crate::wire::{Peer, Phase, Wire};
 use crate::{Exchange, Limits, TrustedPeers};
 
@@ -218,7 +219,7 @@ impl Front {
     fn note(&self, wire: &Wire, ready: Ready) {
         if ready.hangup {
             wire.hangup.set(true);
-            wire.leave();
+            wire.half_close();
         }
         if ready.readable {
             wire.readable.set(true);
@@ -272,6 +273,7 @@ impl Front {
             Stage::Parked if wire.has_bytes() => self.drive(self.open(&wire), &wire),
             Stage::Parked => self.keep(&wire, Stage::Parked),
             Stage::Http1(http1) => self.drive(http1, &wire),
+            Stage::WebSocket(websocket) => self.talk(websocket, &wire),
             Stage::Lingering => self.linger(&wire),
             Stage::Polled => {}
         }
@@ -292,14 +294,29 @@ impl Front {
                     self.resume();
                 }
             }
-            Polled::Closed => {
-                drop(http1);
-                self.close(wire);
-            }
+            Polled::Closed => match wire.take_successor() {
+                Some(websocket) => {
+                    websocket.take_ahead(&http1.into_unread(), self.core.now.get());
+                    self.talk(websocket, wire);
+                }
+                None => {
+                    drop(http1);
+                    self.close(wire);
+                }
+            },
             Polled::Failed(error) => {
                 drop(http1);
                 self.fail(wire, &error);
             }
+        }
+    }
+
+    fn talk(&self, websocket: Rc<WebSocket>, wire: &Rc<Wire>) {
+        let course = websocket.poll(&mut self.scratch.borrow_mut(), self.core.now.get());
+        match course {
+            Course::GoesOn => self.keep(wire, Stage::WebSocket(websocket)),
+            Course::Over => self.close(wire),
+            Course::Lost => self.remove(wire.id),
         }
     }
 
@@ -363,6 +380,9 @@ impl Front {
         let wire = gone.wire.clone();
         wire.leave();
         // After the borrow has ended: a response body on its way out may touch the core.
+        if let Stage::WebSocket(websocket) = &gone.stage {
+            websocket.lose();
+        }
         drop(gone);
         if Rc::strong_count(&wire) > 1 {
             // The app still holds the request, and so the socket stays open: it must not go on

@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::header::EXPECT;
 use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Request, Response};
@@ -22,7 +23,7 @@ use crate::refusal::Refusal;
 use crate::reply::{ReplyBody, whole};
 use crate::turn::Turn;
 use crate::wire::Wire;
-use crate::{Limits, RequestBody};
+use crate::{Handshake, Limits, RequestBody};
 
 /// hyper's service of one connection.
 pub(crate) struct Ingress {
@@ -58,14 +59,17 @@ struct Case {
 impl Case {
     fn admit(&self, head: Parts, incoming: Incoming) -> State {
         if incoming.is_end_stream() {
-            self.arrive(head, RequestBody::Memory(Bytes::new()));
-            return State::Waiting;
+            let limits = &self.core.limits.websocket;
+            let websocket = limits.and_then(|limits| Handshake::among(&head, limits.compression));
+            return match websocket.transpose() {
+                Ok(websocket) => self.arrive(head, RequestBody::Memory(Bytes::new()), websocket),
+                Err(refusal) => State::Refused(refusal),
+            };
         }
         if self.core.limits.stream_bodies {
-            let inbound = Rc::new(Inbound::new(incoming));
+            let inbound = Rc::new(Inbound::new(incoming, head.headers.contains_key(EXPECT)));
             self.turn.set_inbound(inbound.clone());
-            self.arrive(head, RequestBody::Stream(inbound));
-            return State::Waiting;
+            return self.arrive(head, RequestBody::Stream(inbound), None);
         }
         let pending = PendingBody::of(&self.wire);
         State::Reading(Box::new(Reading {
@@ -76,15 +80,17 @@ impl Case {
         }))
     }
 
-    fn arrive(&self, head: Parts, body: RequestBody) {
+    fn arrive(&self, head: Parts, body: RequestBody, websocket: Option<Handshake>) -> State {
         self.core.arrive(Exchange {
             head,
             body,
+            websocket,
             wire: self.wire.clone(),
             turn: self.turn.clone(),
             core: self.core.clone(),
             handed_over: self.core.access.is_some().then(Instant::now),
         });
+        State::Waiting
     }
 }
 
@@ -211,10 +217,7 @@ impl Reading {
 
     fn arrived(&mut self, case: &Case) -> State {
         match (self.head.take(), std::mem::replace(&mut self.spool, Spool::Empty).finish()) {
-            (Some(head), Ok(body)) => {
-                case.arrive(head, body);
-                State::Waiting
-            }
+            (Some(head), Ok(body)) => case.arrive(head, body, None),
             (None, _) => State::Waiting,
             (_, Err(error)) => spool_failed(case, error),
         }

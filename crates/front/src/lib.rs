@@ -37,11 +37,12 @@ mod refusal;
 mod reply;
 mod transport;
 mod turn;
+mod websocket;
 mod wire;
 
 pub use access_log::{AccessFormat, AccessFormatError};
 pub use body::RequestBody;
-pub use exchange::{ConnectionId, Exchange, Watcher};
+pub use exchange::{Client, ConnectionId, Exchange, Watcher};
 pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
 pub use front::{Front, Notice};
 pub use inbound::{Arrived, Inbound};
@@ -49,6 +50,7 @@ pub use limits::Limits;
 pub use listener::Listener;
 pub use poller::{Batch, Waiter};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
+pub use websocket::{Handshake, Heard, Message, WebSocket, WebSocketLimits};
 pub use wire::Peer;
 
 pub use hyper::http;

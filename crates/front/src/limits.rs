@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::WebSocketLimits;
+
 /// How much and how long a client may. Counts are inclusive.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -26,6 +28,8 @@ pub struct Limits {
     /// Whether requests go to the executor before their body has come, which then takes it piece by
     /// piece; else they wait until it is whole.
     pub stream_bodies: bool,
+    /// What WebSocket connections may; `None` where nobody speaks it.
+    pub websocket: Option<WebSocketLimits>,
     /// Whether sibling processes accept from the same listeners.
     pub has_siblings: bool,
 }
@@ -43,6 +47,7 @@ impl Default for Limits {
             header_field_bytes: 8190,
             body_spool_bytes: 1 << 20,
             stream_bodies: false,
+            websocket: None,
             has_siblings: false,
         }
     }

@@ -10,6 +10,7 @@ use crate::exchange::ConnectionId;
 use crate::front::Accepting;
 use crate::listener::Accepted;
 use crate::refusal::Refusal;
+use crate::websocket::Course;
 use crate::wire::{Phase, Wire};
 
 /// A draining worker keeps idle connections this long: a request that is on its way to us while
@@ -33,8 +34,28 @@ impl Front {
             self.on_late(&wire);
         }
         self.park_idle(now);
+        self.ask_websockets(now);
         if self.accepting.get() == Accepting::Paused && self.could_accept() {
             self.resume();
+        }
+    }
+
+    /// Asks silent WebSocket clients for a sign of life.
+    fn ask_websockets(&self, now: u64) {
+        let websockets: Vec<_> = {
+            let connections = self.connections.borrow();
+            let open = connections.iter().filter_map(|(id, c)| match &c.stage {
+                Stage::WebSocket(websocket) => Some((id, websocket.clone())),
+                _ => None,
+            });
+            open.collect()
+        };
+        for (id, websocket) in websockets {
+            match websocket.beat(now) {
+                Course::GoesOn if websocket.unsent_bytes() == 0 => {}
+                Course::GoesOn => self.poll_connection(ConnectionId(id)),
+                Course::Over | Course::Lost => self.remove(id),
+            }
         }
     }
 
@@ -85,7 +106,13 @@ impl Front {
 
     fn on_late(&self, wire: &Rc<Wire>) {
         match wire.phase.get() {
-            Phase::Body if wire.is_streaming_in() => self.remove(wire.id),
+            Phase::Body if wire.is_streaming_in() => {
+                if wire.give_up_bodies() {
+                    self.poll_connection(ConnectionId(wire.id));
+                } else {
+                    self.remove(wire.id);
+                }
+            }
             Phase::Body => {
                 wire.body_late.set(true);
                 self.poll_connection(ConnectionId(wire.id));
@@ -129,6 +156,10 @@ impl Front {
                 && let Stage::Http1(http1) = &mut connection.stage
             {
                 http1.finish();
+            }
+            if let Stage::WebSocket(websocket) = &connection.stage {
+                websocket.finish();
+                self.core.enqueue(&connection.wire);
             }
         }
     }

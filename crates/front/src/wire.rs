@@ -10,7 +10,10 @@ use bytes::Bytes;
 use socket2::Socket;
 
 use crate::Limits;
+use crate::refusal::Refusal;
+use crate::reply::whole;
 use crate::turn::Turn;
+use crate::websocket::WebSocket;
 
 /// Who is on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub(crate) struct Wire {
     pub(crate) body_late: Cell<bool>,
     /// Requests whose response is not written to the end.
     turns: RefCell<Vec<Rc<Turn>>>,
+    /// Takes over once HTTP's last response is written.
+    successor: RefCell<Option<Rc<WebSocket>>>,
     pub(crate) phase: Cell<Phase>,
     /// When the phase began, or last made progress: nanoseconds of the loop's clock.
     pub(crate) since: Cell<u64>,
@@ -107,6 +112,7 @@ impl Wire {
             bodies_pending: Cell::new(0),
             body_late: Cell::new(false),
             turns: RefCell::default(),
+            successor: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
             queued: Cell::new(false),
@@ -150,6 +156,15 @@ impl Wire {
         self.turns.borrow().iter().any(|turn| turn.inbound().is_some())
     }
 
+    /// The response that is about to be given is HTTP's last one here.
+    pub(crate) fn upgrade(&self, websocket: Rc<WebSocket>) {
+        *self.successor.borrow_mut() = Some(websocket);
+    }
+
+    pub(crate) fn take_successor(&self) -> Option<Rc<WebSocket>> {
+        self.successor.take()
+    }
+
     pub(crate) fn begin_turn(&self) -> Rc<Turn> {
         let turn = Rc::new(Turn::default());
         self.turns.borrow_mut().push(turn.clone());
@@ -176,11 +191,36 @@ impl Wire {
         moved
     }
 
-    /// The client has left.
+    /// The client has closed its side.
+    pub(crate) fn half_close(&self) {
+        for turn in &*self.turns.borrow() {
+            turn.half_close();
+        }
+    }
+
+    /// The client is gone.
     pub(crate) fn leave(&self) {
         for turn in &*self.turns.borrow() {
             turn.leave();
         }
+        if let Some(websocket) = self.take_successor() {
+            websocket.lose();
+        }
+    }
+
+    /// The app waits for a body that does not come. True when somebody can still be told so.
+    pub(crate) fn give_up_bodies(self: &Rc<Self>) -> bool {
+        let turns = self.turns.borrow().clone();
+        let mut told = false;
+        for turn in turns.iter().filter(|turn| turn.is_body_wanted()) {
+            if turn.is_awaited() {
+                let response = Refusal::BodyTimeout.response();
+                turn.answer(whole(response, turn.clone(), self.clone()));
+                told = true;
+            }
+            turn.leave();
+        }
+        told
     }
 
     /// The time the current phase may take; `None` = as long as it wants.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use remuda_channel::{WorkerClass, WorkerPlan};
-use remuda_front::{AccessFormat, Limits, Listener, TrustedPeers};
+use remuda_front::{AccessFormat, Limits, Listener, TrustedPeers, WebSocketLimits};
 use remuda_journal::AccessLog;
 
 pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
@@ -58,6 +58,11 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
         header_field_bytes: plan.limit_request_field_size,
         body_spool_bytes: plan.body_spool_bytes,
         stream_bodies: plan.worker_class == WorkerClass::Asgi,
+        websocket: (plan.worker_class == WorkerClass::Asgi).then(|| WebSocketLimits {
+            message_bytes: plan.asgi.websocket_message_bytes,
+            compression: plan.asgi.websocket_compression,
+            ping_interval: Duration::from_secs_f64(plan.asgi.websocket_ping_interval_s),
+        }),
         has_siblings: plan.workers > 1,
     }
 }

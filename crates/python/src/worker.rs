@@ -245,7 +245,7 @@ impl Worker {
         self.serving.line.beat(now_ns());
         self.sweep();
         if let Executor::Asgi(asgi) = &self.executor {
-            asgi.beat(py)?;
+            asgi.wake(py)?;
         }
         self.write_access_lines();
         if self.front().has_work() {

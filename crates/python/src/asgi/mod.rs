@@ -12,14 +12,17 @@
 
 mod awaitable;
 mod http;
+mod respond;
 mod response;
 mod scope;
+mod task;
+mod waiter;
+mod websocket;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use remuda_channel::AsgiPlan;
@@ -27,8 +30,10 @@ use remuda_front::{Exchange, Listener};
 
 pub(crate) use awaitable::Ready;
 pub(crate) use http::HttpConversation;
+pub(crate) use websocket::WebSocketConversation;
 
 use crate::serving::Serving;
+use crate::wsgi::{describe, page};
 use scope::ScopeBuilder;
 
 pyo3::create_exception!(
@@ -89,14 +94,28 @@ impl Asgi {
         })
     }
 
-    /// Starts the task of a request.
+    /// Starts the task of a request, or of a WebSocket connection.
     pub(crate) fn start(&self, py: Python<'_>, serving: &Rc<Serving>, exchange: Exchange) {
-        http::start(py, serving, &self.shared, &self.scopes, exchange);
-    }
-
-    /// A sign that time has passed.
-    pub(crate) fn beat(&self, py: Python<'_>) -> PyResult<()> {
-        self.wake(py)
+        let is_websocket = exchange.websocket.is_some();
+        let scope = match is_websocket {
+            false => self.scopes.http(py, &serving.front, &exchange),
+            true => self.scopes.websocket(py, &serving.front, &exchange),
+        };
+        match scope {
+            Ok(Some(scope)) if is_websocket => {
+                websocket::start(py, serving, &self.shared, scope, exchange);
+            }
+            Ok(Some(scope)) => http::start(py, serving, &self.shared, scope, exchange),
+            Ok(None) => {
+                exchange.reply(&serving.front, page(400, "Contradictory scheme headers"));
+                serving.end();
+            }
+            Err(error) => {
+                serving.report_failure(&name_of(&exchange), &describe(py, &error));
+                exchange.reply(&serving.front, page(500, ""));
+                serving.end();
+            }
+        }
     }
 
     /// Looks after the conversations about which the front has news.
@@ -114,20 +133,16 @@ impl Asgi {
 }
 
 impl Shared {
-    /// A coroutine that waits for a new future, and that future.
-    fn waiting<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Py<PyAny>)> {
-        let future = self.create_future.call0(py)?;
-        Ok((self.wait.bind(py).call1((&future,))?, future))
+    fn have_wake(&self, conversation: Rc<dyn Conversation>) {
+        self.due.borrow_mut().push(conversation);
     }
 
-    /// Cancels a task after the time that one gets whose client has left.
-    fn cancel_later(&self, py: Python<'_>, task: &Py<PyAny>) -> PyResult<()> {
-        let cancel = task.bind(py).getattr(intern!(py, "cancel"))?;
-        self.call_later.call1(py, (self.grace.as_secs_f64(), cancel)).map(drop)
+    fn nothing<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.nothing.bind(py).clone().into_any()
     }
 }
 
-/// Whether somebody still waits for a future: who waited may have been cancelled meanwhile.
-fn is_awaited(py: Python<'_>, future: &Py<PyAny>) -> PyResult<bool> {
-    Ok(!future.call_method0(py, intern!(py, "done"))?.is_truthy(py)?)
+/// `GET /path`, for the log.
+fn name_of(exchange: &Exchange) -> String {
+    format!("{} {}", exchange.head.method, exchange.head.uri)
 }

@@ -81,6 +81,29 @@ impl ScopeBuilder {
         Ok(Some(scope))
     }
 
+    /// The scope of a WebSocket connection; `None` as for HTTP.
+    pub(crate) fn websocket<'py>(
+        &self,
+        py: Python<'py>,
+        front: &Front,
+        exchange: &Exchange,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(scheme) = scheme_of(exchange) else { return Ok(None) };
+        let scope = self.common(py, front, exchange)?;
+        scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+        let scheme = match scheme {
+            Scheme::Http => intern!(py, "ws"),
+            Scheme::Https => intern!(py, "wss"),
+        };
+        scope.set_item(intern!(py, "scheme"), scheme)?;
+        let offered = exchange.websocket.as_ref().map_or(&[][..], |asked| &asked.subprotocols);
+        scope.set_item(intern!(py, "subprotocols"), offered)?;
+        let extensions = PyDict::new(py);
+        extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
+        scope.set_item(intern!(py, "extensions"), extensions)?;
+        Ok(Some(scope))
+    }
+
     /// What HTTP and WebSocket have in common.
     fn common<'py>(
         &self,
