@@ -10,7 +10,7 @@ SOURCES := $(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o
 	-o -name '*.toml' -o -name 'py.typed' \)) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-python deny docs simulate mutants bench clean
+.PHONY: help build run test lint test-rust test-loom test-python deny docs simulate mutants bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,7 @@ run: build $(VENV)/.site ## Build, prepare the example site, serve it with confi
 	set -a; . ./config/railway.env; set +a; \
 	cd $(SITE) && PORT=$(PORT) exec ../../$(BIN)/remuda proyecto.wsgi
 
-test: lint test-rust test-python ## Run every check and every test
+test: lint test-rust test-loom test-python ## Run every check and every test
 
 lint: $(VENV)/.tools ## Formatting, clippy, ruff, mypy, dependencies
 	cargo fmt --check
@@ -41,6 +41,9 @@ test-rust: ## Unit tests, state tables, random worlds
 	then cargo nextest run --workspace --locked && cargo test --workspace --doc --locked --quiet; \
 	else cargo test --workspace --locked --quiet; fi
 
+test-loom: ## Every interleaving of a writer and a reader of the scoreboard
+	RUSTFLAGS="--cfg loom" cargo test --quiet --locked -p remuda-scoreboard --lib --target-dir target/loom
+
 test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
 	$(BIN)/python -m pytest -n 4 tests
@@ -53,8 +56,9 @@ simulate: ## Run the supervisor through SEEDS=100000 lives with faults, from FIR
 
 mutants: ## Break the supervisor in hundreds of ways, and count what tests and simulator catch
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
-	SEEDS=600 cargo mutants --package remuda-supervisor --test-package remuda-supervisor \
-		--test-package remuda-simulator --test-tool nextest --profile mutants --jobs 2 --timeout 60 --output target
+	SEEDS=400 cargo mutants --package remuda-supervisor --test-package remuda-supervisor \
+		--test-package remuda-simulator --test-tool nextest --profile mutants --jobs 2 --timeout 30 --output target \
+		-- -E 'not binary(sabotage)'
 
 bench: build ## Compare with other servers; prints a table (BENCH="--rounds 1" for options)
 	$(BIN)/python benches/run.py $(BENCH)

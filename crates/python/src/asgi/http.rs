@@ -16,6 +16,8 @@ use super::response::required;
 use super::task::{AppTask, Ended, ending_of};
 use super::waiter::Waiter;
 use super::{ClientDisconnected, Conversation, Ready, Shared, name_of};
+use remuda_scoreboard::Ticket;
+
 use crate::serving::Serving;
 use crate::wsgi::describe;
 
@@ -26,6 +28,8 @@ struct Talk {
     client: Client,
     /// `GET /path`, for the log.
     name: String,
+    /// To be given back at the end.
+    ticket: Cell<Option<Ticket>>,
     /// A body that is still coming in.
     inbound: Option<Rc<Inbound>>,
     /// The app has got the last of the body.
@@ -54,6 +58,7 @@ pub(super) fn start(
     shared: &Rc<Shared>,
     scope: Bound<'_, PyDict>,
     mut exchange: Exchange,
+    ticket: Ticket,
 ) {
     let body = std::mem::replace(&mut exchange.body, RequestBody::Memory(Bytes::new()));
     let talk = Rc::new(Talk {
@@ -61,6 +66,7 @@ pub(super) fn start(
         shared: shared.clone(),
         client: exchange.client(),
         name: name_of(&exchange),
+        ticket: Cell::new(Some(ticket)),
         inbound: match body {
             RequestBody::Stream(inbound) => Some(inbound),
             RequestBody::Memory(_) | RequestBody::File { .. } => None,
@@ -207,7 +213,9 @@ impl Talk {
         self.task.end(py);
         self.receiver.forget();
         self.sender.forget();
-        self.serving.end();
+        if let Some(ticket) = self.ticket.take() {
+            self.serving.end(ticket);
+        }
     }
 
     /// The app has returned.

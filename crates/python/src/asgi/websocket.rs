@@ -16,6 +16,8 @@ use super::response::{bytes_of, read_headers, required};
 use super::task::{AppTask, Ended, ending_of};
 use super::waiter::Waiter;
 use super::{ClientDisconnected, Conversation, Ready, Shared, name_of};
+use remuda_scoreboard::Ticket;
+
 use crate::serving::Serving;
 use crate::wsgi::describe;
 
@@ -39,6 +41,8 @@ struct Talk {
     client: Client,
     /// `GET /path`, for the log.
     name: String,
+    /// To be given back at the end.
+    ticket: Cell<Option<Ticket>>,
     step: Cell<Step>,
     /// Once accepted.
     websocket: RefCell<Option<Rc<WebSocket>>>,
@@ -74,12 +78,14 @@ pub(super) fn start(
     shared: &Rc<Shared>,
     scope: Bound<'_, PyDict>,
     exchange: Exchange,
+    ticket: Ticket,
 ) {
     let talk = Rc::new(Talk {
         serving: serving.clone(),
         shared: shared.clone(),
         client: exchange.client(),
         name: name_of(&exchange),
+        ticket: Cell::new(Some(ticket)),
         step: Cell::new(Step::Asked),
         websocket: RefCell::default(),
         responder: Responder::new(serving.clone(), exchange),
@@ -324,7 +330,9 @@ impl Talk {
         if let Some(websocket) = self.websocket.take() {
             websocket.forget_watcher();
         }
-        self.serving.end();
+        if let Some(ticket) = self.ticket.take() {
+            self.serving.end(ticket);
+        }
     }
 
     fn check_closed(&self) {
