@@ -67,22 +67,6 @@ pub(crate) fn write<const WORDS: usize>(block: &[AtomicU64], start_ns: u64, text
     store(&block[SEQUENCE], (sequence | 1).wrapping_add(1), Ordering::Release);
 }
 
-/// The text that this writer itself has written.
-pub(crate) fn own_text<const WORDS: usize>(block: &[AtomicU64]) -> Text<WORDS> {
-    let lengths = block[LENGTHS].load(Ordering::Relaxed);
-    let mut text = Text { lengths, ..Text::EMPTY };
-    let used = text.used().min(WORDS);
-    for (value, word) in text.words[..used].iter_mut().zip(&block[TEXT..]) {
-        *value = word.load(Ordering::Relaxed).to_ne_bytes();
-    }
-    text
-}
-
-/// When the request in this block began, for its writer.
-pub(crate) fn own_start(block: &[AtomicU64]) -> u64 {
-    block[START].load(Ordering::Relaxed)
-}
-
 /// Reads a block; empty when it cannot be read, or is being written all the time.
 pub(crate) fn read(block: &[AtomicU64]) -> RequestView {
     (0..READS_MAX).find_map(|_| read_once(block)).unwrap_or_default()

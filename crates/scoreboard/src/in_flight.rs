@@ -1,9 +1,8 @@
 //! The requests inside one worker, oldest first; kept by the worker for itself.
 //!
 //! The board shows the oldest one. When that has ended the next one's method and path must still
-//! be known, so they are kept here; a request that is alone, as always in a `sync` worker, costs
-//! no copy. Requests end in any order, and some stay for hours, so this is a list through slots
-//! that are used again, and not a queue.
+//! be known, so they are kept here. Requests end in any order, and some stay for hours, so this is
+//! a list through slots that are used again, and not a queue.
 
 use crate::block::Text;
 
@@ -44,9 +43,9 @@ impl<const WORDS: usize> InFlight<WORDS> {
         self.oldest == NONE
     }
 
-    /// A request begins. `text` is asked for if somebody else is inside.
+    /// A request begins; its text is still to be set.
     #[inline]
-    pub(crate) fn begin(&mut self, start_ns: u64, fill: impl FnOnce(&mut Text<WORDS>)) -> Ticket {
+    pub(crate) fn begin(&mut self, start_ns: u64) -> (Ticket, &mut Text<WORDS>) {
         let at = match self.free {
             NONE => {
                 let at = self.slots.len() as u32;
@@ -59,17 +58,14 @@ impl<const WORDS: usize> InFlight<WORDS> {
                 at
             }
         };
-        let is_alone = self.is_empty();
+        match self.newest {
+            NONE => self.oldest = at,
+            newest => self.slots[newest as usize].newer = at,
+        }
         let slot = &mut self.slots[at as usize];
         (slot.start_ns, slot.older, slot.newer) = (start_ns, self.newest, NONE);
-        if is_alone {
-            self.oldest = at;
-        } else {
-            fill(&mut slot.text);
-            self.slots[self.newest as usize].newer = at;
-        }
         self.newest = at;
-        Ticket(at)
+        (Ticket(at), &mut slot.text)
     }
 
     /// A request has ended; true when it was the oldest.
@@ -89,7 +85,7 @@ impl<const WORDS: usize> InFlight<WORDS> {
         older == NONE
     }
 
-    /// Start and text of the oldest; the text is empty if it began when nobody else was inside.
+    /// Start and text of the oldest.
     pub(crate) fn oldest(&self) -> Option<(u64, &Text<WORDS>)> {
         let slot = self.slots.get(self.oldest as usize)?;
         Some((slot.start_ns, &slot.text))
@@ -113,7 +109,7 @@ mod tests {
             let mut most = 0;
             for (step, start) in steps.into_iter().zip(1..) {
                 if step % 2 == 0 || model.is_empty() {
-                    model.push_back((start, in_flight.begin(start, |_| {})));
+                    model.push_back((start, in_flight.begin(start).0));
                 } else {
                     let at = usize::from(step / 2) % model.len();
                     let (_, ticket) = model.remove(at).expect("it is there");

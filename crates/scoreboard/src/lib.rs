@@ -11,6 +11,7 @@
 //! tried (`make test-loom`).
 
 #![deny(unsafe_code)]
+#![cfg_attr(loom, expect(dead_code, reason = "only the seqlock is built"))]
 
 mod block;
 mod sync;

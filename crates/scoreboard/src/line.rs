@@ -1,9 +1,9 @@
 //! One line: its words, its writer, and what a reader makes of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::Board;
-use crate::block::{self, HEAD_WORDS, RequestView, Text};
+use crate::block::{self, HEAD_WORDS, RequestView};
 use crate::in_flight::{InFlight, Ticket};
 use crate::sync::{AtomicU64, Ordering, store};
 
@@ -53,11 +53,13 @@ pub struct LineWriter {
     board: Board,
     line: u16,
     in_flight: RefCell<InFlight<TEXT_WORDS>>,
+    /// What stands in the block of the latest request.
+    latest_start: Cell<u64>,
 }
 
 impl LineWriter {
     pub(crate) fn new(board: Board, line: u16) -> Self {
-        Self { board, line, in_flight: RefCell::default() }
+        Self { board, line, in_flight: RefCell::default(), latest_start: Cell::default() }
     }
 
     fn words(&self) -> &Words {
@@ -76,16 +78,19 @@ impl LineWriter {
     pub fn begin(&self, now_ns: u64, method: &str, path: &str) -> Ticket {
         let words = self.words();
         let mut in_flight = self.in_flight.borrow_mut();
-        let mut text = Text::EMPTY;
-        text.set(method, path);
-        let is_alone = in_flight.is_empty();
-        if !is_alone {
-            self.keep_oldest(words, &in_flight);
+        // The block of the latest request is about to be written over: if that is the oldest one,
+        // too, it moves to where it stays.
+        let moves = in_flight.oldest().filter(|(start, _)| *start == self.latest_start.get());
+        if let Some((start_ns, text)) = moves {
+            block::write(oldest(words), start_ns, text);
         }
-        let ticket = in_flight.begin(now_ns, |kept| *kept = text);
-        block::write(latest(words), now_ns, &text);
+        self.latest_start.set(now_ns);
+        let is_alone = in_flight.is_empty();
+        let (ticket, text) = in_flight.begin(now_ns);
+        text.set(method, path);
+        block::write(latest(words), now_ns, text);
         let count = words[IN_FLIGHT].load(Ordering::Relaxed);
-        store(&words[IN_FLIGHT], count + 1, Ordering::Relaxed);
+        store(&words[IN_FLIGHT], count.wrapping_add(1), Ordering::Relaxed);
         if is_alone {
             store(&words[STATE], 2, Ordering::Relaxed);
             store(&words[OLDEST_START], now_ns, Ordering::Release);
@@ -100,29 +105,20 @@ impl LineWriter {
         let was_oldest = in_flight.end(ticket);
         let count = words[IN_FLIGHT].load(Ordering::Relaxed).saturating_sub(1);
         store(&words[IN_FLIGHT], count, Ordering::Relaxed);
-        store(&words[SERVED], words[SERVED].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let served = words[SERVED].load(Ordering::Relaxed).wrapping_add(1);
+        store(&words[SERVED], served, Ordering::Relaxed);
         match in_flight.oldest() {
             None => {
                 store(&words[STATE], 1, Ordering::Relaxed);
                 store(&words[OLDEST_START], 0, Ordering::Release);
             }
             Some((start_ns, text)) if was_oldest => {
-                if block::own_start(latest(words)) != start_ns {
+                if start_ns != self.latest_start.get() {
                     block::write(oldest(words), start_ns, text);
                 }
                 store(&words[OLDEST_START], start_ns, Ordering::Release);
             }
             Some(_) => {}
-        }
-    }
-
-    /// The block of the latest request is about to be written over: if that is the oldest one, too,
-    /// its text moves to where it stays.
-    fn keep_oldest(&self, words: &Words, in_flight: &InFlight<TEXT_WORDS>) {
-        if let Some((start_ns, _)) = in_flight.oldest()
-            && block::own_start(latest(words)) == start_ns
-        {
-            block::write(oldest(words), start_ns, &block::own_text::<TEXT_WORDS>(latest(words)));
         }
     }
 
