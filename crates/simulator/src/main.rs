@@ -36,12 +36,13 @@ fn usage() -> ExitCode {
 
 fn tell(seed: u64) -> ExitCode {
     match run_seed(seed) {
+        // Whoever reads may have seen enough before the end.
         Ok(census) => {
-            print!("{}{census}", story(&Script::from_seed(seed)));
+            let _ = write!(std::io::stdout(), "{}{census}", story(&Script::from_seed(seed)));
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            print!("{failure:#}");
+            let _ = write!(std::io::stdout(), "{failure:#}");
             ExitCode::FAILURE
         }
     }

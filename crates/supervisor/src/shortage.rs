@@ -91,7 +91,7 @@ mod tests {
         let (mut shortage, mut random) = (Shortage::default(), Random::new(1));
         assert!(!shortage.is_ended_by(at(1)));
         shortage.count(at(2), &Plan::default(), &mut random);
-        assert!(!shortage.is_ended_by(at(1)));
+        assert!(!shortage.is_ended_by(at(1)) && !shortage.is_ended_by(at(2)));
         assert!(shortage.is_ended_by(at(3)) && shortage.allows_start(5));
     }
 

@@ -80,6 +80,13 @@ mod tests {
     }
 
     #[test]
+    fn gap_that_is_just_as_old_as_the_timeout_still_adds_up() {
+        let standstill = observed([100, 200].into_iter().chain(201..=230).chain([240]));
+        assert_eq!(standstill.stood(at(199), at(240)), secs(0), "41 s, of which 110 do not count");
+        assert_eq!(standstill.stood(at(100), at(240)), secs(30));
+    }
+
+    #[test]
     fn an_old_gap_is_forgotten_at_the_next() {
         let standstill = observed([100, 200].into_iter().chain(201..=240).chain([250]));
         assert_eq!(standstill.stood(at(239), at(250)), secs(1));

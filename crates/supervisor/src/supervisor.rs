@@ -483,6 +483,10 @@ impl Supervisor {
         }
         if let Some(summary) = self.intensity.count_death(now, self.wanted, &self.plan) {
             self.tell_crash_loop(summary, out);
+            if self.reload.oldest_wanted().is_some() {
+                // One start at a time would never come to replace the last of the old workers.
+                self.give_up_reload(None, now, out);
+            }
             if self.plan.crash_loop_exit {
                 self.stop(Some(Reason::CrashLoop), now, out);
             }

@@ -1,6 +1,6 @@
 //! 8: Between a request to leave and KILL lies at least the grace; and KILL always follows.
 
-use remuda_supervisor::{Action, Event, Phase, Signal, Tick, Wish, WorkerState};
+use remuda_supervisor::{Action, Event, Phase, Signal, Tick, Wish, WorkerState, ZygoteState};
 
 use super::{Invariant, Step, Violation};
 use crate::process::{Process, Told};
@@ -27,6 +27,9 @@ impl Invariant for Grace {
             let Some(process) = step.kernel.with_pid(pid) else { continue };
             if process.worker().is_some() {
                 self.judge(step, process, signal)?;
+            }
+            if process.zygote().is_some() {
+                self.judge_zygote(step, process)?;
             }
         }
         overdue(step)?;
@@ -68,6 +71,32 @@ impl Grace {
         let what =
             format!("{signal:?} to worker {} too soon: {}", life.id.0, short(told, step.now));
         Err(step.violation(NAME, what))
+    }
+}
+
+impl Grace {
+    /// One that is ready, or leaves, gets its time to do so; one that imports holds nothing.
+    fn judge_zygote(&self, step: &Step<'_>, process: &Process) -> Result<(), Violation> {
+        let grace = step.plan().abort_grace;
+        let since = process.told.farewell.or(self.stopping_since);
+        let was_ready = step.before.zygotes.iter().any(|zygote| {
+            let ready =
+                matches!(zygote.state, ZygoteState::Ready { .. } | ZygoteState::Leaving { .. });
+            zygote.pid == Some(process.pid) && ready
+        });
+        let time_is_over = self
+            .stopping_since
+            .is_some_and(|at| step.now.since(at) >= step.plan().graceful_timeout.min(grace));
+        // It did not answer a fork in time: it will not hear of its retirement either.
+        let is_stuck = step.after.zygotes.iter().any(|zygote| {
+            zygote.pid == Some(process.pid) && matches!(zygote.state, ZygoteState::Stuck { .. })
+        });
+        let too_soon = !is_stuck && since.is_some_and(|at| step.now.since(at) < grace);
+        if was_ready && too_soon && self.quit_since.is_none() && !time_is_over {
+            let name = crate::world::name(process);
+            return Err(step.violation(NAME, format!("{name} is killed before its time")));
+        }
+        Ok(())
     }
 }
 

@@ -29,8 +29,9 @@ impl Invariant for Processes {
         // not be as soon as its number is known.
         let was_most = self::most(step.plan(), step.before);
         let living = step.kernel.living().filter(|process| {
-            let life = process.worker();
-            life.is_some_and(|life| !is_unwanted(step, life.id)) && !process.told.is_leaving()
+            // Nobody knows it any more: the end of its channel is on its way.
+            let counts = |id| step.is(id).is_some() && !is_unwanted(step, id);
+            process.worker().is_some_and(|life| counts(life.id)) && !process.told.is_leaving()
         });
         let living = living.count();
         if living > was_most.max(most) {

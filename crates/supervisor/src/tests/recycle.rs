@@ -171,6 +171,17 @@ fn worker_that_is_no_longer_wanted_stays_until_those_that_are_serve() {
     assert_eq!(told(&driver.take()), [(2, Order::Drain)]);
 }
 
+#[test]
+fn only_as_many_stay_as_are_missing() {
+    let mut driver = Driver::settled(Plan { workers: 4, ..plan() });
+    driver.exit(1, CRASH);
+    driver.take();
+    driver.ask(Wish::FewerWorkers);
+    driver.ask(Wish::FewerWorkers);
+    assert_eq!(told(&driver.take()), [(4, Order::Drain)], "3 stays in the stead of 1");
+    assert_eq!(driver.serving_workers(), [2, 3]);
+}
+
 /// It may hold a request by then.
 #[test]
 fn worker_that_was_ready_before_it_was_killed_drains_instead() {

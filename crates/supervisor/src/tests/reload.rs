@@ -131,6 +131,23 @@ fn three_new_workers_that_die_before_ready_give_the_reload_up() {
 }
 
 #[test]
+fn old_workers_that_die_before_they_are_ready_do_not_count_against_the_new_code() {
+    let mut driver = Driver::settled(Plan { workers: 4, ..plan() });
+    for worker in 1..=3 {
+        driver.exit(worker, CRASH);
+    }
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.take();
+    for worker in 5..=7 {
+        driver.forked(worker);
+        driver.exit(worker, CRASH);
+    }
+    let end = |n: &Notice| matches!(n, Notice::ReloadGivenUp { .. });
+    assert!(!notices(&driver.take()).iter().any(end));
+}
+
+#[test]
 fn new_worker_that_cannot_load_the_app_gives_the_reload_up_at_once() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Reload);

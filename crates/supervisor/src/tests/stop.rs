@@ -35,6 +35,18 @@ fn stop_kills_who_does_not_finish_in_its_grace() {
 }
 
 #[test]
+fn zygote_gets_its_time_to_leave_whatever_else_happens_meanwhile() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Stop);
+    driver.exit(1, CLEAN);
+    driver.pass(millis(1_999));
+    driver.give(Event::Tick);
+    assert_eq!(sent(&driver.take()), []);
+    driver.pass(millis(1));
+    assert_eq!(sent(&driver.take()).len(), 1);
+}
+
+#[test]
 fn stop_does_not_wait_for_processes_that_even_kill_does_not_end() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Stop);
