@@ -172,6 +172,21 @@ fn candidate_that_hangs_in_a_fork_is_given_up() {
 }
 
 #[test]
+fn old_zygote_that_hangs_in_a_fork_says_nothing_about_the_new_code() {
+    let mut driver = Driver::settled(plan());
+    let old = driver.snapshot().zygotes[0].pid.unwrap();
+    driver.exit(1, CRASH);
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.forked(4);
+    driver.take();
+    driver.pass(secs(10));
+    let actions = driver.take();
+    assert_eq!(sent(&actions), [(old, Signal::Kill)], "worker 3 was never answered for");
+    assert_eq!(given_up(&actions), None);
+}
+
+#[test]
 fn reload_that_fails_half_way_ends_and_both_generations_serve() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Reload);

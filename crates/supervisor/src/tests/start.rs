@@ -86,6 +86,20 @@ fn answer_about_a_fork_that_was_given_up_kills_the_worker() {
 }
 
 #[test]
+fn answer_about_nobody_kills_no_worker_that_is_known() {
+    let mut driver = Driver::settled(plan());
+    let pid = driver.pid_of(1).unwrap();
+    for _ in 0..2 {
+        driver.give(Event::Forked { worker: WorkerId(77), pid });
+    }
+    assert_eq!(sent(&driver.take()), []);
+    for _ in 0..2 {
+        driver.give(Event::Forked { worker: WorkerId(77), pid: Pid(777) });
+    }
+    assert_eq!(sent(&driver.take()), [(Pid(777), Signal::Kill)], "a stray is killed once");
+}
+
+#[test]
 fn worker_that_died_before_the_answer_about_it_is_not_waited_for() {
     let mut driver = Driver::new(Plan { workers: 1, ..plan() });
     driver.give(Event::Start);
