@@ -80,8 +80,12 @@ impl Grace {
         let grace = step.plan().abort_grace;
         let since = process.told.farewell.or(self.stopping_since);
         let was_ready = step.before.zygotes.iter().any(|zygote| {
-            let ready =
-                matches!(zygote.state, ZygoteState::Ready { .. } | ZygoteState::Leaving { .. });
+            let ready = match zygote.state {
+                ZygoteState::Ready { .. } => true,
+                // One that has failed by itself has had its time since then.
+                ZygoteState::Leaving { .. } => process.told.farewell.is_some(),
+                _ => false,
+            };
             zygote.pid == Some(process.pid) && ready
         });
         let time_is_over = self

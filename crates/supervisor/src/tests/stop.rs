@@ -102,6 +102,8 @@ fn nobody_is_replaced_while_stopping() {
     driver.give(Event::Exited { pid: zygote, ending: CRASH });
     driver.ask(Wish::Reload);
     driver.ask(Wish::MoreWorkers);
+    let told = notices(&driver.take());
+    assert!(!told.contains(&Notice::ReloadQueued) && driver.snapshot().wanted == 2, "{told:?}");
     driver.pass(secs(5));
     let asks = |action: &Action| matches!(action, Action::Fork { .. } | Action::StartZygote { .. });
     assert!(!driver.take().iter().any(asks));
@@ -200,4 +202,9 @@ fn logs_are_opened_again_by_the_master_and_all_who_live() {
     assert_eq!(actions[0], Action::ReopenLogs);
     let reopen = [1, 2, 3].map(|worker| (worker, Order::Reopen));
     assert_eq!(told(&actions), reopen, "the draining one writes too");
+    driver.pass(secs(30));
+    driver.exit(2, CRASH);
+    driver.take();
+    driver.ask(Wish::ReopenLogs);
+    assert_eq!(told(&driver.take()), [(3, Order::Reopen)], "not one killed, nor one being forked");
 }
