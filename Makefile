@@ -36,7 +36,7 @@ deny: ## Licences, sources and duplicates of the dependencies
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
 	else echo "NOT RUN: cargo-deny is not installed (cargo install --locked cargo-deny)" >&2; fi
 
-test-rust: ## Unit tests, state tables, random worlds
+test-rust: ## Unit tests, state tables, thousands of simulated lives
 	@if command -v cargo-nextest >/dev/null; \
 	then cargo nextest run --workspace --locked && cargo test --workspace --doc --locked --quiet; \
 	else cargo test --workspace --locked --quiet; fi
