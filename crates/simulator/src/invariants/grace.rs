@@ -92,8 +92,14 @@ impl Grace {
             .stopping_since
             .is_some_and(|at| step.now.since(at) >= step.plan().graceful_timeout.min(grace));
         // It did not answer a fork in time: it will not hear of its retirement either.
-        let is_stuck = step.after.zygotes.iter().any(|zygote| {
-            zygote.pid == Some(process.pid) && matches!(zygote.state, ZygoteState::Stuck { .. })
+        let generation = process.zygote().map(|life| life.generation);
+        let is_stuck = step.before.workers.iter().any(|worker| {
+            let deadline = match worker.state {
+                WorkerState::Forking { deadline, .. } => Some(deadline),
+                WorkerState::Unwanted { deadline, .. } => deadline,
+                _ => None,
+            };
+            Some(worker.generation) == generation && deadline.is_some_and(|at| at <= step.now)
         });
         let too_soon = !is_stuck && since.is_some_and(|at| step.now.since(at) < grace);
         if was_ready && too_soon && self.quit_since.is_none() && !time_is_over {

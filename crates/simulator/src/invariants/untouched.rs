@@ -1,8 +1,10 @@
 //! 6: A candidate that fails leaves the old generation as it was.
 
-use remuda_supervisor::{Action, Cause, Event, Generation, Notice, WorkerState, ZygoteState};
+use remuda_supervisor::{
+    Action, Cause, Event, Generation, Notice, WorkerState, WorkerView, ZygoteState,
+};
 
-use super::{Invariant, Step, Violation};
+use super::{Invariant, Step, Violation, is_under_way};
 
 const NAME: &str = "untouched";
 
@@ -17,6 +19,7 @@ impl Invariant for Untouched {
         if let Some(candidate) = self.candidate.filter(|_| step.is_running()) {
             self.old_workers_stay(step, candidate)?;
             self.old_zygote_stays(step, candidate)?;
+            self.old_boots_go_on(step, candidate)?;
         }
         for notice in step.notices() {
             match *notice {
@@ -53,6 +56,29 @@ impl Untouched {
             let in_pool = worker.slot.0 < step.after.wanted;
             if by_reload && in_pool && !successor {
                 let what = format!("worker {} drains for a candidate that does not serve", id.0);
+                return Err(step.violation(NAME, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the end of a candidate ends is its own.
+    fn old_boots_go_on(&self, step: &Step<'_>, candidate: Generation) -> Result<(), Violation> {
+        let gives_up = |notice: &Notice| matches!(notice, Notice::ReloadGivenUp { .. });
+        if !step.notices().any(gives_up) {
+            return Ok(());
+        }
+        for worker in step.before.workers.iter().filter(|worker| worker.generation < candidate) {
+            let in_pool = worker.slot.0 < step.after.wanted && is_under_way(worker);
+            let cancelled = |view: &WorkerView| {
+                matches!(
+                    view.state,
+                    WorkerState::Cancelled { .. }
+                        | WorkerState::Unwanted { cause: Cause::Reload, .. }
+                )
+            };
+            if in_pool && step.is(worker.worker).is_some_and(cancelled) {
+                let what = format!("worker {} goes with a candidate", worker.worker.0);
                 return Err(step.violation(NAME, what));
             }
         }

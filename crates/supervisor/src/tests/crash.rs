@@ -128,6 +128,29 @@ fn new_zygote_that_fails_is_tried_again_for_ever_with_growing_waits() {
 }
 
 #[test]
+fn zygote_that_dies_soon_after_it_was_ready_is_loaded_anew_with_growing_waits() {
+    let mut driver = Driver::settled(plan());
+    let pid = driver.snapshot().zygotes[0].pid.unwrap();
+    driver.give(Event::Exited { pid, ending: CRASH });
+    let mut waited = Vec::new();
+    for generation in 2..12 {
+        let pid = driver.zygote_ready(generation);
+        driver.take();
+        driver.give(Event::Exited { pid, ending: CRASH });
+        assert!(!driver.take().iter().any(|action| matches!(action, Action::StartZygote { .. })));
+        waited.push(driver.supervisor.next_deadline().unwrap().since(driver.now));
+        driver.pass(secs(40));
+    }
+    assert!(waited[0] <= millis(120) && waited[9] >= secs(24), "{waited:?}");
+    let pid = driver.zygote_ready(12);
+    driver.pass(secs(10));
+    driver.take();
+    driver.give(Event::Exited { pid, ending: CRASH });
+    let next = Action::StartZygote { generation: Generation(13) };
+    assert!(driver.take().contains(&next), "a stable life");
+}
+
+#[test]
 fn forks_in_flight_at_a_dead_zygote_are_asked_of_the_next() {
     let mut driver = Driver::settled(plan());
     let pid = driver.snapshot().zygotes[0].pid.unwrap();

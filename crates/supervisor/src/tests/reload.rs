@@ -2,7 +2,8 @@
 
 use super::driver::*;
 use crate::{
-    Action, BootFailure, Ending, Event, Generation, Notice, Order, Plan, Signal, Wish, ZygoteState,
+    Action, BootFailure, Ending, Event, Generation, Notice, Order, Plan, Signal, Wish, WorkerState,
+    ZygoteState,
 };
 
 fn given_up(actions: &[Action]) -> Option<Option<BootFailure>> {
@@ -84,6 +85,7 @@ fn candidate_that_fails_leaves_the_old_generation_untouched() {
     driver.zygote_failed(2, BootFailure::Import);
     let actions = driver.take();
     assert_eq!(given_up(&actions), Some(Some(BootFailure::Import)));
+    assert_eq!(sent(&actions), [], "it leaves by itself");
     driver.give(Event::Exited { pid, ending: Ending::Exited(3) });
     driver.pass(secs(1000));
     assert!(old_serves_untouched(&driver));
@@ -169,6 +171,57 @@ fn candidate_that_hangs_in_a_fork_is_given_up() {
     assert_eq!(given_up(&actions), Some(None));
     assert_eq!(sent(&actions), [(zygote, Signal::Kill)]);
     assert!(old_serves_untouched(&driver));
+}
+
+#[test]
+fn candidate_that_dies_while_it_is_tried_is_given_up_and_the_old_zygote_forks_on() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    let candidate = driver.zygote_ready(2);
+    driver.take();
+    driver.give(Event::Exited { pid: candidate, ending: CRASH });
+    assert_eq!(given_up(&driver.take()), Some(None));
+    driver.exit(1, CRASH);
+    assert_eq!(forks(&driver.take()), [(4, 0, 1)]);
+}
+
+#[test]
+fn old_zygote_that_dies_while_the_candidate_is_tried_does_not_end_the_reload() {
+    let mut driver = Driver::settled(plan());
+    let old = driver.snapshot().zygotes[0].pid.unwrap();
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.take();
+    driver.give(Event::Exited { pid: old, ending: CRASH });
+    assert_eq!(given_up(&driver.take()), None);
+    driver.churn();
+    assert!(is_done(&driver.take(), 2));
+}
+
+#[test]
+fn boots_of_the_candidate_end_with_it_and_those_of_the_old_code_go_on() {
+    let mut driver = Driver::settled(plan());
+    driver.exit(1, CRASH);
+    driver.forked(3);
+    driver.ask(Wish::Reload);
+    let candidate = driver.zygote_ready(2);
+    driver.take();
+    driver.forked(4);
+    driver.give(Event::Exited { pid: candidate, ending: CRASH });
+    assert_eq!(given_up(&driver.take()), Some(None));
+    assert!(matches!(driver.state(3), Some(WorkerState::Booting { .. })));
+    assert!(matches!(driver.state(4), Some(WorkerState::Cancelled { .. })));
+}
+
+#[test]
+fn generation_that_is_gone_back_to_is_named_also_when_nobody_of_it_serves() {
+    let mut driver = Driver::settled(plan());
+    driver.exit(1, CRASH);
+    driver.exit(2, CRASH);
+    driver.ask(Wish::Reload);
+    driver.zygote_spawned(2);
+    driver.zygote_failed(2, BootFailure::App);
+    assert_eq!(given_up(&driver.take()), Some(Some(BootFailure::App)));
 }
 
 #[test]
