@@ -11,8 +11,8 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-python deny docs load bench bench-programs bench-publish bench-instructions \
-	bench-micro clean
+.PHONY: help build run test lint test-rust test-loom test-python deny docs simulate mutants load \
+	bench bench-programs bench-publish bench-instructions bench-micro clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
@@ -24,7 +24,7 @@ run: build $(VENV)/.site ## Build, prepare the example site, serve it with confi
 	set -a; . ./config/railway.env; set +a; \
 	cd $(SITE) && PORT=$(PORT) exec ../../$(BIN)/remuda proyecto.wsgi
 
-test: lint test-rust test-python ## Run every check and every test
+test: lint test-rust test-loom test-python ## Run every check and every test
 
 lint: $(VENV)/.tools ## Formatting, clippy, ruff, mypy, dependencies
 	cargo fmt --check
@@ -38,10 +38,13 @@ deny: ## Licences, sources and duplicates of the dependencies
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
 	else echo "NOT RUN: cargo-deny is not installed (cargo install --locked cargo-deny)" >&2; fi
 
-test-rust: ## Unit tests, state tables, random worlds
+test-rust: ## Unit tests, state tables, thousands of simulated lives
 	@if command -v cargo-nextest >/dev/null; \
 	then cargo nextest run --workspace --locked && cargo test --workspace --doc --locked --quiet; \
 	else cargo test --workspace --locked --quiet; fi
+
+test-loom: ## Every interleaving of a writer and a reader of the scoreboard
+	RUSTFLAGS="--cfg loom" cargo test --quiet --locked -p remuda-scoreboard --lib --target-dir target/loom
 
 test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
@@ -49,6 +52,15 @@ test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, 
 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal
+
+simulate: ## Run the supervisor through SEEDS=100000 lives with faults, from FIRST=0; or tell SEED=n
+	cargo run --quiet --release -p remuda-simulator -- $(if $(SEED),seed $(SEED),$(or $(SEEDS),100000) $(or $(FIRST),0))
+
+mutants: ## Break the supervisor in hundreds of ways, and count what tests and simulator catch
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
+	SEEDS=400 cargo mutants --package remuda-supervisor --test-package remuda-supervisor \
+		--test-package remuda-simulator --test-tool nextest --profile mutants --jobs 2 --timeout 30 --output target \
+		-- -E 'not binary(sabotage)'
 
 load: ## Build the load client at target/release/remuda-load
 	cargo build --quiet --release --locked -p remuda-load

@@ -8,6 +8,7 @@ looked up at call time since gevent replaces it.
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -23,6 +24,7 @@ from remuda.loading import App, BootError
 
 FORK_TIMEOUT_S = 5.0
 BARE_FLAG = "--bare"
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class Zygote:
@@ -118,7 +120,7 @@ class Zygote:
         except OSError as error:
             os.close(reader)
             os.close(writer)
-            self.channel.send(type="fork_failed", worker=request["worker"], error=str(error))
+            self.channel.send(**failure_of(error), worker=request["worker"])
             return None
         if middle == 0:
             fork_worker_and_exit(writer)
@@ -148,7 +150,7 @@ def fork_worker_and_exit(writer: int) -> None:
         answer: dict[str, Any] = {"type": "forked", "pid": pid}
     except BaseException as error:
         # Whatever it is, this process must not live on as a second zygote.
-        answer = {"type": "fork_failed", "error": str(error)}
+        answer = failure_of(error)
     os.write(writer, json.dumps(answer).encode())
     os._exit(0)
 
@@ -159,13 +161,19 @@ def answer_of(middle: int, reader: int) -> dict[str, Any]:
         _remuda.await_middle(middle, reader, FORK_TIMEOUT_S)
         said = os.read(reader, 4096)
     except (OSError, TimeoutError) as error:
-        return {"type": "fork_failed", "error": str(error)}
+        return failure_of(error)
     finally:
         os.close(reader)
     if not said:
         return {"type": "fork_failed", "error": "the middle process died without a word"}
     answer: dict[str, Any] = json.loads(said)
     return answer
+
+
+def failure_of(error: BaseException) -> dict[str, Any]:
+    """The answer about a fork that failed: why, and whether the kernel only had no room."""
+    short = isinstance(error, OSError) and error.errno in SHORTAGES
+    return {"type": "fork_failed", "error": str(error), "short": short}
 
 
 def patch_gevent() -> None:

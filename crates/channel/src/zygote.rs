@@ -91,5 +91,8 @@ pub enum FromZygote {
         worker: u64,
         /// What the kernel said.
         error: String,
+        /// It has no room for another process now.
+        #[serde(default)]
+        short: bool,
     },
 }

@@ -103,6 +103,16 @@ events! {
         "The kernel refused, or the zygote did not answer in time.";
     BACKING_OFF = "worker.backing_off", Warning, "Slot {slot}: {deaths} workers in a row died early; the next one waits {wait_ms} ms",
         "A crash loop. The waits grow until a worker lives for a while.";
+    CRASH_LOOP = "workers.crash_loop", Error, "Crash loop: {deaths} workers died early; one is started every {pace_ms} ms, {serving} serve",
+        "More than `crash_loop_limit` early deaths within `crash_loop_window`. Said when it begins and once a window, with the deaths since the last such line.";
+    CRASH_LOOP_OVER = "workers.crash_loop_over", Info, "The crash loop is over: a worker has lived for a while",
+        "Workers are started without delay again.";
+    SHORTAGE = "workers.shortage", Error, "No room for another process ({refusals} times in a row); nothing is started for {wait_ms} ms",
+        "The kernel has refused a process, or has ended one for want of memory. Workers that run serve on; one is tried after the wait.";
+    SHORTAGE_OVER = "workers.shortage_over", Info, "There is room for processes again",
+        "A worker could be started after all.";
+    SLOT_CLOSED = "worker.no_retry", Error, "Worker (pid:{pid}) asks not to be started again (exit status 78); slot {slot} stays empty until the application is loaded anew",
+        "The application knows that another try is of no use. When no worker is left, the service ends with the same status.";
     RELOAD_STARTED = "reload.started", Info, "Hang up: Master",
         "A reload begins: the new code is loaded beside the old.";
     RELOAD_DONE = "reload.done", Info, "Reload done: generation {generation} serves after {took_ms} ms",

@@ -32,12 +32,50 @@ pub const APP: ExitStatus = ExitStatus {
     code: 4,
     meaning: "The module has no such application object (gunicorn: app failed to load).",
 };
+/// sysexits' `EX_UNAVAILABLE`.
+pub const CRASH_LOOP: ExitStatus = ExitStatus {
+    code: 69,
+    meaning: "Workers were in a crash loop, and `crash_loop_exit` is set. A restart helps when the \
+              cause is gone.",
+};
+/// sysexits' `EX_TEMPFAIL`.
+pub const SHORTAGE: ExitStatus = ExitStatus {
+    code: 75,
+    meaning: "There was no room to start: no memory, no process or no descriptor was left. A \
+              restart helps later, or elsewhere.",
+};
+/// sysexits' `EX_CONFIG`.
+pub const NO_RETRY: ExitStatus = ExitStatus {
+    code: 78,
+    meaning: "The application asked not to be started again. A restart does not help.",
+};
 /// sysexits' `EX_SOFTWARE`.
 pub const BUG: ExitStatus =
     ExitStatus { code: 70, meaning: "A mistake of remuda's. Please report it." };
 
 /// All of them.
-pub const ALL: &[ExitStatus] = &[STOPPED, UNABLE, USAGE, BOOT, APP, BUG];
+pub const ALL: &[ExitStatus] =
+    &[STOPPED, UNABLE, USAGE, BOOT, APP, CRASH_LOOP, BUG, SHORTAGE, NO_RETRY];
+
+/// By these a worker, or an app while it is imported, speaks to the master.
+pub const OF_WORKERS: &[ExitStatus] = &[
+    ExitStatus {
+        code: 3,
+        meaning: "In the boot: the module cannot be imported. Ends the service if nothing of it \
+                  has ever run; gives a reload up.",
+    },
+    ExitStatus { code: 4, meaning: "In the boot: the module has no such application. As 3." },
+    ExitStatus {
+        code: 75,
+        meaning: "\"I am short of resources.\" Nothing is started for a while, then one worker is \
+                  tried; the waits grow.",
+    },
+    ExitStatus {
+        code: 78,
+        meaning: "\"Do not start me again.\" The slot stays empty until the app is loaded anew; a reload \
+                  to this code is given up. When no worker is left, the master exits with 78, too.",
+    },
+];
 
 /// The reference page of all exit statuses, in Markdown.
 #[must_use]
@@ -47,6 +85,12 @@ pub fn reference() -> String {
          | status | meaning |\n| --- | --- |\n",
     );
     for status in ALL {
+        page += &format!("| {} | {} |\n", status.code, status.meaning);
+    }
+    page += "\n## Of workers\n\nWhat the master makes of a worker's exit status. Any other one, \
+             early in its life, is a death as any: the next worker waits a little longer.\n\n\
+             | status | meaning |\n| --- | --- |\n";
+    for status in OF_WORKERS {
         page += &format!("| {} | {} |\n", status.code, status.meaning);
     }
     page

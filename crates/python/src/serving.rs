@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use remuda_channel::FromWorker;
 use remuda_front::{Exchange, Front};
 use remuda_journal::Level;
-use remuda_scoreboard::{LineWriter, now_ns};
+use remuda_scoreboard::{LineWriter, Ticket, now_ns};
 
 use crate::journal::PyJournal;
 
@@ -40,15 +40,20 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// A request goes to the app.
-    pub(crate) fn begin(&self, exchange: &Exchange) {
-        self.line.begin(now_ns(), exchange.head.method.as_str(), exchange.head.uri.path());
+    pub(crate) fn begin(&self, exchange: &Exchange) -> Ticket {
         self.in_app.set(self.in_app.get() + 1);
+        self.line.begin(now_ns(), exchange.head.method.as_str(), exchange.head.uri.path())
     }
 
     /// The app is done with a request.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self, ticket: Ticket) {
+        self.line.end(ticket);
+        self.leave_app();
+    }
+
+    /// The same for what does not stand on the scoreboard any more.
+    pub(crate) fn leave_app(&self) {
         self.in_app.set(self.in_app.get() - 1);
-        self.line.end();
         let served = self.served.get() + 1;
         self.served.set(served);
         if served == self.max_requests {

@@ -342,16 +342,16 @@ impl Worker {
     }
 
     fn serve(&self, py: Python<'_>, exchange: Exchange) {
-        self.serving.begin(&exchange);
+        let ticket = self.serving.begin(&exchange);
         match &self.executor {
             Executor::Wsgi { environ, fresh_context } => {
                 let context = fresh_context.then(|| FreshContext::enter(py));
                 wsgi::run(py, &self.serving, environ, exchange);
                 drop(context);
-                self.serving.end();
+                self.serving.end(ticket);
             }
             // Ends when its task does.
-            Executor::Asgi(asgi) => asgi.start(py, &self.serving, exchange),
+            Executor::Asgi(asgi) => asgi.start(py, &self.serving, exchange, ticket),
         }
     }
 

@@ -18,6 +18,9 @@ pub(crate) fn for_supervisor(settings: &Settings) -> Plan {
         timeout: settings.timeout,
         graceful_timeout: settings.graceful_timeout,
         boot_timeout: settings.boot_timeout,
+        crash_loop_limit: settings.crash_loop_limit,
+        crash_loop_window: settings.crash_loop_window,
+        crash_loop_exit: settings.crash_loop_exit,
         seed: seed(),
         ..Plan::default()
     }

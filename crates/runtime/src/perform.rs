@@ -5,7 +5,7 @@ use nix::sys::signal::{Signal as UnixSignal, kill, killpg};
 use nix::unistd::Pid as UnixPid;
 use remuda_channel::{ToWorker, ToZygote};
 use remuda_journal::log;
-use remuda_supervisor::{Action, Event, Generation, Order, Pid, Signal};
+use remuda_supervisor::{Action, Event, Generation, Order, Pid, Refusal, Signal};
 
 use crate::shell::{From, Shell, Worker};
 use crate::wire::Wire;
@@ -56,8 +56,9 @@ impl Shell {
             }
             Action::Report(notice) => {
                 let load = |generation| self.loads.get(&generation).copied().unwrap_or_default();
+                let class = self.config.worker_plan.worker_class;
                 let request = |worker| match self.workers.get(&worker) {
-                    Some(worker) => sample::request_text(&self.board.read(worker.line.0)),
+                    Some(worker) => sample::request_text(&self.board.read(worker.line.0), class),
                     None => String::new(),
                 };
                 words::say(&notice, &load, &request);
@@ -84,7 +85,7 @@ impl Shell {
                 let python = self.start.python.display();
                 let message = format!("The Python interpreter {python} cannot be run: {error}");
                 log!(ZYGOTE_UNUSABLE, message = message);
-                Event::ZygoteSpawnFailed { generation }
+                Event::ZygoteSpawnFailed { generation, refusal: refusal_of(&error) }
             }
         }
     }
@@ -118,21 +119,30 @@ impl Shell {
         };
         self.board.clear(line.0);
         let message = ToZygote::Fork { worker: worker.0, slot: slot.0, line: line.0, max_requests };
-        let asked = Wire::pair().and_then(|(wire, theirs)| {
-            self.tell_zygote(generation, &message, Some(&theirs))?;
-            Ok(wire)
-        });
-        match asked {
-            Ok(wire) => {
-                wire.listen(From::Worker(worker), self.inbox.clone());
-                self.workers.insert(worker, Worker { wire, line, pid: None });
-                None
-            }
-            Err(error) => {
-                tracing::error!("The zygote could not be asked for a worker: {error}");
-                Some(Event::ForkFailed { worker })
-            }
+        let failed = |error: &std::io::Error, refusal| {
+            tracing::error!("The zygote could not be asked for a worker: {error}");
+            Some(Event::ForkFailed { worker, refusal })
+        };
+        let (wire, theirs) = match Wire::pair() {
+            Ok(pair) => pair,
+            Err(error) => return failed(&error, refusal_of(&error)),
+        };
+        if let Err(error) = self.tell_zygote(generation, &message, Some(&theirs)) {
+            // Its channel is full or gone: that is the zygote's trouble, not the machine's.
+            return failed(&error, Refusal::Other);
         }
+        wire.listen(From::Worker(worker), self.inbox.clone());
+        self.workers.insert(worker, Worker { wire, line, pid: None });
+        None
+    }
+}
+
+/// Whether the kernel had no room, which may be otherwise soon.
+fn refusal_of(error: &std::io::Error) -> Refusal {
+    let shortages = [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE];
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(errno) if shortages.contains(&errno) => Refusal::Shortage,
+        _ => Refusal::Other,
     }
 }
 

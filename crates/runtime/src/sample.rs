@@ -18,19 +18,24 @@ pub(crate) fn standing_since(
         return None;
     }
     let since = match class {
-        WorkerClass::Sync => view.request_start_ns,
+        WorkerClass::Sync => view.oldest_start_ns,
         // Beaten once a second while the loop is well; idle or not.
         WorkerClass::Gthread | WorkerClass::Gevent | WorkerClass::Asgi => view.loop_beat_ns,
     };
     (since > 0).then_some(Tick(since))
 }
 
-/// `GET /path`, or a word that says that none is known.
-pub(crate) fn request_text(view: &LineView) -> String {
-    if view.method.is_empty() {
+/// The request that a hung worker is most likely busy with: `GET /path`, or a word that says that
+/// none is known. In a loop that stands still it is the one that began last; the older ones wait.
+pub(crate) fn request_text(view: &LineView, class: WorkerClass) -> String {
+    let request = match class {
+        WorkerClass::Sync => &view.oldest,
+        WorkerClass::Gthread | WorkerClass::Gevent | WorkerClass::Asgi => &view.latest,
+    };
+    if request.method.is_empty() {
         "(no request known)".to_owned()
     } else {
-        format!("{} {}", view.method, view.path)
+        format!("{} {}", request.method, request.path)
     }
 }
 
@@ -51,9 +56,14 @@ mod tests {
         let since = |class| standing_since(&board, Line(0), Pid(7), class);
         assert_eq!(since(WorkerClass::Sync), None);
         assert_eq!(since(WorkerClass::Gevent), Some(Tick(100)));
-        writer.begin(200, "GET", "/slow");
+        let slow = writer.begin(200, "GET", "/slow");
+        let quick = writer.begin(300, "GET", "/quick");
         assert_eq!(since(WorkerClass::Sync), Some(Tick(200)));
-        assert_eq!(request_text(&board.read(0)), "GET /slow");
+        assert_eq!(request_text(&board.read(0), WorkerClass::Sync), "GET /slow");
+        assert_eq!(request_text(&board.read(0), WorkerClass::Asgi), "GET /quick");
+        writer.end(slow);
+        writer.end(quick);
+        assert_eq!(request_text(&board.read(0), WorkerClass::Asgi), "(no request known)");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use remuda_channel::{FromWorker, FromZygote, WorkerPlan};
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
-    BootFailure, Event, Generation, Line, Pid, Plan, Supervisor, Tick, WorkerId,
+    BootFailure, Event, Generation, Line, Pid, Plan, Refusal, Supervisor, Tick, WorkerId,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -164,7 +164,8 @@ impl Shell {
 
     fn reap(&mut self) {
         log!(SIGNAL_CHILD);
-        for (pid, ending) in children::reap() {
+        // One at a time: a number whose exit has not been told must not be free for others yet.
+        while let Some((pid, ending)) = children::next_ended() {
             self.hear_last_words(pid);
             self.handle(Event::Exited { pid, ending });
             self.zygotes.retain(|_, zygote| zygote.pid != pid);
@@ -258,10 +259,12 @@ impl Shell {
                 }
                 self.handle(Event::Forked { worker, pid });
             }
-            FromZygote::ForkFailed { worker, error } => {
+            FromZygote::ForkFailed { worker, error, short } => {
                 tracing::error!("The zygote could not fork: {error}");
-                self.workers.remove(&WorkerId(worker));
-                self.handle(Event::ForkFailed { worker: WorkerId(worker) });
+                let worker = WorkerId(worker);
+                self.workers.remove(&worker);
+                let refusal = if short { Refusal::Shortage } else { Refusal::Other };
+                self.handle(Event::ForkFailed { worker, refusal });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 use remuda_journal::{event, log};
-use remuda_supervisor::{BootFailure, Cause, Ending, Notice};
+use remuda_supervisor::{BootFailure, Cause, Ending, Notice, Reason};
 
 /// The latest request of a hung worker, or what stands instead of it.
 pub(crate) type RequestOf<'a> = &'a dyn Fn(remuda_supervisor::WorkerId) -> String;
@@ -37,6 +37,7 @@ pub(crate) fn say(
         Notice::BackingOff { slot, deaths, wait } => {
             log!(BACKING_OFF, slot = slot.0, deaths = deaths, wait_ms = wait.as_millis());
         }
+        Notice::SlotClosed { slot, pid } => log!(SLOT_CLOSED, slot = slot.0, pid = pid.0),
         Notice::ZygoteReady { generation, pid } => {
             let (took_ms, preloaded) = zygotes(generation.0);
             let preloaded = if preloaded { "yes" } else { "no" };
@@ -56,6 +57,14 @@ pub(crate) fn say(
 
 fn say_of_service(notice: &Notice) {
     match notice {
+        Notice::CrashLoop { deaths, pace, serving } => {
+            log!(CRASH_LOOP, deaths = deaths, pace_ms = pace.as_millis(), serving = serving);
+        }
+        Notice::CrashLoopOver => log!(CRASH_LOOP_OVER),
+        Notice::Shortage { refusals, wait } => {
+            log!(SHORTAGE, refusals = refusals, wait_ms = wait.as_millis());
+        }
+        Notice::ShortageOver => log!(SHORTAGE_OVER),
         Notice::ReloadStarted { .. } => log!(RELOAD_STARTED),
         Notice::ReloadDone { generation, took } => {
             log!(RELOAD_DONE, generation = generation.0, took_ms = took.as_millis());
@@ -65,6 +74,8 @@ fn say_of_service(notice: &Notice) {
                 Some(BootFailure::Import) => " (importing it failed)",
                 Some(BootFailure::App) => " (it has no such application)",
                 Some(BootFailure::Class | BootFailure::Setup) => " (it could not be set up)",
+                Some(BootFailure::Shortage) => " (there is no room for it now)",
+                Some(BootFailure::NoRetry) => " (it asks not to be started again)",
                 None => "",
             };
             log!(RELOAD_GIVEN_UP, why = why, serving = serving.0);
@@ -74,8 +85,8 @@ fn say_of_service(notice: &Notice) {
         Notice::Scaled { workers } => log!(SCALED, workers = workers),
         Notice::Stopping { reason } => {
             log!(STOPPING);
-            if let Some(failure) = reason {
-                log!(STOP_REASON, reason = stop_reason(*failure));
+            if let Some(reason) = reason {
+                log!(STOP_REASON, reason = stop_reason(*reason));
             }
         }
         Notice::Surprise { what } => log!(SURPRISE, what = what),
@@ -84,12 +95,15 @@ fn say_of_service(notice: &Notice) {
     }
 }
 
-fn stop_reason(failure: BootFailure) -> &'static str {
-    match failure {
-        BootFailure::Import => "Worker failed to boot.",
-        BootFailure::App => "App failed to load.",
-        BootFailure::Class => "The worker class cannot run here.",
-        BootFailure::Setup => "The application could not be set up.",
+fn stop_reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Boot(BootFailure::Import) => "Worker failed to boot.",
+        Reason::Boot(BootFailure::App) => "App failed to load.",
+        Reason::Boot(BootFailure::Class) => "The worker class cannot run here.",
+        Reason::Boot(BootFailure::Setup) => "The application could not be set up.",
+        Reason::Boot(BootFailure::Shortage) => "There is no room for another process now.",
+        Reason::Boot(BootFailure::NoRetry) => "The application asks not to be started again.",
+        Reason::CrashLoop => "Workers are in a crash loop (crash_loop_exit).",
     }
 }
 
@@ -140,5 +154,38 @@ fn cause_name(cause: Cause) -> &'static str {
         Cause::Hang => "it hung",
         Cause::BootTimeout => "boot_timeout",
         Cause::DrainTimeout => "graceful_timeout",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remuda_journal::exit;
+
+    use super::*;
+
+    #[test]
+    fn every_end_has_words_and_an_exit_status_that_is_declared() {
+        let failures = [
+            BootFailure::Import,
+            BootFailure::App,
+            BootFailure::Class,
+            BootFailure::Setup,
+            BootFailure::Shortage,
+            BootFailure::NoRetry,
+        ];
+        let reasons = failures.map(Reason::Boot).into_iter().chain([Reason::CrashLoop]);
+        let declared = [
+            exit::BOOT,
+            exit::APP,
+            exit::UNABLE,
+            exit::UNABLE,
+            exit::SHORTAGE,
+            exit::NO_RETRY,
+            exit::CRASH_LOOP,
+        ];
+        for (reason, declared) in reasons.zip(declared) {
+            assert_eq!(remuda_supervisor::status_of(reason), declared.code, "{reason:?}");
+            assert!(stop_reason(reason).ends_with('.'));
+        }
     }
 }

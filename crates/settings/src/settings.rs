@@ -28,6 +28,12 @@ pub struct Settings {
     pub max_requests_jitter: u64,
     /// Workers that replacements may add; at least 1.
     pub max_surge: u16,
+    /// Early deaths that make a crash loop; 0 = never.
+    pub crash_loop_limit: u32,
+    /// Time within which they count.
+    pub crash_loop_window: Duration,
+    /// Whether a crash loop ends the service.
+    pub crash_loop_exit: bool,
     /// Whether the app is imported before the fork; `None` = if nothing speaks against it.
     pub preload_app: Option<bool>,
     /// A worker that hangs this long is replaced; `None` = never.

@@ -13,6 +13,19 @@ pub enum BootFailure {
     Class,
     /// Something of ours, before the app was touched. Exit status 1.
     Setup,
+    /// There was no room: the kernel refused the process, or it left with exit status 75.
+    Shortage,
+    /// It left with exit status 78: another try is of no use.
+    NoRetry,
+}
+
+/// Why a process could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The kernel has no room for it now: EAGAIN, ENOMEM, EMFILE, ENFILE.
+    Shortage,
+    /// Anything else: no such program, a fork hook that hangs, a zygote that is gone.
+    Other,
 }
 
 /// How a process ended.
@@ -55,7 +68,7 @@ pub enum Event {
     /// A zygote's process exists.
     ZygoteSpawned { generation: Generation, pid: Pid },
     /// A zygote's process could not be made.
-    ZygoteSpawnFailed { generation: Generation },
+    ZygoteSpawnFailed { generation: Generation, refusal: Refusal },
     /// A zygote waits for fork requests.
     ZygoteReady { generation: Generation },
     /// A zygote says that it cannot; its exit follows.
@@ -63,7 +76,7 @@ pub enum Event {
     /// The zygote has forked the worker.
     Forked { worker: WorkerId, pid: Pid },
     /// The zygote could not fork the worker.
-    ForkFailed { worker: WorkerId },
+    ForkFailed { worker: WorkerId, refusal: Refusal },
     /// The worker takes requests from now on.
     WorkerReady { worker: WorkerId },
     /// The worker has served its requests and asks to be replaced.

@@ -18,6 +18,7 @@ mod backoff;
 #[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
 mod event;
 mod ids;
+mod intensity;
 #[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
 mod notice;
 mod plan;
@@ -25,6 +26,7 @@ mod pool;
 mod random;
 mod reload;
 mod settle;
+mod shortage;
 mod snapshot;
 mod standstill;
 mod stop;
@@ -37,11 +39,12 @@ mod zygote;
 mod zygotes;
 
 pub use action::{Action, Order, Signal};
-pub use event::{BootFailure, Ending, Event, Wish};
+pub use event::{BootFailure, Ending, Event, Refusal, Wish};
 pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
-pub use notice::{Cause, Notice};
+pub use notice::{Cause, Notice, Reason};
 pub use plan::Plan;
 pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};
+pub use stop::status_of;
 pub use supervisor::Supervisor;
 pub use worker::WorkerState;
 pub use zygote::ZygoteState;

@@ -23,6 +23,15 @@ pub enum Cause {
     DrainTimeout,
 }
 
+/// Why the service ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The app cannot boot at all.
+    Boot(BootFailure),
+    /// Workers died too often, and the plan says that this is the end.
+    CrashLoop,
+}
+
 /// What we tell the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -42,8 +51,21 @@ pub enum Notice {
     WorkerExited { worker: WorkerId, slot: SlotId, pid: Pid, ending: Ending, cause: Option<Cause> },
     /// A fork failed or was not answered in time.
     ForkFailed { worker: WorkerId, slot: SlotId },
-    /// The next boot in this slot waits, after so many deaths in a row.
+    /// The next boot in this slot waits, after so many deaths in a row. Not told one by one in a
+    /// crash loop.
     BackingOff { slot: SlotId, deaths: u32, wait: Duration },
+    /// So many workers died early since the last such notice, or within the window if it is the
+    /// first; from now on one is started every `pace`.
+    CrashLoop { deaths: u32, pace: Duration, serving: usize },
+    /// A worker has had a stable life again.
+    CrashLoopOver,
+    /// For want of room nothing is started for a while, after so many refusals in a row.
+    Shortage { refusals: u32, wait: Duration },
+    /// There is room again.
+    ShortageOver,
+    /// A worker has asked not to be started again; the slot stays empty until the app is loaded
+    /// anew.
+    SlotClosed { slot: SlotId, pid: Pid },
     /// A zygote waits for fork requests.
     ZygoteReady { generation: Generation, pid: Pid },
     /// A zygote was given up.
@@ -65,7 +87,7 @@ pub enum Notice {
     /// The number of wanted workers has changed.
     Scaled { workers: u16 },
     /// The service stops. gunicorn: `Shutting down: Master`; `reason` when a boot failure ends it.
-    Stopping { reason: Option<BootFailure> },
+    Stopping { reason: Option<Reason> },
     /// An event that the state does not expect.
     Surprise { what: &'static str },
 }

@@ -33,6 +33,13 @@ pub struct Plan {
     pub backoff_first: Duration,
     /// Longest such wait.
     pub backoff_max: Duration,
+    /// So many early deaths within the window are a crash loop; 0 = there is no limit. Never less
+    /// than two a worker.
+    pub crash_loop_limit: u32,
+    /// See there.
+    pub crash_loop_window: Duration,
+    /// A crash loop ends the service.
+    pub crash_loop_exit: bool,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -54,6 +61,9 @@ impl Default for Plan {
             stable_life: Duration::from_secs(10),
             backoff_first: Duration::from_millis(100),
             backoff_max: Duration::from_secs(30),
+            crash_loop_limit: 20,
+            crash_loop_window: Duration::from_secs(60),
+            crash_loop_exit: false,
             seed: 1,
         }
     }

@@ -15,6 +15,8 @@ use crate::{Action, Generation, Line, Pid, Plan, SlotId, Tick, WorkerId};
 pub(crate) struct Pool {
     workers: BTreeMap<WorkerId, Worker>,
     backoffs: BTreeMap<SlotId, Backoff>,
+    /// A worker of this generation has asked not to be started again.
+    closed: BTreeMap<SlotId, Generation>,
     asked_for: u64,
 }
 
@@ -118,6 +120,11 @@ impl Pool {
         out.push(Action::Fork { generation, worker: id, slot, line, max_requests });
     }
 
+    /// The worker that was asked for last.
+    pub(crate) fn latest(&self) -> WorkerId {
+        WorkerId(self.asked_for)
+    }
+
     /// Counts a death in a slot; says how many in a row, and how long it now waits.
     pub(crate) fn count_death(
         &mut self,
@@ -134,6 +141,25 @@ impl Pool {
         if let Some(backoff) = self.backoffs.get_mut(&slot) {
             backoff.forget();
         }
+    }
+
+    /// What follows is forked from other code.
+    pub(crate) fn forget_all_deaths(&mut self) {
+        self.backoffs.clear();
+    }
+
+    /// Nobody of this generation is started in this slot any more.
+    pub(crate) fn close(&mut self, slot: SlotId, generation: Generation) {
+        self.closed.insert(slot, generation);
+    }
+
+    pub(crate) fn is_closed(&self, slot: SlotId, generation: Generation) -> bool {
+        self.closed.get(&slot).is_some_and(|&closed| closed >= generation)
+    }
+
+    /// On their way to serve, in any slot.
+    pub(crate) fn under_way(&self) -> usize {
+        self.workers().filter(|worker| worker.is_under_way()).count()
     }
 
     pub(crate) fn let_time_pass(&mut self, now: Tick) {

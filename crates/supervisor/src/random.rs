@@ -42,6 +42,14 @@ mod tests {
         assert_ne!(draw(7), draw(8));
     }
 
+    /// The reference values of splitmix64 for the seed 0.
+    #[test]
+    fn it_is_splitmix64() {
+        let mut random = Random::new(0);
+        let drawn: Vec<_> = (0..3).map(|_| random.up_to(u64::MAX)).collect();
+        assert_eq!(drawn, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+    }
+
     #[test]
     fn both_ends_of_the_range_are_drawn_and_nothing_beyond() {
         let mut random = Random::new(1);

@@ -8,9 +8,9 @@
 use crate::pool::Seat;
 use crate::reload::Reload;
 use crate::supervisor::{Life, Supervisor};
-use crate::worker::{Input, Worker, WorkerState};
+use crate::worker::{Input, Worker};
 use crate::zygote::{Zygote, ZygoteInput};
-use crate::{Action, Cause, Generation, Notice, Order, SlotId, Tick, WorkerId};
+use crate::{Action, BootFailure, Cause, Notice, Order, Reason, SlotId, Tick, WorkerId};
 
 impl Supervisor {
     pub(crate) fn settle(&mut self, now: Tick, out: &mut Vec<Action>) {
@@ -25,8 +25,10 @@ impl Supervisor {
                 self.begin_queued_reload(now, out);
                 self.retire_zygotes(now, out);
                 self.keep_a_zygote(now, out);
+                self.watch_the_crash_loop(now, out);
                 self.fill_slots(now, out);
                 self.announce(out);
+                self.stop_when_all_are_closed(now, out);
             }
             Life::Stopping(stop) => {
                 self.retire_zygotes(now, out);
@@ -40,10 +42,18 @@ impl Supervisor {
         }
     }
 
-    /// Empties the slots that are no longer wanted.
+    /// Empties the slots that are no longer wanted. As long as nobody serves in one of the others,
+    /// a worker beyond them stays in its stead.
     fn shrink(&mut self, now: Tick, out: &mut Vec<Action>) {
         let wanted = self.wanted;
+        let stand_in = |seat: &&Seat| seat.serving.is_none();
+        let stand_ins = self.pool.seats(wanted).iter().filter(stand_in).count();
+        let mut kept = 0;
         for id in self.pool.ids(|worker| worker.slot.0 >= wanted) {
+            if self.pool.worker(id).is_some_and(Worker::is_serving) && kept < stand_ins {
+                kept += 1;
+                continue;
+            }
             self.step_worker(id, Input::Cancel(Cause::Scale), now, out);
             self.drain(id, Cause::Scale, now, out);
         }
@@ -65,12 +75,6 @@ impl Supervisor {
     }
 
     fn drain(&mut self, id: WorkerId, cause: Cause, now: Tick, out: &mut Vec<Action>) {
-        let Some(worker) = self.pool.worker(id) else { return };
-        if let WorkerState::Serving { ready_at, .. } = worker.state
-            && now.since(ready_at) >= self.plan.stable_life
-        {
-            self.pool.forget_deaths(worker.slot);
-        }
         let deadline = now + self.plan.graceful_timeout;
         self.step_worker(id, Input::Drain { order: Order::Drain, cause, deadline }, now, out);
     }
@@ -107,21 +111,15 @@ impl Supervisor {
     }
 
     /// Retires all zygotes but the one that is forked from. While a candidate is being tried, the
-    /// old one waits; while an answer about a fork is owed, closing its channel would lose it.
+    /// one before it waits; while an answer about a fork is owed, closing its channel would lose it.
     fn retire_zygotes(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let is_running = matches!(self.life, Life::Running);
-        if is_running && self.reload.is_trying() {
-            return;
-        }
-        let kept = self.fork_source().filter(|_| is_running);
-        let ready: Vec<Generation> = self
-            .zygotes
-            .values()
-            .filter(|zygote| zygote.is_ready())
-            .map(|z| z.generation)
-            .collect();
-        for generation in ready {
-            if Some(generation) != kept && !self.pool.is_owed_a_fork_by(generation) {
+        let source = self.fork_source().filter(|_| matches!(self.life, Life::Running));
+        let before = source
+            .filter(|_| self.reload.is_trying())
+            .and_then(|source| self.ready_zygotes().rfind(|&generation| generation < source));
+        for generation in self.ready_zygotes().collect::<Vec<_>>() {
+            let is_kept = Some(generation) == source || Some(generation) == before;
+            if !is_kept && !self.pool.is_owed_a_fork_by(generation) {
                 self.step_zygote(generation, ZygoteInput::Retire, now, out);
             }
         }
@@ -129,7 +127,8 @@ impl Supervisor {
 
     /// Starts a zygote when there is none to fork from; workers serve on meanwhile.
     fn keep_a_zygote(&mut self, now: Tick, out: &mut Vec<Action>) {
-        if self.has_zygote() || self.zygote_backoff.until().is_some() {
+        let waits = self.zygote_backoff.until().or(self.shortage.until());
+        if self.has_zygote() || waits.is_some() {
             return;
         }
         self.start_zygote(now, out);
@@ -143,7 +142,9 @@ impl Supervisor {
         let surge = usize::from(self.plan.max_surge.max(1));
         let room = surge.saturating_sub(self.pool.replacements(&seats));
         let is_due = |&(slot, seat): &(SlotId, &Seat)| {
-            seat.under_way.is_none() && !self.pool.is_backing_off(slot)
+            seat.under_way.is_none()
+                && !self.pool.is_backing_off(slot)
+                && !self.pool.is_closed(slot, source)
         };
         let numbered = || (0..).map(SlotId).zip(&seats).filter(is_due);
         let vacant = numbered().filter(|(_, seat)| seat.serving.is_none());
@@ -151,9 +152,36 @@ impl Supervisor {
             numbered().filter(|(_, seat)| seat.serving.is_some_and(|id| self.is_outdated(id)));
         let slots: Vec<SlotId> = vacant.chain(outdated.take(room)).map(|(slot, _)| slot).collect();
         for slot in slots {
+            let under_way = self.pool.under_way();
+            if !self.intensity.allows_start(under_way) || !self.shortage.allows_start(under_way) {
+                return;
+            }
             let Some(line) = self.pool.free_line(&self.plan) else { return };
             let place = (slot, line, source);
             self.pool.ask_for(place, now, &self.plan, &mut self.random, out);
+            self.intensity.count_start(now, self.wanted, &self.plan);
+        }
+    }
+
+    /// Says once a window how a crash loop goes on, and when it is over.
+    fn watch_the_crash_loop(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let ends = |ready_at| self.intensity.is_ended_by(ready_at, now, &self.plan);
+        if self.pool.workers().filter_map(Worker::serves_since).any(ends) {
+            self.intensity.forget();
+            out.push(Action::Report(Notice::CrashLoopOver));
+        }
+        if let Some(summary) = self.intensity.summary(now, self.wanted, &self.plan) {
+            self.tell_crash_loop(summary, out);
+        }
+    }
+
+    /// When every worker has asked not to be started again, nobody is left to serve.
+    fn stop_when_all_are_closed(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let Some(source) = self.fork_source() else { return };
+        let is_left = |worker: &Worker| worker.is_serving() || worker.is_under_way();
+        let all_closed = (0..self.wanted).map(SlotId).all(|slot| self.pool.is_closed(slot, source));
+        if all_closed && !self.pool.workers().any(is_left) && self.reload.is_idle() {
+            self.stop(Some(Reason::Boot(BootFailure::NoRetry)), now, out);
         }
     }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::supervisor::{Life, Supervisor};
 use crate::worker::Input;
-use crate::zygote::{Zygote, ZygoteInput, status_of};
-use crate::{Action, BootFailure, Cause, Notice, Order, Plan, Tick};
+use crate::zygote::{Zygote, ZygoteInput};
+use crate::{Action, BootFailure, Cause, Notice, Order, Plan, Reason, Tick};
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,8 @@ impl Stop {
 }
 
 impl Supervisor {
-    /// Begins the end with drain. `reason`: the app cannot boot at all.
-    pub(crate) fn stop(&mut self, reason: Option<BootFailure>, now: Tick, out: &mut Vec<Action>) {
+    /// Begins the end with drain. `reason`: why, if nobody asked for it.
+    pub(crate) fn stop(&mut self, reason: Option<Reason>, now: Tick, out: &mut Vec<Action>) {
         if matches!(self.life, Life::Stopping(_) | Life::Over) {
             return;
         }
@@ -118,6 +118,8 @@ impl Supervisor {
             Life::Waiting | Life::Running | Life::Over => {
                 self.life = Life::Stopping(Stop::begin(0, self.plan.abort_grace, now, &self.plan));
                 out.push(Action::Report(Notice::Stopping { reason: None }));
+                // Whoever comes now is better refused than reset when we are gone.
+                out.push(Action::CloseGate);
             }
         }
         for id in self.pool.ids(|_| true) {
@@ -129,5 +131,18 @@ impl Supervisor {
     pub(crate) fn exit(&mut self, status: u8, out: &mut Vec<Action>) {
         self.life = Life::Over;
         out.push(Action::Exit { status });
+    }
+}
+
+/// The master's exit status for an end that nobody asked for; `journal` declares what each means.
+#[must_use]
+pub fn status_of(reason: Reason) -> u8 {
+    match reason {
+        Reason::Boot(BootFailure::Import) => 3,
+        Reason::Boot(BootFailure::App) => 4,
+        Reason::Boot(BootFailure::Class | BootFailure::Setup) => 1,
+        Reason::Boot(BootFailure::Shortage) => 75,
+        Reason::Boot(BootFailure::NoRetry) => 78,
+        Reason::CrashLoop => 69,
     }
 }

@@ -8,17 +8,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backoff::Backoff;
+use crate::intensity::{Intensity, Summary};
 use crate::pool::Pool;
 use crate::random::Random;
 use crate::reload::Reload;
+use crate::shortage::{self, Shortage};
 use crate::standstill::Standstill;
 use crate::stop::{Due, Stop};
-use crate::strangers::Strangers;
-use crate::worker::{Input, WorkerState};
-use crate::zygote::{Zygote, ZygoteInput, failure_of};
+use crate::strangers::{Latest, Strangers};
+use crate::worker::{Input, Worker, WorkerState};
+use crate::zygote::{NO_RETRY_STATUS, Zygote, ZygoteInput, failure_of};
 use crate::{
-    Action, BootFailure, Cause, Ending, Event, Generation, Notice, Order, Phase, Pid, Plan, Signal,
-    SlotId, Tick, Wish, WorkerId,
+    Action, BootFailure, Cause, Ending, Event, Generation, Notice, Order, Phase, Pid, Plan, Reason,
+    Refusal, Signal, SlotId, Tick, Wish, WorkerId,
 };
 
 /// Where the service is in its life.
@@ -51,6 +53,8 @@ pub struct Supervisor {
     pub(crate) zygotes: BTreeMap<Generation, Zygote>,
     pub(crate) next_generation: Generation,
     pub(crate) zygote_backoff: Backoff,
+    pub(crate) intensity: Intensity,
+    pub(crate) shortage: Shortage,
     pub(crate) reload: Reload,
     pub(crate) reload_queued: bool,
     /// Killed processes whose worker or zygote was given up before we knew them.
@@ -77,6 +81,8 @@ impl Supervisor {
             zygotes: BTreeMap::new(),
             next_generation: Generation(1),
             zygote_backoff: Backoff::default(),
+            intensity: Intensity::default(),
+            shortage: Shortage::default(),
             reload: Reload::Idle,
             reload_queued: false,
             strays: BTreeSet::new(),
@@ -102,8 +108,8 @@ impl Supervisor {
             Event::ZygoteSpawned { generation, pid } => {
                 self.on_zygote_spawned(generation, pid, now, out);
             }
-            Event::ZygoteSpawnFailed { generation } => {
-                self.step_zygote(generation, ZygoteInput::SpawnFailed, now, out);
+            Event::ZygoteSpawnFailed { generation, refusal } => {
+                self.step_zygote(generation, ZygoteInput::SpawnFailed(refusal), now, out);
             }
             Event::ZygoteReady { generation } => {
                 self.step_zygote(generation, ZygoteInput::Ready, now, out);
@@ -112,7 +118,9 @@ impl Supervisor {
                 self.step_zygote(generation, ZygoteInput::Failed(failure), now, out);
             }
             Event::Forked { worker, pid } => self.on_forked(worker, pid, now, out),
-            Event::ForkFailed { worker } => self.on_fork_failed(worker, now, out),
+            Event::ForkFailed { worker, refusal } => {
+                self.on_fork_failed(worker, refusal, now, out);
+            }
             Event::WorkerReady { worker } => self.step_worker(worker, Input::Ready, now, out),
             Event::WorkerSpent { worker } => self.step_worker(worker, Input::Spent, now, out),
             Event::Sampled { worker, standing_since } => {
@@ -126,6 +134,8 @@ impl Supervisor {
         }
         self.pool.let_time_pass(now);
         self.zygote_backoff.let_time_pass(now);
+        self.intensity.let_time_pass(now);
+        self.shortage.let_time_pass(now);
         self.settle(now, out);
     }
 
@@ -138,16 +148,19 @@ impl Supervisor {
             Life::Waiting | Life::Over => return None,
             Life::Running => {
                 let zygote = self.zygote_backoff.until().filter(|_| !self.has_zygote());
-                zygote.into_iter().chain(self.pool.next_boot(self.wanted)).min()
+                let serving = self.pool.workers().filter_map(Worker::serves_since);
+                let loop_end = serving.filter_map(|at| self.intensity.would_end(at, &self.plan));
+                zygote
+                    .into_iter()
+                    .chain(self.pool.next_boot(self.wanted))
+                    .chain(self.intensity.next_deadline())
+                    .chain(self.shortage.until())
+                    .chain(loop_end)
+                    .min()
             }
             Life::Stopping(stop) => Some(stop.next_deadline()),
         };
         children.chain(own).min()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn worker_was_ever_ready(&self) -> bool {
-        self.worker_ever_ready
     }
 
     fn on_start(&mut self, out: &mut Vec<Action>) {
@@ -212,7 +225,7 @@ impl Supervisor {
         now: Tick,
         out: &mut Vec<Action>,
     ) {
-        let exited = self.strangers.take(pid);
+        let exited = self.strangers.take_zygote(generation, pid);
         if self.zygotes.contains_key(&generation) {
             let mut fresh = Vec::new();
             self.step_zygote(generation, ZygoteInput::Spawned(pid), now, &mut fresh);
@@ -223,7 +236,7 @@ impl Supervisor {
     }
 
     fn on_forked(&mut self, id: WorkerId, pid: Pid, now: Tick, out: &mut Vec<Action>) {
-        let exited = self.strangers.take(pid);
+        let exited = self.strangers.take_worker(id, pid);
         if self.pool.worker(id).is_some() {
             let mut fresh = Vec::new();
             self.step_worker(id, Input::Forked(pid), now, &mut fresh);
@@ -259,13 +272,16 @@ impl Supervisor {
         }
     }
 
-    fn on_fork_failed(&mut self, id: WorkerId, now: Tick, out: &mut Vec<Action>) {
+    fn on_fork_failed(&mut self, id: WorkerId, refusal: Refusal, now: Tick, out: &mut Vec<Action>) {
         let Some(worker) = self.pool.worker(id) else { return };
         let (slot, generation) = (worker.slot, worker.generation);
         let was_wanted = matches!(worker.state, WorkerState::Forking { .. });
         self.step_worker(id, Input::ForkFailed, now, out);
         if was_wanted {
-            self.back_off(slot, now, out);
+            match refusal {
+                Refusal::Shortage => self.count_shortage(now, out),
+                Refusal::Other => self.back_off(slot, now, out),
+            }
             self.count_unready_death(generation, None, now, out);
         }
     }
@@ -281,8 +297,8 @@ impl Supervisor {
         let (Some(since), Some(timeout)) = (standing_since, self.plan.timeout) else {
             return false;
         };
-        let stood = now.since(since);
-        if stood <= timeout || !self.standstill.is_over(now) {
+        let stood = self.standstill.stood(since, now);
+        if stood <= timeout {
             return false;
         }
         self.step_worker(id, Input::Hung { stood }, now, out);
@@ -296,7 +312,9 @@ impl Supervisor {
             self.step_zygote(generation, ZygoteInput::Exited(ending), now, out);
             self.fail_forks_of(generation, now, out);
         } else if !self.strays.remove(&pid) && self.is_owed_a_pid() {
-            self.strangers.remember(pid, ending);
+            let generation = Generation(self.next_generation.0 - 1);
+            let latest = Latest { worker: self.pool.latest(), generation };
+            self.strangers.remember(pid, ending, latest);
         }
     }
 
@@ -304,24 +322,56 @@ impl Supervisor {
         let Some(worker) = self.pool.worker(id) else { return };
         let (slot, generation, state) = (worker.slot, worker.generation, worker.state);
         self.step_worker(id, Input::Exited(ending), now, out);
+        if ending == Ending::Exited(NO_RETRY_STATUS)
+            && let WorkerState::Booting { pid, .. } | WorkerState::Serving { pid, .. } = state
+            && self.worker_ever_ready
+        {
+            self.close_slot(slot, pid, generation, now, out);
+            return;
+        }
         match state {
-            WorkerState::Serving { ready_at, .. } => {
-                if now.since(ready_at) >= self.plan.stable_life {
-                    self.pool.forget_deaths(slot);
-                } else {
-                    self.back_off(slot, now, out);
-                }
+            WorkerState::Serving { ready_at, .. }
+                if now.since(ready_at) < self.plan.stable_life =>
+            {
+                self.count_early_death(slot, ending, now, out);
             }
             WorkerState::Booting { .. } => {
                 let failure = failure_of(ending);
-                if let Some(failure) = failure.filter(|_| !self.worker_ever_ready) {
-                    self.stop(Some(failure), now, out);
+                // For want of room the next one may do better.
+                let is_final = |failure: &BootFailure| *failure != BootFailure::Shortage;
+                if let Some(failure) = failure.filter(is_final)
+                    && !self.worker_ever_ready
+                {
+                    self.stop(Some(Reason::Boot(failure)), now, out);
                 } else {
-                    self.back_off(slot, now, out);
+                    self.count_early_death(slot, ending, now, out);
                     self.count_unready_death(generation, failure, now, out);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A worker has ended without a stable life, and nobody had asked for it.
+    fn count_early_death(
+        &mut self,
+        slot: SlotId,
+        ending: Ending,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        if shortage::is_told_by(ending) {
+            self.count_shortage(now, out);
+        } else {
+            self.back_off(slot, now, out);
+        }
+    }
+
+    pub(crate) fn count_shortage(&mut self, now: Tick, out: &mut Vec<Action>) {
+        if let Some((refusals, wait)) = self.shortage.count(now, &self.plan, &mut self.random)
+            && matches!(self.life, Life::Running)
+        {
+            out.push(Action::Report(Notice::Shortage { refusals, wait }));
         }
     }
 
@@ -372,11 +422,23 @@ impl Supervisor {
     ) {
         // Words of workers that are gone are normal: exits and words come on different ways.
         let Some(worker) = self.pool.worker_mut(id) else { return };
-        let was_serving = worker.is_serving();
+        let (slot, generation, before) = (worker.slot, worker.generation, worker.state);
+        let asked_at = worker.asked_at;
         worker.step(input, now, &self.plan, out);
-        if worker.is_serving() && !was_serving {
-            self.worker_ever_ready = true;
-            self.reload.on_worker_ready(worker.generation);
+        match (before, worker.is_serving()) {
+            (WorkerState::Serving { ready_at, .. }, false) => {
+                if now.since(ready_at) >= self.plan.stable_life {
+                    self.pool.forget_deaths(slot);
+                }
+            }
+            (WorkerState::Serving { .. }, true) | (_, false) => {}
+            (_, true) => {
+                self.worker_ever_ready = true;
+                self.reload.on_worker_ready(generation);
+                if self.shortage.is_ended_by(asked_at) {
+                    out.push(Action::Report(Notice::ShortageOver));
+                }
+            }
         }
     }
 
@@ -393,11 +455,48 @@ impl Supervisor {
         }
     }
 
+    /// A worker has asked not to be started again. During a reload it means the new code.
+    fn close_slot(
+        &mut self,
+        slot: SlotId,
+        pid: Pid,
+        generation: Generation,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        if self.reload.oldest_wanted().is_some_and(|oldest| oldest <= generation) {
+            self.give_up_reload(Some(BootFailure::NoRetry), now, out);
+        } else if matches!(self.life, Life::Running) {
+            self.pool.close(slot, generation);
+            out.push(Action::Report(Notice::SlotClosed { slot, pid }));
+        }
+    }
+
     fn back_off(&mut self, slot: SlotId, now: Tick, out: &mut Vec<Action>) {
         let (deaths, wait) = self.pool.count_death(slot, now, &self.plan, &mut self.random);
-        if matches!(self.life, Life::Running) {
+        if !matches!(self.life, Life::Running) {
+            return;
+        }
+        let was_looping = self.intensity.is_looping();
+        if !was_looping {
             out.push(Action::Report(Notice::BackingOff { slot, deaths, wait }));
         }
+        if let Some(summary) = self.intensity.count_death(now, self.wanted, &self.plan) {
+            self.tell_crash_loop(summary, out);
+            if self.reload.oldest_wanted().is_some() {
+                // One start at a time would never come to replace the last of the old workers.
+                self.give_up_reload(None, now, out);
+            }
+            if self.plan.crash_loop_exit {
+                self.stop(Some(Reason::CrashLoop), now, out);
+            }
+        }
+    }
+
+    pub(crate) fn tell_crash_loop(&mut self, summary: Summary, out: &mut Vec<Action>) {
+        let Summary { deaths, pace } = summary;
+        let serving = self.pool.workers().filter(|worker| worker.is_serving()).count();
+        out.push(Action::Report(Notice::CrashLoop { deaths, pace, serving }));
     }
 
     /// A process exists, or will, whose number we have not been told.

@@ -4,7 +4,6 @@
 mod crash;
 mod driver;
 mod hang;
-mod property;
 mod recycle;
 mod reload;
 mod start;

@@ -17,14 +17,14 @@ use crate::{
 ///             Forked            Ready             Drain               Exited
 ///   Forking ─────────▶ Booting ───────▶ Serving ────────▶ Draining ───────────▶ Gone
 ///      │                  │                │                │  │                 ▲
-///      │ Cancel, deadline │                └──── Hung ──────┘  │ deadline        │
-///      ▼                  │                       ▼            │                 │
-///   Unwanted              │                   Dumping          │                 │
-///      │                  │ Cancel,               │ deadline   │                 │
-///      │ Forked           │ deadline              ▼            │                 │
-///      │                  │                   Aborting         │                 │
-///      │                  ▼                       │ deadline   │                 │
-///      └───────────────▶ Dying ◀──────────────────┴────────────┘ ────────────────┘
+///      │ Cancel, deadline │ Cancel         └──── Hung ──────┘  │ deadline        │
+///      ▼                  ▼                       ▼            │                 │
+///   Unwanted ───────▶ Cancelled ─ Ready ─▶    Dumping          │                 │
+///      │     Forked       │         Draining      │ deadline   │                 │
+///      │ Forked (ready)   │ deadline              ▼            │                 │
+///      ▼                  │                   Aborting         │                 │
+///   Draining              ▼                       │ deadline   │                 │
+///                       Dying ◀───────────────────┴────────────┘ ────────────────┘
 ///                          ▲         Quit (any with a process)          Exited
 ///                          └──── deadline ──── Quitting ◀──
 /// ```
@@ -38,12 +38,14 @@ pub enum WorkerState {
         /// It has already said that it takes requests.
         ready: bool,
     },
-    /// Asked for, but no longer wanted: killed as soon as the zygote says which process it is.
+    /// Asked for, but no longer wanted. `ready`: it takes requests, and was told to drain.
     Unwanted {
         /// The zygote must have answered by then; `None` = it was killed for not answering.
         deadline: Option<Tick>,
         /// Why it is no longer wanted.
         cause: Cause,
+        /// It has said that it takes requests.
+        ready: bool,
     },
     /// Forked, but not yet able to take a request.
     Booting {
@@ -51,6 +53,16 @@ pub enum WorkerState {
         pid: Pid,
         /// It must be ready by then.
         deadline: Tick,
+    },
+    /// Forked, but no longer wanted. Killed at the next tick, unless its word that it takes
+    /// requests was on its way already: then it may hold one, and drains.
+    Cancelled {
+        /// Its process.
+        pid: Pid,
+        /// Now: words that have come are heard before the time is looked at.
+        deadline: Tick,
+        /// Why it is no longer wanted.
+        cause: Cause,
     },
     /// Takes requests.
     Serving {
@@ -151,7 +163,7 @@ impl Worker {
             Input::Exited(ending) => self.bury(ending, out),
             Input::Forked(pid) => self.on_forked(pid, now, plan, out),
             Input::ForkFailed => self.on_fork_failed(out),
-            Input::Ready => self.on_ready(now, out),
+            Input::Ready => self.on_ready(now, plan, out),
             Input::Spent => {
                 self.spent |= self.is_under_way() || self.is_serving();
                 self.state
@@ -173,9 +185,14 @@ impl Worker {
                 }
                 WorkerState::Booting { pid, deadline: now + plan.boot_timeout }
             }
-            WorkerState::Unwanted { cause, .. } => {
+            WorkerState::Unwanted { cause, ready: true, .. } => {
                 out.push(self.forked(pid));
-                kill(pid, cause, out)
+                out.push(self.draining(pid, cause));
+                WorkerState::Draining { pid, deadline: now + plan.graceful_timeout, cause }
+            }
+            WorkerState::Unwanted { cause, ready: false, .. } => {
+                out.push(self.forked(pid));
+                WorkerState::Cancelled { pid, deadline: now, cause }
             }
             state => {
                 out.push(answered_twice());
@@ -198,10 +215,19 @@ impl Worker {
         }
     }
 
-    fn on_ready(&self, now: Tick, out: &mut Vec<Action>) -> WorkerState {
+    fn on_ready(&self, now: Tick, plan: &Plan, out: &mut Vec<Action>) -> WorkerState {
         match self.state {
             WorkerState::Forking { deadline, .. } => WorkerState::Forking { deadline, ready: true },
             WorkerState::Booting { pid, .. } => self.serve(pid, now, out),
+            WorkerState::Unwanted { deadline, cause, ready: false } => {
+                out.push(self.tell_to_drain(cause));
+                WorkerState::Unwanted { deadline, cause, ready: true }
+            }
+            WorkerState::Cancelled { pid, cause, .. } => {
+                out.push(self.tell_to_drain(cause));
+                out.push(self.draining(pid, cause));
+                WorkerState::Draining { pid, deadline: now + plan.graceful_timeout, cause }
+            }
             state => state,
         }
     }
@@ -228,11 +254,14 @@ impl Worker {
         match self.state {
             // The zygote is killed for this (see `supervisor`); the line stays taken until its
             // exit, because a worker that was forked after all would write there.
-            WorkerState::Forking { .. } => {
+            WorkerState::Forking { ready, .. } => {
                 out.push(self.fork_failed());
-                WorkerState::Unwanted { deadline: None, cause: Cause::BootTimeout }
+                self.unwanted(None, Cause::BootTimeout, ready, out)
             }
-            WorkerState::Unwanted { cause, .. } => WorkerState::Unwanted { deadline: None, cause },
+            WorkerState::Unwanted { cause, ready, .. } => {
+                WorkerState::Unwanted { deadline: None, cause, ready }
+            }
+            WorkerState::Cancelled { pid, cause, .. } => kill(pid, cause, out),
             // A slow boot gets no grace: the worker holds no request yet, so killing it loses
             // nothing, while waiting keeps the slot empty for longer.
             WorkerState::Booting { pid, .. } => {
@@ -258,18 +287,21 @@ impl Worker {
     /// The supervisor wants it to leave, in one of four tones.
     fn on_order(&self, order: Input, now: Tick, plan: &Plan, out: &mut Vec<Action>) -> WorkerState {
         use WorkerState::{
-            Aborting, Booting, Draining, Dumping, Dying, Forking, Gone, Quitting, Serving, Unwanted,
+            Aborting, Booting, Cancelled, Draining, Dumping, Dying, Forking, Gone, Quitting,
+            Serving, Unwanted,
         };
 
         match (self.state, order) {
-            (Forking { deadline, .. }, Input::Cancel(cause) | Input::Kill(cause)) => {
-                Unwanted { deadline: Some(deadline), cause }
+            (Forking { deadline, ready }, Input::Cancel(cause) | Input::Kill(cause)) => {
+                self.unwanted(Some(deadline), cause, ready, out)
             }
-            (Forking { deadline, .. }, Input::Quit) => {
-                Unwanted { deadline: Some(deadline), cause: Cause::Stop }
+            (Forking { deadline, ready }, Input::Quit) => {
+                self.unwanted(Some(deadline), Cause::Stop, ready, out)
             }
-            (Booting { pid, .. }, Input::Cancel(cause)) => kill(pid, cause, out),
-            (Booting { pid, .. }, Input::Quit) => kill(pid, Cause::Stop, out),
+            (Booting { pid, .. }, Input::Cancel(cause)) => Cancelled { pid, deadline: now, cause },
+            (Booting { pid, .. } | Cancelled { pid, .. }, Input::Quit) => {
+                kill(pid, Cause::Stop, out)
+            }
             (Serving { pid, .. }, Input::Drain { order, cause, deadline }) => {
                 out.push(Action::Tell { worker: self.id, order });
                 out.push(self.draining(pid, cause));
@@ -288,6 +320,7 @@ impl Worker {
             (Unwanted { .. } | Dying { .. } | Gone, Input::Kill(_)) => self.state,
             (
                 Booting { pid, .. }
+                | Cancelled { pid, .. }
                 | Serving { pid, .. }
                 | Draining { pid, .. }
                 | Dumping { pid, .. }
@@ -304,6 +337,7 @@ impl Worker {
         match self.state {
             WorkerState::Forking { deadline, .. }
             | WorkerState::Booting { deadline, .. }
+            | WorkerState::Cancelled { deadline, .. }
             | WorkerState::Draining { deadline, .. }
             | WorkerState::Dumping { deadline, .. }
             | WorkerState::Aborting { deadline, .. }
@@ -317,6 +351,7 @@ impl Worker {
     pub(crate) fn pid(&self) -> Option<Pid> {
         match self.state {
             WorkerState::Booting { pid, .. }
+            | WorkerState::Cancelled { pid, .. }
             | WorkerState::Serving { pid, .. }
             | WorkerState::Draining { pid, .. }
             | WorkerState::Dumping { pid, .. }
@@ -338,7 +373,15 @@ impl Worker {
     }
 
     pub(crate) fn is_serving(&self) -> bool {
-        matches!(self.state, WorkerState::Serving { .. })
+        self.serves_since().is_some()
+    }
+
+    /// Since when it takes requests.
+    pub(crate) fn serves_since(&self) -> Option<Tick> {
+        match self.state {
+            WorkerState::Serving { ready_at, .. } => Some(ready_at),
+            _ => None,
+        }
     }
 
     /// Its successor serves while it still finishes: it takes room within `max_surge`.
@@ -356,6 +399,26 @@ impl Worker {
         WorkerState::Serving { pid, ready_at: now }
     }
 
+    /// No longer wanted, and its process not known yet. One that takes requests is told to drain.
+    fn unwanted(
+        &self,
+        deadline: Option<Tick>,
+        cause: Cause,
+        ready: bool,
+        out: &mut Vec<Action>,
+    ) -> WorkerState {
+        if ready {
+            out.push(self.tell_to_drain(cause));
+        }
+        WorkerState::Unwanted { deadline, cause, ready }
+    }
+
+    /// Nobody else takes what waits in the queue when the service stops.
+    fn tell_to_drain(&self, cause: Cause) -> Action {
+        let order = if cause == Cause::Stop { Order::DrainQueue } else { Order::Drain };
+        Action::Tell { worker: self.id, order }
+    }
+
     fn bury(&self, ending: Ending, out: &mut Vec<Action>) -> WorkerState {
         if let Some(pid) = self.pid() {
             let (worker, slot, cause) = (self.id, self.slot, self.cause());
@@ -368,6 +431,7 @@ impl Worker {
     fn cause(&self) -> Option<Cause> {
         match self.state {
             WorkerState::Draining { cause, .. }
+            | WorkerState::Cancelled { cause, .. }
             | WorkerState::Unwanted { cause, .. }
             | WorkerState::Dying { cause, .. } => Some(cause),
             WorkerState::Dumping { .. } | WorkerState::Aborting { .. } => Some(Cause::Hang),

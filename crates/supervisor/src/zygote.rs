@@ -4,7 +4,11 @@
 //! one on its way out. What a zygote's end *means* (the service stops, a reload is given up, a new
 //! zygote is started) is not decided here but in `supervisor`, from the [`Outcome`].
 
-use crate::{Action, BootFailure, Ending, Generation, Notice, Pid, Plan, Signal, Tick};
+use crate::shortage;
+use crate::{Action, BootFailure, Ending, Generation, Notice, Pid, Plan, Refusal, Signal, Tick};
+
+/// sysexits' `EX_CONFIG`: by this status a worker or a zygote says that another try is of no use.
+pub(crate) const NO_RETRY_STATUS: i32 = 78;
 
 /// Where a zygote is in its life.
 ///
@@ -70,7 +74,7 @@ pub enum ZygoteState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ZygoteInput {
     Spawned(Pid),
-    SpawnFailed,
+    SpawnFailed(Refusal),
     Ready,
     Failed(BootFailure),
     /// It did not answer a fork request in time.
@@ -147,8 +151,14 @@ impl Zygote {
                 (Booting { pid, deadline }, Outcome::Nothing)
             }
             (Unwanted { .. }, Input::Spawned(pid)) => (kill(pid, out), Outcome::Nothing),
-            (Starting { .. }, Input::SpawnFailed) => (Gone, self.fail(BootFailure::Setup, out)),
-            (Unwanted { .. }, Input::SpawnFailed) => (Gone, Outcome::Nothing),
+            (Starting { .. }, Input::SpawnFailed(refusal)) => {
+                let failure = match refusal {
+                    Refusal::Shortage => BootFailure::Shortage,
+                    Refusal::Other => BootFailure::Setup,
+                };
+                (Gone, self.fail(failure, out))
+            }
+            (Unwanted { .. }, Input::SpawnFailed(_)) => (Gone, Outcome::Nothing),
             (Booting { pid, .. }, Input::Ready) => {
                 out.push(Action::Report(Notice::ZygoteReady { generation, pid }));
                 (Ready { pid, ready_at: now }, Outcome::Ready)
@@ -166,7 +176,7 @@ impl Zygote {
                 (Gone, Outcome::Lost { ready_at })
             }
             (Leaving { .. } | Dying { .. }, Input::Exited(_)) => (Gone, Outcome::Nothing),
-            (state, Input::Spawned(_) | Input::SpawnFailed) => {
+            (state, Input::Spawned(_) | Input::SpawnFailed(_)) => {
                 let what = "a zygote was started twice";
                 out.push(Action::Report(Notice::Surprise { what }));
                 (state, Outcome::Nothing)
@@ -279,21 +289,15 @@ impl Zygote {
 }
 
 /// What an exit before ready says about the app: gunicorn's statuses for "worker failed to boot"
-/// and "app failed to load", used by zygotes and by workers that load the app by themselves.
+/// and "app failed to load", used by zygotes and by workers that load the app by themselves, and
+/// the two of sysexits by which an app can speak to us.
 pub(crate) fn failure_of(ending: Ending) -> Option<BootFailure> {
     match ending {
         Ending::Exited(3) => Some(BootFailure::Import),
         Ending::Exited(4) => Some(BootFailure::App),
+        Ending::Exited(shortage::STATUS) => Some(BootFailure::Shortage),
+        Ending::Exited(NO_RETRY_STATUS) => Some(BootFailure::NoRetry),
         Ending::Exited(_) | Ending::Signaled(_) => None,
-    }
-}
-
-/// The master's exit status for a boot failure.
-pub(crate) fn status_of(failure: BootFailure) -> u8 {
-    match failure {
-        BootFailure::Import => 3,
-        BootFailure::App => 4,
-        BootFailure::Class | BootFailure::Setup => 1,
     }
 }
 

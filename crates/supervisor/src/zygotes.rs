@@ -4,7 +4,7 @@ use crate::reload::Reload;
 use crate::supervisor::Supervisor;
 use crate::worker::{Input, Worker};
 use crate::zygote::{Outcome, Zygote, ZygoteInput};
-use crate::{Action, BootFailure, Cause, Generation, Notice, Pid, Tick};
+use crate::{Action, BootFailure, Cause, Generation, Notice, Pid, Reason, Tick};
 
 impl Supervisor {
     pub(crate) fn step_zygote(
@@ -19,6 +19,11 @@ impl Supervisor {
             Outcome::Nothing => {}
             Outcome::Ready => {
                 self.zygote_ever_ready = true;
+                if self.reload.generation() == Some(generation) {
+                    // How the old code died says nothing about the new.
+                    self.pool.forget_all_deaths();
+                    self.intensity.forget();
+                }
                 self.reload.on_zygote_ready(generation);
             }
             Outcome::Failed(failure) => self.on_zygote_failed(generation, failure, now, out),
@@ -34,10 +39,13 @@ impl Supervisor {
         out: &mut Vec<Action>,
     ) {
         if !self.zygote_ever_ready {
-            self.stop(Some(failure), now, out);
+            self.stop(Some(Reason::Boot(failure)), now, out);
             return;
         }
         self.zygote_backoff.count_death(now, &self.plan, &mut self.random);
+        if failure == BootFailure::Shortage {
+            self.count_shortage(now, out);
+        }
         // Either the candidate itself, or, while rolling, the successor of one that was lost: in
         // both cases nothing is left that could bring the reload to its end soon.
         if self.reload.generation().is_some_and(|reloading| reloading <= generation) {
@@ -115,14 +123,23 @@ impl Supervisor {
         }
     }
 
-    /// The zygote that workers are forked from: the newest that is ready.
+    /// The zygote that workers are forked from: the newest that is ready. Once the workers of a
+    /// newer generation serve, an older one is not gone back to, even when it is the only one left
+    /// (it may still owe an answer): what was forked from it would have to be replaced at once.
     pub(crate) fn fork_source(&self) -> Option<Generation> {
-        self.zygotes.values().rfind(|zygote| zygote.is_ready()).map(|zygote| zygote.generation)
+        let oldest = self.reload.oldest_wanted();
+        let is_wanted = |g: &Generation| oldest.is_none_or(|oldest| *g >= oldest);
+        self.ready_zygotes().last().filter(is_wanted)
+    }
+
+    /// Oldest first.
+    pub(crate) fn ready_zygotes(&self) -> impl DoubleEndedIterator<Item = Generation> {
+        self.zygotes.values().filter(|zygote| zygote.is_ready()).map(|zygote| zygote.generation)
     }
 
     /// One can be forked from, or will be.
     pub(crate) fn has_zygote(&self) -> bool {
-        self.zygotes.values().any(|zygote| zygote.is_ready() || zygote.is_booting())
+        self.fork_source().is_some() || self.zygotes.values().any(Zygote::is_booting)
     }
 
     pub(crate) fn zygote_with_pid(&self, pid: Pid) -> Option<Generation> {

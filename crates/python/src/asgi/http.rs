@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use remuda_front::{Arrived, Client, Exchange, Inbound, RequestBody, Watcher};
 use remuda_journal::Level;
+use remuda_scoreboard::Ticket;
 
 use super::respond::{Progress, Responder};
 use super::response::required;
@@ -25,6 +26,8 @@ struct Talk {
     shared: Rc<Shared>,
     client: Client,
     name: RequestName,
+    /// To be given back at the end.
+    ticket: Cell<Option<Ticket>>,
     /// A body that is still coming in.
     inbound: Option<Rc<Inbound>>,
     /// The app has got the last of the body.
@@ -53,6 +56,7 @@ pub(super) fn start(
     shared: &Rc<Shared>,
     scope: Bound<'_, PyDict>,
     mut exchange: Exchange,
+    ticket: Ticket,
 ) {
     let body = std::mem::replace(&mut exchange.body, RequestBody::Memory(Bytes::new()));
     let talk = Rc::new(Talk {
@@ -60,6 +64,7 @@ pub(super) fn start(
         shared: shared.clone(),
         client: exchange.client(),
         name: RequestName::of(&exchange),
+        ticket: Cell::new(Some(ticket)),
         inbound: match body {
             RequestBody::Stream(inbound) => Some(inbound),
             RequestBody::Memory(_) | RequestBody::File { .. } => None,
@@ -206,7 +211,9 @@ impl Talk {
         self.task.end(py);
         self.receiver.forget();
         self.sender.forget();
-        self.serving.end();
+        if let Some(ticket) = self.ticket.take() {
+            self.serving.end(ticket);
+        }
     }
 
     /// The app has returned.

@@ -29,6 +29,7 @@ use pyo3::types::PyDict;
 use remuda_channel::AsgiPlan;
 use remuda_front::http::{Method, Uri};
 use remuda_front::{Exchange, Listener};
+use remuda_scoreboard::Ticket;
 
 pub(crate) use awaitable::Ready;
 pub(crate) use http::HttpConversation;
@@ -99,7 +100,13 @@ impl Asgi {
     }
 
     /// Starts the task of a request, or of a WebSocket connection.
-    pub(crate) fn start(&self, py: Python<'_>, serving: &Rc<Serving>, exchange: Exchange) {
+    pub(crate) fn start(
+        &self,
+        py: Python<'_>,
+        serving: &Rc<Serving>,
+        exchange: Exchange,
+        ticket: Ticket,
+    ) {
         let is_websocket = exchange.websocket.is_some();
         let scope = match is_websocket {
             false => self.scopes.http(py, &serving.front, &exchange),
@@ -107,17 +114,17 @@ impl Asgi {
         };
         match scope {
             Ok(Some(scope)) if is_websocket => {
-                websocket::start(py, serving, &self.shared, scope, exchange);
+                websocket::start(py, serving, &self.shared, scope, exchange, ticket);
             }
-            Ok(Some(scope)) => http::start(py, serving, &self.shared, scope, exchange),
+            Ok(Some(scope)) => http::start(py, serving, &self.shared, scope, exchange, ticket),
             Ok(None) => {
                 exchange.reply(&serving.front, page(400, "Contradictory scheme headers"));
-                serving.end();
+                serving.end(ticket);
             }
             Err(error) => {
                 serving.report_failure(&RequestName::of(&exchange), &describe(py, &error));
                 exchange.reply(&serving.front, page(500, ""));
-                serving.end();
+                serving.end(ticket);
             }
         }
     }

@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use remuda_front::http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use remuda_front::{Client, Exchange, Heard, Message, Watcher, WebSocket};
 use remuda_journal::Level;
+use remuda_scoreboard::Ticket;
 
 use super::respond::{Progress, Responder};
 use super::response::{bytes_of, read_headers, required};
@@ -38,6 +39,8 @@ struct Talk {
     shared: Rc<Shared>,
     client: Client,
     name: RequestName,
+    /// To be given back once it is accepted: what may last for hours is no request that is late.
+    ticket: Cell<Option<Ticket>>,
     step: Cell<Step>,
     /// Once accepted.
     websocket: RefCell<Option<Rc<WebSocket>>>,
@@ -73,12 +76,14 @@ pub(super) fn start(
     shared: &Rc<Shared>,
     scope: Bound<'_, PyDict>,
     exchange: Exchange,
+    ticket: Ticket,
 ) {
     let talk = Rc::new(Talk {
         serving: serving.clone(),
         shared: shared.clone(),
         client: exchange.client(),
         name: RequestName::of(&exchange),
+        ticket: Cell::new(Some(ticket)),
         step: Cell::new(Step::Asked),
         websocket: RefCell::default(),
         responder: Responder::new(serving.clone(), exchange),
@@ -255,6 +260,9 @@ impl Talk {
             return Err(ClientDisconnected::new_err(()));
         };
         self.step.set(Step::Accepted);
+        if let Some(ticket) = self.ticket.take() {
+            self.serving.line.end(ticket);
+        }
         let front = &self.serving.front;
         let websocket = exchange.accept_websocket(front, headers, self.clone());
         *self.websocket.borrow_mut() = websocket;
@@ -327,7 +335,10 @@ impl Talk {
         if let Some(websocket) = self.websocket.take() {
             websocket.forget_watcher();
         }
-        self.serving.end();
+        match self.ticket.take() {
+            Some(ticket) => self.serving.end(ticket),
+            None => self.serving.leave_app(),
+        }
     }
 
     fn check_closed(&self) {

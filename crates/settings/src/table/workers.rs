@@ -1,7 +1,7 @@
 //! How many workers, of which class, and when they are replaced.
 
 use super::FULL;
-use crate::declare::{Group, Kind, Setting};
+use crate::declare::{Group, Kind, Setting, Zero};
 
 /// What a scoreboard has room for.
 const WORKERS_MAX: u64 = 512;
@@ -14,6 +14,9 @@ pub(super) const ALL: &[Setting] = &[
     MAX_REQUESTS,
     MAX_REQUESTS_JITTER,
     MAX_SURGE,
+    CRASH_LOOP_LIMIT,
+    CRASH_LOOP_WINDOW,
+    CRASH_LOOP_EXIT,
     PRELOAD_APP,
 ];
 
@@ -98,6 +101,48 @@ pub(crate) const MAX_SURGE: Setting = Setting {
     gunicorn: false,
     short: "Workers that replacements may add for a while, at most",
     long: "Higher is faster at a reload, and takes more memory meanwhile.",
+    ..FULL
+};
+
+pub(crate) const CRASH_LOOP_LIMIT: Setting = Setting {
+    name: "crash_loop_limit",
+    group: Group::Workers,
+    kind: Kind::Whole { min: 0, max: 10_000 },
+    default: "20",
+    flags: &["crash-loop-limit"],
+    gunicorn: false,
+    short: "Early deaths of workers that make a crash loop; 0 = never",
+    long: "\
+An early death is one in the boot, or within ten seconds after it, that nobody asked for. After \
+each, the next worker in its place waits longer, from 0.1 s to 30 s. So many of them within \
+`crash_loop_window`, and at least two for each worker, are a crash loop: from then on one worker is \
+started at a time, spread over the window, and the log gets a summary once a window. It ends when a \
+worker has lived for ten seconds, or with a reload.",
+    ..FULL
+};
+
+pub(crate) const CRASH_LOOP_WINDOW: Setting = Setting {
+    name: "crash_loop_window",
+    group: Group::Workers,
+    kind: Kind::Seconds(Zero::Refused),
+    default: "60",
+    flags: &["crash-loop-window"],
+    gunicorn: false,
+    short: "Time within which the deaths of `crash_loop_limit` count",
+    ..FULL
+};
+
+pub(crate) const CRASH_LOOP_EXIT: Setting = Setting {
+    name: "crash_loop_exit",
+    group: Group::Workers,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["crash-loop-exit"],
+    gunicorn: false,
+    short: "Leave when there is a crash loop, with exit status 69",
+    long: "\
+For platforms that start the service again somewhere else, or roll back. Without it, remuda keeps \
+trying; workers that still serve go on.",
     ..FULL
 };
 

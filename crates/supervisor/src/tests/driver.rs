@@ -172,7 +172,7 @@ impl Driver {
         view.workers.iter().find(|view| view.worker.0 == worker).and_then(|view| view.pid)
     }
 
-    fn under_way(&self) -> Vec<u64> {
+    pub(crate) fn under_way(&self) -> Vec<u64> {
         let on_its_way = |state: &WorkerState| {
             matches!(state, WorkerState::Forking { .. } | WorkerState::Booting { .. })
         };

@@ -58,6 +58,31 @@ fn successor_of_a_hung_worker_is_forked_at_once() {
 }
 
 #[test]
+fn hang_after_a_stable_life_makes_the_next_death_the_first_again() {
+    let mut driver = sampled();
+    driver.exit(1, CRASH);
+    for worker in 3..=4 {
+        driver.boot(worker);
+        driver.exit(worker, CRASH);
+        driver.pass(secs(1));
+    }
+    driver.boot(5);
+    driver.pass(secs(60));
+    driver.give(Event::Tick);
+    let since = driver.now;
+    for _ in 0..31 {
+        driver.pass(secs(1));
+        driver.standing(5, since);
+    }
+    driver.boot(6);
+    driver.take();
+    driver.exit(6, CRASH);
+    assert!(
+        notices(&driver.take()).iter().any(|n| matches!(n, Notice::BackingOff { deaths: 1, .. }))
+    );
+}
+
+#[test]
 fn hung_worker_is_judged_once() {
     let mut driver = sampled();
     let since = driver.now;
@@ -80,17 +105,17 @@ fn worker_that_hangs_while_it_drains_is_ended_the_same_way() {
 }
 
 #[test]
-fn nobody_is_judged_right_after_the_master_itself_stood_still() {
+fn time_in_which_the_master_itself_stood_still_is_not_a_workers() {
     let mut driver = sampled();
     let since = driver.now;
+    sample_for(&mut driver, 20, since);
     driver.now = driver.now + secs(100);
     driver.standing(1, since);
-    driver.standing(2, since);
     assert_eq!(driver.take(), []);
-    driver.now = driver.now + secs(1);
-    driver.standing(1, since);
-    driver.give(Event::Sampled { worker: WorkerId(2), standing_since: None });
-    assert!(hung(&driver.take()), "one that really hangs is found in the next round");
+    sample_for(&mut driver, 10, since);
+    assert_eq!(driver.take(), [], "it stood for 30 s while we looked");
+    sample_for(&mut driver, 1, since);
+    assert!(hung(&driver.take()), "one that really hangs is found all the same");
     assert_eq!(driver.serving_workers(), [2]);
 }
 

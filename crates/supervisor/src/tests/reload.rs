@@ -2,7 +2,8 @@
 
 use super::driver::*;
 use crate::{
-    Action, BootFailure, Ending, Event, Generation, Notice, Order, Plan, Signal, Wish, ZygoteState,
+    Action, BootFailure, Ending, Event, Generation, Notice, Order, Plan, Signal, Wish, WorkerState,
+    ZygoteState,
 };
 
 fn given_up(actions: &[Action]) -> Option<Option<BootFailure>> {
@@ -84,6 +85,7 @@ fn candidate_that_fails_leaves_the_old_generation_untouched() {
     driver.zygote_failed(2, BootFailure::Import);
     let actions = driver.take();
     assert_eq!(given_up(&actions), Some(Some(BootFailure::Import)));
+    assert_eq!(sent(&actions), [], "it leaves by itself");
     driver.give(Event::Exited { pid, ending: Ending::Exited(3) });
     driver.pass(secs(1000));
     assert!(old_serves_untouched(&driver));
@@ -131,6 +133,23 @@ fn three_new_workers_that_die_before_ready_give_the_reload_up() {
 }
 
 #[test]
+fn old_workers_that_die_before_they_are_ready_do_not_count_against_the_new_code() {
+    let mut driver = Driver::settled(Plan { workers: 4, ..plan() });
+    for worker in 1..=3 {
+        driver.exit(worker, CRASH);
+    }
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.take();
+    for worker in 5..=7 {
+        driver.forked(worker);
+        driver.exit(worker, CRASH);
+    }
+    let end = |n: &Notice| matches!(n, Notice::ReloadGivenUp { .. });
+    assert!(!notices(&driver.take()).iter().any(end));
+}
+
+#[test]
 fn new_worker_that_cannot_load_the_app_gives_the_reload_up_at_once() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Reload);
@@ -152,6 +171,72 @@ fn candidate_that_hangs_in_a_fork_is_given_up() {
     assert_eq!(given_up(&actions), Some(None));
     assert_eq!(sent(&actions), [(zygote, Signal::Kill)]);
     assert!(old_serves_untouched(&driver));
+}
+
+#[test]
+fn candidate_that_dies_while_it_is_tried_is_given_up_and_the_old_zygote_forks_on() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    let candidate = driver.zygote_ready(2);
+    driver.take();
+    driver.give(Event::Exited { pid: candidate, ending: CRASH });
+    assert_eq!(given_up(&driver.take()), Some(None));
+    driver.exit(1, CRASH);
+    assert_eq!(forks(&driver.take()), [(4, 0, 1)]);
+}
+
+#[test]
+fn old_zygote_that_dies_while_the_candidate_is_tried_does_not_end_the_reload() {
+    let mut driver = Driver::settled(plan());
+    let old = driver.snapshot().zygotes[0].pid.unwrap();
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.take();
+    driver.give(Event::Exited { pid: old, ending: CRASH });
+    assert_eq!(given_up(&driver.take()), None);
+    driver.churn();
+    assert!(is_done(&driver.take(), 2));
+}
+
+#[test]
+fn boots_of_the_candidate_end_with_it_and_those_of_the_old_code_go_on() {
+    let mut driver = Driver::settled(plan());
+    driver.exit(1, CRASH);
+    driver.forked(3);
+    driver.ask(Wish::Reload);
+    let candidate = driver.zygote_ready(2);
+    driver.take();
+    driver.forked(4);
+    driver.give(Event::Exited { pid: candidate, ending: CRASH });
+    assert_eq!(given_up(&driver.take()), Some(None));
+    assert!(matches!(driver.state(3), Some(WorkerState::Booting { .. })));
+    assert!(matches!(driver.state(4), Some(WorkerState::Cancelled { .. })));
+}
+
+#[test]
+fn generation_that_is_gone_back_to_is_named_also_when_nobody_of_it_serves() {
+    let mut driver = Driver::settled(plan());
+    driver.exit(1, CRASH);
+    driver.exit(2, CRASH);
+    driver.ask(Wish::Reload);
+    driver.zygote_spawned(2);
+    driver.zygote_failed(2, BootFailure::App);
+    assert_eq!(given_up(&driver.take()), Some(Some(BootFailure::App)));
+}
+
+#[test]
+fn old_zygote_that_hangs_in_a_fork_says_nothing_about_the_new_code() {
+    let mut driver = Driver::settled(plan());
+    let old = driver.snapshot().zygotes[0].pid.unwrap();
+    driver.exit(1, CRASH);
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.forked(4);
+    driver.take();
+    driver.pass(secs(10));
+    let actions = driver.take();
+    assert_eq!(sent(&actions), [(old, Signal::Kill)], "worker 3 was never answered for");
+    assert_eq!(given_up(&actions), None);
 }
 
 #[test]
@@ -220,6 +305,26 @@ fn reload_brings_back_the_planned_number_of_workers() {
     let actions = driver.take();
     assert!(notices(&actions).contains(&Notice::Scaled { workers: 2 }));
     assert_eq!(told(&actions), [(3, Order::Drain)]);
+}
+
+#[test]
+fn reload_whose_zygote_dies_half_way_goes_on_with_the_next_and_not_with_an_old_one() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::MoreWorkers);
+    driver.ask(Wish::Reload);
+    let candidate = driver.zygote_ready(2);
+    let old_zygote_owes = driver.state(3).is_some();
+    driver.boot(4);
+    driver.take();
+    driver.give(Event::Exited { pid: candidate, ending: CRASH });
+    driver.pass(secs(1));
+    let actions = driver.take();
+    assert!(old_zygote_owes, "so the old one is still there");
+    assert_eq!(forks(&actions), [], "nobody is forked from the old code");
+    assert!(actions.contains(&Action::StartZygote { generation: Generation(3) }));
+    driver.zygote_ready(3);
+    driver.churn();
+    assert!(is_done(&driver.take(), 2));
 }
 
 #[test]

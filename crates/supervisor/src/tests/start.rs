@@ -2,7 +2,8 @@
 
 use super::driver::*;
 use crate::{
-    Action, BootFailure, Cause, Ending, Event, Generation, Notice, Phase, Pid, Signal, Wish,
+    Action, BootFailure, Cause, Ending, Event, Generation, Notice, Phase, Pid, Reason, Refusal,
+    Signal, Wish,
 };
 use crate::{Plan, WorkerId};
 
@@ -85,6 +86,20 @@ fn answer_about_a_fork_that_was_given_up_kills_the_worker() {
 }
 
 #[test]
+fn answer_about_nobody_kills_no_worker_that_is_known() {
+    let mut driver = Driver::settled(plan());
+    let pid = driver.pid_of(1).unwrap();
+    for _ in 0..2 {
+        driver.give(Event::Forked { worker: WorkerId(77), pid });
+    }
+    assert_eq!(sent(&driver.take()), []);
+    for _ in 0..2 {
+        driver.give(Event::Forked { worker: WorkerId(77), pid: Pid(777) });
+    }
+    assert_eq!(sent(&driver.take()), [(Pid(777), Signal::Kill)], "a stray is killed once");
+}
+
+#[test]
 fn worker_that_died_before_the_answer_about_it_is_not_waited_for() {
     let mut driver = Driver::new(Plan { workers: 1, ..plan() });
     driver.give(Event::Start);
@@ -107,6 +122,8 @@ fn app_that_cannot_boot_ends_the_master_with_the_status_that_says_why() {
         (BootFailure::App, 4),
         (BootFailure::Class, 1),
         (BootFailure::Setup, 1),
+        (BootFailure::Shortage, 75),
+        (BootFailure::NoRetry, 78),
     ];
     for (failure, status) in cases {
         let mut driver = Driver::new(plan());
@@ -114,7 +131,9 @@ fn app_that_cannot_boot_ends_the_master_with_the_status_that_says_why() {
         let pid = driver.zygote_spawned(1);
         driver.zygote_failed(1, failure);
         let actions = driver.take();
-        assert!(notices(&actions).contains(&Notice::Stopping { reason: Some(failure) }));
+        assert!(
+            notices(&actions).contains(&Notice::Stopping { reason: Some(Reason::Boot(failure)) })
+        );
         assert_eq!(exit_status(&actions), None, "its last words are still to be read");
         driver.give(Event::Exited { pid, ending: Ending::Exited(1) });
         assert_eq!(exit_status(&driver.take()), Some(status));
@@ -137,7 +156,7 @@ fn first_zygote_that_dies_or_hangs_or_cannot_be_made_ends_the_master() {
 
     let mut driver = Driver::new(plan());
     driver.give(Event::Start);
-    driver.give(Event::ZygoteSpawnFailed { generation: Generation(1) });
+    driver.give(Event::ZygoteSpawnFailed { generation: Generation(1), refusal: Refusal::Other });
     assert_eq!(exit_status(&driver.take()), Some(1));
 }
 
@@ -151,7 +170,10 @@ fn worker_that_cannot_load_the_app_at_first_start_ends_the_master() {
         driver.forked(2);
         driver.take();
         driver.exit(1, Ending::Exited(status));
-        assert!(notices(&driver.take()).contains(&Notice::Stopping { reason: Some(failure) }));
+        assert!(
+            notices(&driver.take())
+                .contains(&Notice::Stopping { reason: Some(Reason::Boot(failure)) })
+        );
         driver.exit(2, KILLED);
         driver.give(Event::Exited { pid: zygote, ending: CLEAN });
         assert_eq!(exit_status(&driver.take()), Some(u8::try_from(status).unwrap()));

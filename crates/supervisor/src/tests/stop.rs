@@ -35,6 +35,18 @@ fn stop_kills_who_does_not_finish_in_its_grace() {
 }
 
 #[test]
+fn zygote_gets_its_time_to_leave_whatever_else_happens_meanwhile() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Stop);
+    driver.exit(1, CLEAN);
+    driver.pass(millis(1_999));
+    driver.give(Event::Tick);
+    assert_eq!(sent(&driver.take()), []);
+    driver.pass(millis(1));
+    assert_eq!(sent(&driver.take()).len(), 1);
+}
+
+#[test]
 fn stop_does_not_wait_for_processes_that_even_kill_does_not_end() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Stop);
@@ -53,12 +65,30 @@ fn stop_kills_workers_that_are_not_ready_and_late_answers() {
     let booting = driver.forked(1);
     driver.take();
     driver.ask(Wish::Stop);
+    driver.pass(millis(0));
     assert_eq!(sent(&driver.take()), [(booting, Signal::Kill)]);
     let late = driver.forked(2);
+    driver.pass(millis(0));
     let actions = driver.take();
     assert_eq!(sent(&actions), [(late, Signal::Kill)]);
     let retire = |action: &Action| matches!(action, Action::RetireZygote { .. });
     assert!(actions.iter().any(retire), "only now, or the answer would have been lost");
+}
+
+#[test]
+fn worker_that_became_ready_as_the_stop_came_takes_its_share_of_the_queue() {
+    let mut driver = Driver::new(plan());
+    driver.give(Event::Start);
+    driver.zygote_ready(1);
+    driver.forked(1);
+    driver.take();
+    driver.ask(Wish::Stop);
+    driver.ready(1);
+    driver.ready(2);
+    assert_eq!(told(&driver.take()), [(1, Order::DrainQueue), (2, Order::DrainQueue)]);
+    driver.forked(2);
+    driver.pass(secs(1));
+    assert_eq!(sent(&driver.take()), []);
 }
 
 #[test]
@@ -72,6 +102,8 @@ fn nobody_is_replaced_while_stopping() {
     driver.give(Event::Exited { pid: zygote, ending: CRASH });
     driver.ask(Wish::Reload);
     driver.ask(Wish::MoreWorkers);
+    let told = notices(&driver.take());
+    assert!(!told.contains(&Notice::ReloadQueued) && driver.snapshot().wanted == 2, "{told:?}");
     driver.pass(secs(5));
     let asks = |action: &Action| matches!(action, Action::Fork { .. } | Action::StartZygote { .. });
     assert!(!driver.take().iter().any(asks));
@@ -105,8 +137,10 @@ fn quit_gives_no_grace_but_the_one_before_the_kill() {
     let pids = [1, 2].map(|worker| driver.pid_of(worker).unwrap());
     let zygote = driver.snapshot().zygotes[0].pid.unwrap();
     driver.ask(Wish::Quit);
+    let actions = driver.take();
+    assert_eq!(actions[1], Action::CloseGate, "who comes now is refused and not reset");
     let expected = [(pids[0], Signal::Quit), (pids[1], Signal::Quit), (zygote, Signal::Kill)];
-    assert_eq!(sent(&driver.take()), expected);
+    assert_eq!(sent(&actions), expected);
     driver.pass(secs(2));
     assert_eq!(sent(&driver.take()), pids.map(|pid| (pid, Signal::Kill)));
     driver.exit(1, KILLED);
@@ -168,4 +202,9 @@ fn logs_are_opened_again_by_the_master_and_all_who_live() {
     assert_eq!(actions[0], Action::ReopenLogs);
     let reopen = [1, 2, 3].map(|worker| (worker, Order::Reopen));
     assert_eq!(told(&actions), reopen, "the draining one writes too");
+    driver.pass(secs(30));
+    driver.exit(2, CRASH);
+    driver.take();
+    driver.ask(Wish::ReopenLogs);
+    assert_eq!(told(&driver.take()), [(3, Order::Reopen)], "not one killed, nor one being forked");
 }

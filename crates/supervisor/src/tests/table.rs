@@ -7,8 +7,8 @@ use super::driver::{plan, secs};
 use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput, ZygoteState};
 use crate::{
-    Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, SlotId, Tick,
-    WorkerId,
+    Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, Refusal, SlotId,
+    Tick, WorkerId,
 };
 
 const NOW: Tick = Tick(1_000_000_000_000);
@@ -46,8 +46,10 @@ fn worker_states() -> Vec<WorkerState> {
     vec![
         WorkerState::Forking { deadline, ready: false },
         WorkerState::Forking { deadline, ready: true },
-        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Scale },
+        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Scale, ready: false },
+        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Stop, ready: true },
         WorkerState::Booting { pid, deadline },
+        WorkerState::Cancelled { pid, deadline, cause: Cause::Scale },
         WorkerState::Serving { pid, ready_at: Tick(0) },
         WorkerState::Draining { pid, deadline, cause },
         WorkerState::Dumping { pid, deadline },
@@ -77,7 +79,10 @@ fn worker_name(state: WorkerState, spent: bool) -> String {
     let spent = if spent { "(spent)" } else { "" };
     match state {
         WorkerState::Forking { ready: true, .. } => format!("Forking(ready){spent}"),
-        WorkerState::Unwanted { deadline: None, .. } => format!("Unwanted(stuck){spent}"),
+        WorkerState::Unwanted { deadline: None, ready, .. } => {
+            format!("Unwanted({}stuck){spent}", if ready { "ready, " } else { "" })
+        }
+        WorkerState::Unwanted { ready: true, .. } => format!("Unwanted(ready){spent}"),
         state => format!("{}{spent}", name(&format!("{state:?}"))),
     }
 }
@@ -122,7 +127,7 @@ fn zygote_states() -> Vec<ZygoteState> {
 fn zygote_inputs() -> Vec<ZygoteInput> {
     vec![
         ZygoteInput::Spawned(PID),
-        ZygoteInput::SpawnFailed,
+        ZygoteInput::SpawnFailed(Refusal::Other),
         ZygoteInput::Ready,
         ZygoteInput::Failed(BootFailure::Import),
         ZygoteInput::Stuck,

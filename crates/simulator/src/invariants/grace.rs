@@ -1,0 +1,166 @@
+//! 8: Between a request to leave and KILL lies at least the grace; and KILL always follows.
+
+use remuda_supervisor::{Action, Event, Phase, Signal, Tick, Wish, WorkerState, ZygoteState};
+
+use super::{Invariant, Step, Violation};
+use crate::process::{Process, Told};
+
+const NAME: &str = "grace";
+
+/// When the end of the service began, and how.
+#[derive(Default)]
+pub(super) struct Grace {
+    stopping_since: Option<Tick>,
+    quit_since: Option<Tick>,
+}
+
+impl Invariant for Grace {
+    fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if matches!(step.event, Event::Asked(Wish::Quit)) {
+            self.quit_since.get_or_insert(step.now);
+        }
+        if step.after.phase == Phase::Stopping {
+            self.stopping_since.get_or_insert(step.now);
+        }
+        for action in step.actions {
+            let Action::Send { pid, signal } = *action else { continue };
+            let Some(process) = step.kernel.with_pid(pid) else { continue };
+            if process.worker().is_some() {
+                self.judge(step, process, signal)?;
+            }
+            if process.zygote().is_some() {
+                self.judge_zygote(step, process)?;
+            }
+        }
+        overdue(step)?;
+        said_is_done(step)
+    }
+}
+
+impl Grace {
+    fn judge(&self, step: &Step<'_>, process: &Process, signal: Signal) -> Result<(), Violation> {
+        let (plan, told) = (step.plan(), process.told);
+        let Some(life) = process.worker() else { return Ok(()) };
+        let since = |at: Option<Tick>| at.map(|at| step.now.since(at));
+        let has_had = |at: Option<Tick>, grace| since(at).is_some_and(|length| length >= grace);
+        let fair = match signal {
+            Signal::Quit => self.quit_since.is_some(),
+            Signal::Abort => has_had(told.dump, plan.dump_grace),
+            Signal::Kill => {
+                let never_served = step.was(life.id).is_none_or(|view| {
+                    matches!(
+                        view.state,
+                        WorkerState::Forking { .. }
+                            | WorkerState::Unwanted { .. }
+                            | WorkerState::Cancelled { .. }
+                            | WorkerState::Booting { .. }
+                    )
+                });
+                never_served
+                    || has_had(told.abort, plan.abort_grace)
+                    || has_had(told.quit, plan.abort_grace)
+                    || has_had(told.drain, plan.graceful_timeout)
+                    || plan.graceful_timeout.is_zero()
+                    || has_had(self.quit_since, plan.abort_grace)
+                    || has_had(self.stopping_since, plan.graceful_timeout)
+            }
+        };
+        if fair {
+            return Ok(());
+        }
+        let what =
+            format!("{signal:?} to worker {} too soon: {}", life.id.0, short(told, step.now));
+        Err(step.violation(NAME, what))
+    }
+}
+
+impl Grace {
+    /// One that is ready, or leaves, gets its time to do so; one that imports holds nothing.
+    fn judge_zygote(&self, step: &Step<'_>, process: &Process) -> Result<(), Violation> {
+        let grace = step.plan().abort_grace;
+        let since = process.told.farewell.or(self.stopping_since);
+        let was_ready = step.before.zygotes.iter().any(|zygote| {
+            let ready = match zygote.state {
+                ZygoteState::Ready { .. } => true,
+                // One that has failed by itself has had its time since then.
+                ZygoteState::Leaving { .. } => process.told.farewell.is_some(),
+                _ => false,
+            };
+            zygote.pid == Some(process.pid) && ready
+        });
+        let time_is_over = self
+            .stopping_since
+            .is_some_and(|at| step.now.since(at) >= step.plan().graceful_timeout.min(grace));
+        // It did not answer a fork in time: it will not hear of its retirement either.
+        let generation = process.zygote().map(|life| life.generation);
+        let is_stuck = step.before.workers.iter().any(|worker| {
+            let deadline = match worker.state {
+                WorkerState::Forking { deadline, .. } => Some(deadline),
+                WorkerState::Unwanted { deadline, .. } => deadline,
+                _ => None,
+            };
+            Some(worker.generation) == generation && deadline.is_some_and(|at| at <= step.now)
+        });
+        let too_soon = !is_stuck && since.is_some_and(|at| step.now.since(at) < grace);
+        if was_ready && too_soon && self.quit_since.is_none() && !time_is_over {
+            let name = crate::world::name(process);
+            return Err(step.violation(NAME, format!("{name} is killed before its time")));
+        }
+        Ok(())
+    }
+}
+
+fn short(told: Told, now: Tick) -> String {
+    let ago = |at: Option<Tick>| at.map(|at| now.since(at));
+    format!(
+        "drain {:?}, dump {:?}, abort {:?} ago",
+        ago(told.drain),
+        ago(told.dump),
+        ago(told.abort)
+    )
+}
+
+/// Whoever is past the deadline of its state when the clock is looked at gets the next, harder
+/// word in the same step.
+fn overdue(step: &Step<'_>) -> Result<(), Violation> {
+    if !matches!(step.event, Event::Tick) || step.after.phase == Phase::Over {
+        return Ok(());
+    }
+    for worker in &step.after.workers {
+        let deadline = match worker.state {
+            WorkerState::Forking { deadline, .. }
+            | WorkerState::Booting { deadline, .. }
+            | WorkerState::Cancelled { deadline, .. }
+            | WorkerState::Draining { deadline, .. }
+            | WorkerState::Dumping { deadline, .. }
+            | WorkerState::Aborting { deadline, .. }
+            | WorkerState::Quitting { deadline, .. } => deadline,
+            _ => continue,
+        };
+        let fresh = step.was(worker.worker).is_none_or(|before| before.state != worker.state);
+        if deadline <= step.now && !fresh {
+            let what =
+                format!("worker {} is past its deadline in {:?}", worker.worker.0, worker.state);
+            return Err(step.violation(NAME, what));
+        }
+    }
+    Ok(())
+}
+
+/// Whoever is said to be dying has been sent KILL.
+fn said_is_done(step: &Step<'_>) -> Result<(), Violation> {
+    for worker in &step.after.workers {
+        let WorkerState::Dying { pid, .. } = worker.state else { continue };
+        let process = step.kernel.with_pid(pid);
+        let is_it = |process: &&Process| process.worker().is_some_and(|w| w.id == worker.worker);
+        let Some(process) = process.filter(is_it).filter(|process| process.is_alive()) else {
+            continue;
+        };
+        let now = step.actions.contains(&Action::Send { pid, signal: Signal::Kill });
+        if process.told.kill.is_none() && !now {
+            let what = format!("worker {} is waited for, and was not killed", worker.worker.0);
+            return Err(step.violation(NAME, what));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! What must hold after every step, one file each. Each is the mistake of some other supervisor;
+//! the numbers are those of the list in `docs/reliability.md`.
+
+mod backoff;
+mod capacity;
+mod crash_loop;
+mod deadlines;
+mod garbage;
+mod gate;
+mod grace;
+mod left_behind;
+mod lines;
+mod log;
+mod newest_generation;
+mod processes;
+mod progress;
+mod reload_ends;
+mod requests;
+mod rest;
+mod rolling;
+mod shortage;
+mod stop;
+mod targets;
+mod untouched;
+mod zygote_loss;
+
+use std::fmt;
+
+use remuda_supervisor::{
+    Action, Event, Generation, Notice, Order, Phase, Plan, SlotId, Snapshot, Tick, WorkerId,
+    WorkerView,
+};
+
+use crate::kernel::Kernel;
+use crate::script::Script;
+
+/// One event, what was asked because of it, and the world in which nothing of that is done yet.
+pub(crate) struct Step<'a> {
+    pub(crate) now: Tick,
+    pub(crate) event: &'a Event,
+    pub(crate) actions: &'a [Action],
+    pub(crate) before: &'a Snapshot,
+    pub(crate) after: &'a Snapshot,
+    pub(crate) next_deadline: Option<Tick>,
+    pub(crate) script: &'a Script,
+    pub(crate) kernel: &'a Kernel,
+    /// The master had exited before this step.
+    pub(crate) is_over: bool,
+}
+
+/// The world when nothing more happens by itself.
+pub(crate) struct State<'a> {
+    pub(crate) now: Tick,
+    pub(crate) view: &'a Snapshot,
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) exit: Option<u8>,
+    pub(crate) waiting: usize,
+}
+
+/// Something that never happens did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which invariant.
+    pub invariant: &'static str,
+    /// What happened.
+    pub what: String,
+    /// When.
+    pub at: Tick,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}
+
+/// Watches one thing, step by step.
+pub(crate) trait Invariant {
+    fn check(&mut self, step: &Step<'_>) -> Result<(), Violation>;
+}
+
+/// All that look at every step, in the order of the list.
+pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(capacity::Capacity::default()),
+        Box::new(processes::Processes),
+        Box::new(newest_generation::NewestGeneration::default()),
+        Box::new(reload_ends::ReloadEnds::default()),
+        Box::new(progress::Progress::default()),
+        Box::new(untouched::Untouched::default()),
+        Box::new(targets::Targets),
+        Box::new(grace::Grace::default()),
+        Box::new(backoff::Backoff::default()),
+        Box::new(stop::Stop::default()),
+        Box::new(zygote_loss::ZygoteLoss),
+        Box::new(gate::Gate::default()),
+        Box::new(garbage::Garbage),
+        Box::new(requests::Requests),
+        Box::new(lines::Lines),
+        Box::new(deadlines::Deadlines::default()),
+        Box::new(log::Log::default()),
+        Box::new(crash_loop::CrashLoop::default()),
+        Box::new(shortage::Shortage::default()),
+    ]
+}
+
+/// Judges a service that had time enough, good code and no faults.
+pub(crate) fn at_rest(state: &State<'_>) -> Result<(), Violation> {
+    rest::check(state)?;
+    left_behind::check_running(state)
+}
+
+/// Judges a service that was told to end.
+pub(crate) fn at_end(state: &State<'_>) -> Result<(), Violation> {
+    stop::check_end(state)
+}
+
+impl<'a> Step<'a> {
+    pub(crate) fn violation(&self, invariant: &'static str, what: String) -> Violation {
+        Violation { invariant, what, at: self.now }
+    }
+
+    pub(crate) fn plan(&self) -> &'a Plan {
+        &self.script.plan
+    }
+
+    pub(crate) fn notices(&self) -> impl Iterator<Item = &'a Notice> + use<'a> {
+        self.actions.iter().filter_map(|action| match action {
+            Action::Report(notice) => Some(notice),
+            _ => None,
+        })
+    }
+
+    /// The workers that are told to drain in this step.
+    pub(crate) fn told_to_drain(&self) -> impl Iterator<Item = (WorkerId, Order)> + use<'a> {
+        self.actions.iter().filter_map(|action| match *action {
+            Action::Tell { worker, order: order @ (Order::Drain | Order::DrainQueue) } => {
+                Some((worker, order))
+            }
+            _ => None,
+        })
+    }
+
+    /// Slots that are closed in this step, and the generation that they are closed for.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = (SlotId, Generation)> {
+        self.notices().filter_map(|notice| {
+            let Notice::SlotClosed { slot, pid } = *notice else { return None };
+            let exited = self.notices().find_map(|notice| match *notice {
+                Notice::WorkerExited { worker, pid: of, .. } if of == pid => Some(worker),
+                _ => None,
+            });
+            Some((slot, self.was(exited?)?.generation))
+        })
+    }
+
+    /// The service ran before this step, and does after it.
+    pub(crate) fn is_running(&self) -> bool {
+        self.before.phase == Phase::Running && self.after.phase == Phase::Running
+    }
+
+    pub(crate) fn was(&self, id: WorkerId) -> Option<&'a WorkerView> {
+        find(self.before, id)
+    }
+
+    pub(crate) fn is(&self, id: WorkerId) -> Option<&'a WorkerView> {
+        find(self.after, id)
+    }
+}
+
+impl State<'_> {
+    pub(crate) fn violation(&self, invariant: &'static str, what: String) -> Violation {
+        Violation { invariant, what, at: self.now }
+    }
+}
+
+fn find(view: &Snapshot, id: WorkerId) -> Option<&WorkerView> {
+    view.workers.iter().find(|worker| worker.worker == id)
+}
+
+/// On its way to serve.
+pub(crate) fn is_under_way(worker: &WorkerView) -> bool {
+    use remuda_supervisor::WorkerState::{Booting, Forking};
+    matches!(worker.state, Forking { .. } | Booting { .. })
+}

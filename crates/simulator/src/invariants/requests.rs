@@ -1,0 +1,51 @@
+//! 14: A request is lost only in a process that crashed, or that was killed after all its grace.
+//! So nobody who may hold requests is killed out of the blue.
+
+use remuda_supervisor::{Action, Event, Signal, Wish, WorkerState};
+
+use super::{Invariant, Step, Violation};
+
+const NAME: &str = "requests";
+
+pub(super) struct Requests;
+
+impl Invariant for Requests {
+    fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        for action in step.actions {
+            let Action::Send { pid, signal: Signal::Kill } = *action else { continue };
+            let process = step.kernel.with_pid(pid);
+            let Some((told, life)) = process.and_then(|p| Some((p.told, p.worker()?))) else {
+                continue;
+            };
+            if life.requests.is_empty() {
+                continue;
+            }
+            if matches!(step.event, Event::Asked(Wish::Quit)) {
+                // Somebody asked for just that.
+                continue;
+            }
+            let was_asked = [told.drain, told.quit, told.dump].iter().any(Option::is_some);
+            // A grace of nothing is over as soon as it begins.
+            let no_grace = step.plan().graceful_timeout.is_zero()
+                && step.told_to_drain().any(|(told, _)| told == life.id);
+            if !was_asked && !no_grace && !word_is_missing(step, life) {
+                let (id, count) = (life.id.0, life.requests.len());
+                let what = format!("worker {id} is killed with {count} requests, unasked");
+                return Err(step.violation(NAME, what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Its word that it is ready is late or lost: nobody can know that it serves.
+fn word_is_missing(step: &Step<'_>, life: &crate::process::WorkerLife) -> bool {
+    step.was(life.id).is_none_or(|view| match view.state {
+        WorkerState::Forking { ready, .. } => !ready,
+        // Whatever has come was heard before the time was looked at.
+        WorkerState::Booting { deadline, .. } | WorkerState::Cancelled { deadline, .. } => {
+            deadline <= step.now && matches!(step.event, Event::Tick)
+        }
+        _ => false,
+    })
+}

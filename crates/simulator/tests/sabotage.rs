@@ -1,0 +1,380 @@
+//! The invariants find what they are for: a supervisor that was broken on purpose, in one way at
+//! a time, is caught by the invariant that names it.
+
+use remuda_simulator::{Master, Script, Violation, probe, run};
+use remuda_supervisor::{
+    Action, Cause, Event, Generation, Notice, Order, Phase, Pid, Plan, Signal, Snapshot,
+    Supervisor, Tick, Wish, WorkerId, ZygoteState,
+};
+
+/// What a saboteur sees of one step.
+struct Seen<'a> {
+    now: Tick,
+    event: &'a Event,
+    before: &'a Snapshot,
+    after: &'a Snapshot,
+}
+
+type Twist = fn(&Seen<'_>, &mut Vec<Action>);
+
+/// The real supervisor, whose orders somebody changes on their way.
+struct Saboteur {
+    inner: Supervisor,
+    twist: Twist,
+    sleeps: bool,
+}
+
+impl Saboteur {
+    fn new(plan: Plan, twist: Twist) -> Self {
+        Self { inner: Supervisor::new(plan), twist, sleeps: false }
+    }
+}
+
+impl Master for Saboteur {
+    fn handle(&mut self, now: Tick, event: Event, out: &mut Vec<Action>) {
+        let before = self.inner.snapshot();
+        self.inner.handle(now, event.clone(), out);
+        let after = self.inner.snapshot();
+        (self.twist)(&Seen { now, event: &event, before: &before, after: &after }, out);
+    }
+
+    fn next_deadline(&self) -> Option<Tick> {
+        self.inner.next_deadline().filter(|_| !self.sleeps)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.inner.snapshot()
+    }
+
+    fn knows(&self, worker: WorkerId) -> bool {
+        self.inner.knows(worker)
+    }
+}
+
+/// The first seed whose run breaks this very invariant.
+fn is_caught_by(invariant: &str, master: fn(Plan) -> Saboteur) -> Violation {
+    for seed in 0..2_000 {
+        if let Err(violation) = probe(&Script::from_seed(seed), master)
+            && violation.invariant == invariant
+        {
+            return violation;
+        }
+    }
+    panic!("{invariant} does not see it");
+}
+
+fn serving(view: &Snapshot) -> Option<(WorkerId, Pid)> {
+    let worker = view.workers.iter().find(|worker| worker.is_serving())?;
+    Some((worker.worker, worker.pid?))
+}
+
+#[test]
+fn retiring_a_worker_before_its_successor_is_ready() {
+    let violation = is_caught_by("capacity", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            for action in out.clone() {
+                if let Action::Fork { slot, .. } = action {
+                    let sits =
+                        |w: &&remuda_supervisor::WorkerView| w.slot == slot && w.is_serving();
+                    if let Some(old) = seen.after.workers.iter().find(sits) {
+                        out.push(Action::Tell { worker: old.worker, order: Order::Drain });
+                    }
+                }
+            }
+        })
+    });
+    assert!(violation.what.contains("still counted on"), "{violation}");
+}
+
+#[test]
+fn forgetting_a_slot() {
+    is_caught_by("capacity", |plan| {
+        // The pool is one larger than the master's own picture says.
+        Saboteur::new(Plan { backoff_first: plan.backoff_max, ..plan }, |_, out| {
+            out.retain(|action| !matches!(action, Action::Report(Notice::BackingOff { .. })));
+        })
+    });
+}
+
+#[test]
+fn forking_from_the_old_code_after_a_reload() {
+    is_caught_by("newest_generation", |plan| {
+        Saboteur::new(plan, |_, out| {
+            for action in out {
+                if let Action::Fork { generation, .. } = action {
+                    *generation = Generation(1);
+                }
+            }
+        })
+    });
+}
+
+#[test]
+fn never_saying_how_a_reload_ended() {
+    is_caught_by("reload_ends", |plan| {
+        Saboteur::new(plan, |_, out| {
+            out.retain(|action| !matches!(action, Action::Report(Notice::ReloadGivenUp { .. })));
+        })
+    });
+}
+
+#[test]
+fn judging_a_worker_that_is_well() {
+    is_caught_by("progress", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if let Event::Sampled { standing_since: Some(since), .. } = *seen.event
+                && let Some((worker, pid)) = serving(seen.after)
+            {
+                let (slot, stood) = (remuda_supervisor::SlotId(0), seen.now.since(since));
+                out.push(Action::Report(Notice::WorkerHung { worker, slot, pid, stood }));
+            }
+        })
+    });
+}
+
+#[test]
+fn retiring_the_old_zygote_as_soon_as_the_candidate_is_ready() {
+    is_caught_by("untouched", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if let Event::ZygoteReady { generation } = *seen.event
+                && seen.before.reloading == Some(generation)
+            {
+                let old = seen
+                    .before
+                    .zygotes
+                    .iter()
+                    .find(|zygote| matches!(zygote.state, ZygoteState::Ready { .. }));
+                out.extend(old.map(|old| Action::RetireZygote { generation: old.generation }));
+            }
+        })
+    });
+}
+
+#[test]
+fn signalling_a_process_that_was_reaped() {
+    is_caught_by("targets", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if let Event::Exited { pid, .. } = *seen.event {
+                out.push(Action::Send { pid, signal: Signal::Kill });
+            }
+        })
+    });
+}
+
+#[test]
+fn forgetting_to_kill_after_the_grace() {
+    let violation = is_caught_by("grace", |plan| {
+        Saboteur::new(plan, |_, out| {
+            out.retain(|action| !matches!(action, Action::Send { signal: Signal::Kill, .. }));
+        })
+    });
+    assert!(violation.what.contains("was not killed"), "{violation}");
+}
+
+#[test]
+fn killing_before_the_grace_is_over() {
+    let violation = is_caught_by("grace", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            for action in out.clone() {
+                if let Action::Report(Notice::WorkerHung { pid, .. }) = action {
+                    out.push(Action::Send { pid, signal: Signal::Abort });
+                }
+                if let Action::Report(Notice::WorkerDraining { pid, .. }) = action
+                    && seen.after.phase == Phase::Running
+                {
+                    out.push(Action::Send { pid, signal: Signal::Kill });
+                }
+            }
+        })
+    });
+    assert!(violation.what.contains("too soon"), "{violation}");
+}
+
+#[test]
+fn filling_a_slot_at_once_after_a_crash() {
+    is_caught_by("backoff", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            for action in out.clone() {
+                let source = seen.after.zygotes.last().map(|zygote| zygote.generation);
+                if let (Action::Report(Notice::BackingOff { slot, .. }), Some(generation)) =
+                    (action, source)
+                {
+                    let (worker, line) = (WorkerId(1 << 40), remuda_supervisor::Line(0));
+                    out.push(Action::Fork { generation, worker, slot, line, max_requests: 0 });
+                }
+            }
+        })
+    });
+}
+
+#[test]
+fn leaving_while_workers_live() {
+    is_caught_by("stop", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if matches!(seen.event, Event::Asked(Wish::Stop)) && !seen.after.workers.is_empty() {
+                out.push(Action::Exit { status: 0 });
+            }
+        })
+    });
+}
+
+#[test]
+fn starting_somebody_while_stopping() {
+    is_caught_by("stop", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if seen.before.phase == Phase::Stopping && seen.after.phase == Phase::Stopping {
+                out.push(Action::StartZygote { generation: Generation(99) });
+            }
+        })
+    });
+}
+
+#[test]
+fn ending_workers_because_their_zygote_died() {
+    is_caught_by("zygote_loss", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            let is_loss =
+                |action: &Action| matches!(action, Action::Report(Notice::ZygoteLost { .. }));
+            // Draining for long, so that the grace does not find it first.
+            if out.iter().any(is_loss)
+                && let Some((_, pid)) = serving(seen.after)
+            {
+                out.push(Action::Send { pid, signal: Signal::Kill });
+            }
+        })
+    });
+}
+
+#[test]
+fn closing_the_gate_at_a_reload() {
+    is_caught_by("gate", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if matches!(seen.event, Event::Asked(Wish::Reload)) {
+                out.push(Action::CloseGate);
+            }
+        })
+    });
+}
+
+#[test]
+fn leaving_the_queue_alone_at_a_stop() {
+    is_caught_by("gate", |plan| {
+        Saboteur::new(plan, |_, out| {
+            for action in out {
+                if let Action::Tell { order: order @ Order::DrainQueue, .. } = action {
+                    *order = Order::Drain;
+                }
+            }
+        })
+    });
+}
+
+#[test]
+fn punishing_one_worker_for_the_words_of_another() {
+    is_caught_by("garbage", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if let Event::WorkerSpent { worker } = *seen.event
+                && let Some((other, pid)) = serving(seen.after)
+                && other != worker
+            {
+                out.push(Action::DumpStacks { worker: other, pid });
+            }
+        })
+    });
+}
+
+#[test]
+fn giving_one_line_to_two_workers() {
+    is_caught_by("lines", |plan| {
+        Saboteur::new(plan, |_, out| {
+            for action in out {
+                if let Action::Fork { line, .. } = action {
+                    *line = remuda_supervisor::Line(0);
+                }
+            }
+        })
+    });
+}
+
+#[test]
+fn sleeping_through_a_deadline() {
+    is_caught_by("deadlines", |plan| Saboteur { sleeps: true, ..Saboteur::new(plan, |_, _| {}) });
+}
+
+#[test]
+fn telling_an_end_twice() {
+    is_caught_by("log", |plan| {
+        Saboteur::new(plan, |_, out| {
+            let told = |action: &&Action| {
+                let by_recycle = Some(Cause::Recycle);
+                matches!(action, Action::Report(Notice::WorkerExited { cause, .. }) if *cause == by_recycle)
+            };
+            let again: Vec<Action> = out.iter().filter(told).cloned().collect();
+            out.extend(again);
+        })
+    });
+}
+
+#[test]
+fn losing_a_fork_request_for_ever() {
+    is_caught_by("rest", |plan| {
+        Saboteur::new(Plan { fork_timeout: std::time::Duration::MAX, ..plan }, |_, out| {
+            out.retain(|action| !matches!(action, Action::Fork { worker: WorkerId(2), .. }));
+        })
+    });
+}
+
+#[test]
+fn flooding_the_log_in_a_crash_loop() {
+    is_caught_by("crash_loop", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if let Event::Exited { .. } = seen.event {
+                let (deaths, wait) = (1, std::time::Duration::from_millis(100));
+                let slot = remuda_supervisor::SlotId(0);
+                out.push(Action::Report(Notice::BackingOff { slot, deaths, wait }));
+            }
+        })
+    });
+}
+
+#[test]
+fn starting_workers_while_there_is_no_room() {
+    is_caught_by("shortage", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            let is_short =
+                |action: &Action| matches!(action, Action::Report(Notice::Shortage { .. }));
+            if out.iter().any(is_short) {
+                let generation = seen.after.zygotes.last().map(|zygote| zygote.generation);
+                let slot = remuda_supervisor::SlotId(7);
+                let (worker, line) = (WorkerId(1 << 40), remuda_supervisor::Line(0));
+                out.extend(generation.map(|generation| Action::Fork {
+                    generation,
+                    worker,
+                    slot,
+                    line,
+                    max_requests: 0,
+                }));
+            }
+        })
+    });
+}
+
+/// What a failure looks like to whoever has to mend it.
+#[test]
+fn a_failure_is_cut_down_and_told() {
+    let master = |plan| {
+        Saboteur::new(plan, |seen: &Seen<'_>, out: &mut Vec<Action>| {
+            if let Event::Exited { pid, .. } = *seen.event {
+                out.push(Action::Send { pid, signal: Signal::Kill });
+            }
+        })
+    };
+    let fails = |script: &Script| script.faults.len() > 20 && probe(script, master).is_err();
+    let script = (0..).map(Script::from_seed).find(fails).expect("some script fails");
+    let failure = run(&script, master).expect_err("a reaped process gets a signal");
+    assert_eq!(failure.violation.invariant, "targets");
+    assert!(failure.script.faults.len() < 3, "cut down: {:?}", failure.script.faults);
+    let told = failure.to_string();
+    assert!(told.starts_with(&format!("seed {} breaks targets: ", script.seed)), "{told}");
+    assert!(told.contains("→ Exited") && told.contains("= Running"), "{told}");
+}
