@@ -5,7 +5,7 @@ use std::rc::Rc;
 use socket2::Socket;
 
 use crate::Front;
-use crate::connection::{Connection, Stage};
+use crate::connection::Connection;
 use crate::front::{Accepting, Notice};
 use crate::listener::Accepted;
 use crate::wire::{Peer, Phase, Wire};
@@ -75,7 +75,8 @@ impl Front {
             Rc::new(Wire::new((id, serial), socket, peer, listener, self.trusted.contains(peer)));
         wire.since.set(self.core.now.get());
         self.core.enqueue(&wire);
-        entry.insert(Connection { wire, stage: Stage::Parked });
+        let stage = self.door.first_stage(&wire);
+        entry.insert(Connection { wire, stage });
     }
 
     fn requeue(&self, index: usize) {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,11 +12,14 @@ use hyper::server::conn::http1;
 use slab::Slab;
 
 use crate::access_log::{AccessFormat, AccessLines};
+use crate::certificates::{Certificates, TlsError};
 use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
-use crate::http1::{Http1, Polled};
+use crate::http1::{Failure, Http1, Polled};
+use crate::http2::Http2;
 use crate::ingress::Ingress;
 use crate::listener::Listener;
+use crate::opening::{Door, Protocols};
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
 use crate::transport::{Scratch, Transport, scratch};
 use crate::wire::{Peer, Phase, Wire};
@@ -29,7 +32,11 @@ pub enum Notice {
     CannotAccept(io::Error),
     /// A request body could not be written to its temporary file.
     SpoolFailed(io::Error),
-    /// The client's bytes were no HTTP.
+    /// Files have changed, and new connections get this certificate.
+    CertificateRenewed(Arc<Certificates>),
+    /// Files have changed, but cannot be used: the certificate of before stays.
+    CertificateRefused(TlsError),
+    /// The client's bytes were no HTTP, or not what had to come before it.
     InvalidRequest {
         /// Who sent them.
         peer: Peer,
@@ -74,7 +81,8 @@ pub struct Front {
     pub(crate) core: Rc<Core>,
     pub(crate) poller: Arc<Poller>,
     batch: RefCell<Batch>,
-    pub(crate) builder: http1::Builder,
+    builder: http1::Builder,
+    pub(crate) door: Door,
     pub(crate) scratch: Scratch,
     pub(crate) trusted: TrustedPeers,
     pub(crate) listeners: Vec<Listener>,
@@ -86,6 +94,16 @@ pub struct Front {
     pub(crate) serial: Cell<u32>,
     watched_ready: Cell<bool>,
     watched: OwnedFd,
+}
+
+/// What a response that does not leave waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Awaited {
+    /// The connection's socket.
+    pub socket: RawFd,
+    /// The client has to say that it has room again, so that the socket becomes readable. Somebody
+    /// else may read that first: whoever waits must look again before long.
+    pub room_is_said: bool,
 }
 
 /// Whether the listeners are watched.
@@ -109,7 +127,7 @@ const CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
 impl Front {
     /// A front over listeners that the master has bound.
     ///
-    /// `watched` is one more descriptor in the same epoll instance, the worker's channel to the
+    /// `protocols` is what they speak beside plain HTTP/1. `watched` is one more descriptor in the same epoll instance, the worker's channel to the
     /// master; see [`Front::take_watched`].
     ///
     /// # Errors
@@ -119,6 +137,7 @@ impl Front {
         listeners: Vec<Listener>,
         limits: Limits,
         trusted: TrustedPeers,
+        protocols: Protocols,
         access: Option<AccessFormat>,
         watched: OwnedFd,
     ) -> io::Result<Self> {
@@ -134,12 +153,15 @@ impl Front {
             .title_case_headers(true)
             .max_headers(limits.header_fields.clamp(1, 32_768))
             .max_buf_size(CONNECTION_BUFFER_BYTES);
+        let door = Door::new(protocols);
+        // Certificates that were loaded before the fork may have been exchanged since.
+        let notices = door.look(0).into_iter().collect();
         Ok(Self {
             core: Rc::new(Core {
                 limits,
                 now: Cell::new(0),
                 draining: Cell::new(false),
-                notices: RefCell::default(),
+                notices: RefCell::new(notices),
                 access: access.map(|format| Rc::new(AccessLines::new(format))),
                 ready: RefCell::default(),
                 arrived: RefCell::default(),
@@ -148,6 +170,7 @@ impl Front {
             poller,
             batch: RefCell::default(),
             builder,
+            door,
             scratch: scratch(),
             trusted,
             listeners,
@@ -187,6 +210,7 @@ impl Front {
     /// Takes what a [`Waiter`] has brought.
     pub fn take(&self, batch: &Batch) {
         let mut listening: u64 = 0;
+        self.core.read_clock();
         {
             let connections = self.connections.borrow();
             for ready in batch.ready() {
@@ -202,7 +226,6 @@ impl Front {
                 }
             }
         }
-        self.core.read_clock();
         for index in 0..self.listeners.len() {
             if listening & 1 << index.min(63) != 0 {
                 let most = if self.core.limits.has_siblings {
@@ -251,7 +274,11 @@ impl Front {
     #[must_use]
     pub fn next_exchange(&self) -> Option<Exchange> {
         loop {
-            if let Some(exchange) = self.core.arrived.borrow_mut().pop_front() {
+            let arrived = self.core.arrived.borrow_mut().pop_front();
+            if let Some(exchange) = arrived {
+                if exchange.is_taken_back() {
+                    continue;
+                }
                 return Some(exchange);
             }
             let id = self.core.ready.borrow_mut().pop_front()?;
@@ -269,63 +296,79 @@ impl Front {
             (stage, connection.wire.clone())
         };
         match stage {
-            Stage::Parked if wire.has_bytes() => self.drive(self.open(&wire), &wire),
+            Stage::Opening(step) => self.open(&wire, step),
+            Stage::Parked if wire.has_bytes() => {
+                self.drive(Stage::Http1(self.begin_http1(&wire)), &wire);
+            }
             Stage::Parked => self.keep(&wire, Stage::Parked),
-            Stage::Http1(http1) => self.drive(http1, &wire),
+            Stage::Http1(_) | Stage::Http2(_) => self.drive(stage, &wire),
             Stage::Lingering => self.linger(&wire),
             Stage::Polled => {}
         }
     }
 
-    fn open(&self, wire: &Rc<Wire>) -> Box<Http1> {
-        let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
-        let ingress = Ingress { core: self.core.clone(), wire: wire.clone() };
+    fn transport(&self, wire: &Rc<Wire>) -> (Transport, Ingress) {
+        (
+            Transport { wire: wire.clone(), scratch: self.scratch.clone() },
+            Ingress { core: self.core.clone(), wire: wire.clone() },
+        )
+    }
+
+    pub(crate) fn begin_http1(&self, wire: &Rc<Wire>) -> Box<Http1> {
+        let (transport, ingress) = self.transport(wire);
         Http1::new(self.builder.serve_connection(transport, ingress))
     }
 
-    fn drive(&self, mut http1: Box<Http1>, wire: &Rc<Wire>) {
-        match http1.poll(wire, self.core.now.get()) {
+    pub(crate) fn begin_http2(&self, wire: &Rc<Wire>) -> Box<Http2> {
+        let (transport, ingress) = self.transport(wire);
+        Http2::new(transport, ingress, &self.core.limits.http2)
+    }
+
+    pub(crate) fn drive(&self, mut stage: Stage, wire: &Rc<Wire>) {
+        let polled = match &mut stage {
+            Stage::Http1(http1) => http1.poll(wire, self.core.now.get()),
+            Stage::Http2(http2) => http2.poll(),
+            _ => return self.keep(wire, stage),
+        };
+        match polled {
             Polled::Pending => {
-                self.keep(wire, Stage::Http1(http1));
+                self.keep(wire, stage);
                 // It can give way to somebody who waits.
                 if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
                     self.resume();
                 }
             }
             Polled::Closed => {
-                drop(http1);
+                drop(stage);
                 self.close(wire);
             }
-            Polled::Failed(error) => {
-                drop(http1);
-                self.fail(wire, &error);
+            Polled::Failed(failure) => {
+                drop(stage);
+                self.fail(wire, failure);
             }
         }
     }
 
     /// Puts a connection's stage back, unless it is gone.
-    fn keep(&self, wire: &Wire, stage: Stage) {
+    pub(crate) fn keep(&self, wire: &Wire, stage: Stage) {
         if let Some(connection) = self.connections.borrow_mut().get_mut(wire.id) {
             connection.stage = stage;
         }
     }
 
     /// Our last word is said.
-    fn close(&self, wire: &Rc<Wire>) {
-        // The peer may be gone already, and then there is nothing left to say to it.
-        let _ = wire.socket.shutdown(std::net::Shutdown::Write);
+    pub(crate) fn close(&self, wire: &Rc<Wire>) {
+        wire.finish_sending();
         wire.phase.set(Phase::Linger);
         wire.since.set(self.core.now.get());
         self.linger(wire);
     }
 
-    /// The client spoke no HTTP (hyper has answered 400 or 431), or went away.
-    fn fail(&self, wire: &Rc<Wire>, error: &hyper::Error) {
-        if !error.is_parse() {
-            return self.remove(wire.id);
-        }
-        let reason = error.to_string();
-        self.core.notices.borrow_mut().push(Notice::InvalidRequest { peer: wire.peer, reason });
+    /// The client spoke no HTTP (it was answered 400 or 431, or GOAWAY), or went away.
+    fn fail(&self, wire: &Rc<Wire>, failure: Failure) {
+        let Failure::Invalid(reason) = failure else { return self.remove(wire.id) };
+        let peer = wire.peer.get();
+        self.core.notices.borrow_mut().push(Notice::InvalidRequest { peer, reason });
         wire.readable.set(true);
         self.close(wire);
     }
@@ -371,17 +414,23 @@ impl Front {
         }
     }
 
-    /// The socket of a connection, to be waited for; `None` when the connection is gone.
+    /// What a response that does not leave waits for; `None` when the connection is gone.
     #[must_use]
-    pub fn socket_of(&self, ConnectionId(id): ConnectionId) -> Option<RawFd> {
-        use std::os::fd::AsRawFd;
-        Some(self.connections.borrow().get(id)?.wire.socket.as_raw_fd())
+    pub fn awaited(&self, ConnectionId(id): ConnectionId) -> Option<Awaited> {
+        let connections = self.connections.borrow();
+        let connection = connections.get(id)?;
+        let socket = connection.wire.socket.as_raw_fd();
+        // HTTP/2 clients make room by saying so.
+        let is_http2 = matches!(connection.stage, Stage::Http2(_));
+        Some(Awaited { socket, room_is_said: is_http2 && connection.wire.writable.get() })
     }
 
-    /// Notes that a connection's socket takes bytes again, and writes.
+    /// Looks at a connection's socket again, for room and for news, and writes.
     pub fn resume_writing(&self, connection: ConnectionId) {
+        self.core.read_clock();
         if let Some(connection) = self.connections.borrow().get(connection.0) {
             connection.wire.writable.set(true);
+            connection.wire.readable.set(true);
         }
         self.poll_connection(connection);
     }

@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Body;
-use hyper::body::Incoming;
+
+use crate::arriving::Arriving;
 
 /// Bytes that wait for the app before the client has to wait.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
@@ -18,7 +19,7 @@ const WAITING_BYTES_MAX: usize = 64 * 1024;
 /// A request body on its way in.
 #[derive(Debug)]
 pub struct Inbound {
-    incoming: RefCell<Option<Incoming>>,
+    incoming: RefCell<Option<Arriving>>,
     waiting: RefCell<VecDeque<Bytes>>,
     waiting_bytes: Cell<usize>,
     /// The last piece was taken from hyper.
@@ -41,7 +42,7 @@ pub enum Arrived {
 }
 
 impl Inbound {
-    pub(crate) fn new(incoming: Incoming) -> Self {
+    pub(crate) fn new(incoming: Arriving) -> Self {
         Self {
             incoming: RefCell::new(Some(incoming)),
             waiting: RefCell::default(),

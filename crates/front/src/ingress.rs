@@ -14,6 +14,7 @@ use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Request, Response};
 
+use crate::arriving::Arriving;
 use crate::body::Spool;
 use crate::exchange::Exchange;
 use crate::front::{Core, Notice};
@@ -24,7 +25,7 @@ use crate::turn::Turn;
 use crate::wire::Wire;
 use crate::{Limits, RequestBody};
 
-/// hyper's service of one connection.
+/// Where the requests of one connection come in; hyper's service.
 pub(crate) struct Ingress {
     pub(crate) core: Rc<Core>,
     pub(crate) wire: Rc<Wire>,
@@ -38,9 +39,22 @@ impl Service<Request<Incoming>> for Ingress {
     fn call(&self, request: Request<Incoming>) -> Handling {
         self.wire.head_begun.set(false);
         let (head, incoming) = request.into_parts();
+        let refusal = out_of_bounds(&head, &self.core.limits);
+        self.take(head, Arriving::Http1(incoming), refusal)
+    }
+}
+
+impl Ingress {
+    /// Takes a request with its body to come, or refuses it.
+    pub(crate) fn take(
+        &self,
+        head: Parts,
+        incoming: Arriving,
+        refusal: Option<Refusal>,
+    ) -> Handling {
         let case =
             Case { core: self.core.clone(), wire: self.wire.clone(), turn: self.wire.begin_turn() };
-        let state = match out_of_bounds(&head, &self.core.limits) {
+        let state = match refusal {
             Some(refusal) => State::Refused(refusal),
             None => case.admit(head, incoming),
         };
@@ -56,7 +70,7 @@ struct Case {
 }
 
 impl Case {
-    fn admit(&self, head: Parts, incoming: Incoming) -> State {
+    fn admit(&self, head: Parts, incoming: Arriving) -> State {
         if incoming.is_end_stream() {
             self.arrive(head, RequestBody::Memory(Bytes::new()));
             return State::Waiting;
@@ -67,13 +81,8 @@ impl Case {
             self.arrive(head, RequestBody::Stream(inbound));
             return State::Waiting;
         }
-        let pending = PendingBody::of(&self.wire);
-        State::Reading(Box::new(Reading {
-            incoming,
-            head: Some(head),
-            spool: Spool::Empty,
-            pending,
-        }))
+        self.turn.reading.set(true);
+        State::Reading(Box::new(Reading { incoming, head: Some(head), spool: Spool::Empty }))
     }
 
     fn arrive(&self, head: Parts, body: RequestBody) {
@@ -89,7 +98,7 @@ impl Case {
 }
 
 /// The limits that hyper does not know.
-fn out_of_bounds(head: &Parts, limits: &Limits) -> Option<Refusal> {
+pub(crate) fn out_of_bounds(head: &Parts, limits: &Limits) -> Option<Refusal> {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     // Method, two spaces and the version stand on the line as well.
     let line = head.method.as_str().len() + target + " HTTP/1.1 ".len();
@@ -106,12 +115,23 @@ fn out_of_bounds(head: &Parts, limits: &Limits) -> Option<Refusal> {
     head.headers.iter().any(too_long).then_some(Refusal::HeaderFieldSize)
 }
 
-/// What hyper polls until there is a response. Dropped before, its client has left.
+/// What is polled until there is a response. Dropped before, its client has left.
 pub(crate) struct Handling {
     case: Case,
     state: State,
     /// There was a response, whose end is the turn's.
     over: bool,
+}
+
+impl Handling {
+    pub(crate) fn turn(&self) -> &Rc<Turn> {
+        &self.case.turn
+    }
+
+    /// Its body is being read, so that a refusal can still be said.
+    pub(crate) fn is_reading(&self) -> bool {
+        matches!(self.state, State::Reading(_))
+    }
 }
 
 enum State {
@@ -129,6 +149,7 @@ impl Future for Handling {
             *state = match state {
                 State::Refused(refusal) => {
                     *over = true;
+                    case.turn.reading.set(false);
                     let response = refusal.response();
                     return Poll::Ready(Ok(whole(response, case.turn.clone(), case.wire.clone())));
                 }
@@ -164,52 +185,35 @@ impl Drop for Handling {
 
 /// A body that is read ahead of the app.
 struct Reading {
-    incoming: Incoming,
+    incoming: Arriving,
     head: Option<Parts>,
     spool: Spool,
-    pending: PendingBody,
-}
-
-/// Counts a body among those that its connection waits for.
-struct PendingBody(Rc<Wire>);
-
-impl PendingBody {
-    fn of(wire: &Rc<Wire>) -> Self {
-        wire.bodies_pending.set(wire.bodies_pending.get() + 1);
-        Self(wire.clone())
-    }
-}
-
-impl Drop for PendingBody {
-    fn drop(&mut self) {
-        self.0.bodies_pending.set(self.0.bodies_pending.get() - 1);
-    }
 }
 
 impl Reading {
     /// Reads on; ready with what comes next.
     fn poll(&mut self, case: &Case, context: &mut Context<'_>) -> Poll<io::Result<State>> {
-        let wire = &self.pending.0;
         loop {
-            if wire.body_late.get() {
+            if case.turn.is_given_up() {
                 return Poll::Ready(Ok(State::Refused(Refusal::BodyTimeout)));
             }
             match Pin::new(&mut self.incoming).poll_frame(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(Ok(self.arrived(case))),
                 Poll::Ready(Some(Ok(frame))) => {
-                    wire.since.set(case.core.now.get());
+                    case.turn.since.set(case.core.now.get());
                     let Ok(piece) = frame.into_data() else { continue };
                     if let Err(error) = self.spool.push(piece, case.core.limits.body_spool_bytes) {
                         return Poll::Ready(Ok(spool_failed(case, error)));
                     }
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io::Error::other(error))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
             }
         }
     }
 
     fn arrived(&mut self, case: &Case) -> State {
+        case.turn.reading.set(false);
         match (self.head.take(), std::mem::replace(&mut self.spool, Spool::Empty).finish()) {
             (Some(head), Ok(body)) => {
                 case.arrive(head, body);

@@ -140,6 +140,14 @@ impl ReplyBody {
     ) -> Self {
         Self { content, turn, wire, sent_bytes: 0, entry }
     }
+
+    /// What it shares with the app, if that makes it in pieces.
+    pub(crate) fn pieces(&self) -> Option<Rc<Pieces>> {
+        match &self.content {
+            Content::Whole(_) => None,
+            Content::Pieces(pieces) => Some(pieces.clone()),
+        }
+    }
 }
 
 /// The app gave up in the middle of a response.

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use socket2::Socket;
 
 use crate::Limits;
+use crate::proxy::Told;
+use crate::tls::Session;
 use crate::turn::Turn;
 
 /// Who is on the other side.
@@ -32,15 +34,14 @@ impl Peer {
     }
 }
 
-/// What a connection is waiting for, and so which limit of time applies.
+/// What a connection is waiting for, and so which limit of time applies. What its requests wait for
+/// is theirs, see [`Turn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The first request head, or the rest of one.
     Head,
-    /// The rest of a request body.
-    Body,
-    /// The app: no limit of the front's.
-    App,
+    /// Its requests: no limit but theirs.
+    Turns,
     /// The client to read what was written.
     Writing,
     /// The next request, on a connection that has had one.
@@ -54,24 +55,27 @@ pub(crate) struct Wire {
     /// Tells it from others that had its place before.
     pub(crate) serial: u32,
     pub(crate) socket: Socket,
-    pub(crate) peer: Peer,
+    /// Who has connected, or in whose name a proxy has.
+    pub(crate) peer: Cell<Peer>,
     /// The peer's address and port as text, made at its first request.
     pub(crate) peer_text: OnceCell<(String, String)>,
     pub(crate) listener: usize,
-    /// The peer's scheme and forwarder headers are believed.
+    /// Who has connected is believed, in its scheme and forwarder headers.
     pub(crate) trusted: bool,
+    /// What a PROXY header has said.
+    pub(crate) told: OnceCell<Box<Told>>,
+    /// Encryption, from the first byte of its handshake on.
+    pub(crate) tls: OnceCell<Box<Session>>,
     pub(crate) readable: Cell<bool>,
     pub(crate) writable: Cell<bool>,
     pub(crate) hangup: Cell<bool>,
     pub(crate) ended: Cell<bool>,
-    /// Bytes that were read already, and come before those of the socket.
+    /// Bytes that were read and decrypted already, and come before those of the socket.
     pub(crate) ahead: RefCell<Bytes>,
     /// Bytes of a head have come in that is not complete yet.
     pub(crate) head_begun: Cell<bool>,
-    /// Bodies that are being read ahead of the app.
-    pub(crate) bodies_pending: Cell<usize>,
-    /// A body came too slowly; the service future answers 408.
-    pub(crate) body_late: Cell<bool>,
+    /// It was told that no request will be taken any more, and may say goodbye.
+    pub(crate) leaving: Cell<bool>,
     /// Requests whose response is not written to the end.
     turns: RefCell<Vec<Rc<Turn>>>,
     pub(crate) phase: Cell<Phase>,
@@ -93,10 +97,12 @@ impl Wire {
             id,
             serial,
             socket,
-            peer,
+            peer: Cell::new(peer),
             peer_text: OnceCell::new(),
             listener,
             trusted,
+            told: OnceCell::new(),
+            tls: OnceCell::new(),
             // Most clients send at once: the first read is tried without waiting for an event.
             readable: Cell::new(true),
             writable: Cell::new(true),
@@ -104,8 +110,7 @@ impl Wire {
             ended: Cell::new(false),
             ahead: RefCell::default(),
             head_begun: Cell::new(false),
-            bodies_pending: Cell::new(0),
-            body_late: Cell::new(false),
+            leaving: Cell::new(false),
             turns: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
@@ -115,12 +120,14 @@ impl Wire {
 
     /// Derives the phase from the facts; a change starts its time anew.
     pub(crate) fn settle(&self, now: u64) {
-        let phase = if self.bodies_pending.get() > 0 || self.is_body_wanted() {
-            Phase::Body
-        } else if !self.writable.get() {
+        let turns = self.turns.borrow();
+        for turn in &*turns {
+            turn.settle(now);
+        }
+        let phase = if !self.writable.get() {
             Phase::Writing
-        } else if self.has_turns() {
-            Phase::App
+        } else if !turns.is_empty() {
+            Phase::Turns
         } else if self.head_begun.get() || self.phase.get() == Phase::Head {
             Phase::Head
         } else {
@@ -132,10 +139,6 @@ impl Wire {
         }
     }
 
-    fn is_body_wanted(&self) -> bool {
-        self.turns.borrow().iter().any(|turn| turn.is_body_wanted())
-    }
-
     /// There may be something to read.
     pub(crate) fn has_bytes(&self) -> bool {
         self.readable.get() || !self.ahead.borrow().is_empty()
@@ -145,9 +148,9 @@ impl Wire {
         !self.turns.borrow().is_empty()
     }
 
-    /// A body comes in that its app takes piece by piece.
-    pub(crate) fn is_streaming_in(&self) -> bool {
-        self.turns.borrow().iter().any(|turn| turn.inbound().is_some())
+    /// Its oldest turn that has waited for its client too long.
+    pub(crate) fn late_turn(&self, limits: &Limits, now: u64) -> Option<Rc<Turn>> {
+        self.turns.borrow().iter().find(|turn| turn.is_late(limits, now)).cloned()
     }
 
     pub(crate) fn begin_turn(&self) -> Rc<Turn> {
@@ -168,7 +171,7 @@ impl Wire {
             if let Some(inbound) = turn.inbound()
                 && inbound.pump(context)
             {
-                self.since.set(now);
+                turn.since.set(now);
                 turn.notify();
                 moved = true;
             }
@@ -186,9 +189,9 @@ impl Wire {
     /// The time the current phase may take; `None` = as long as it wants.
     pub(crate) fn allowance(&self, limits: &Limits) -> Option<Duration> {
         match self.phase.get() {
+            Phase::Head | Phase::Idle if self.leaving.get() => Some(LINGER),
             Phase::Head => Some(limits.head),
-            Phase::Body => Some(limits.body_pause),
-            Phase::App => None,
+            Phase::Turns => None,
             Phase::Writing => Some(limits.write_pause),
             Phase::Idle => Some(limits.keepalive),
             Phase::Linger => Some(LINGER),

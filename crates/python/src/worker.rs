@@ -72,15 +72,16 @@ const PACE_DRAINING: Duration = Duration::from_millis(50);
 impl Worker {
     /// A worker that serves `app`.
     ///
-    /// `plan` is the master's JSON; `line` its line of the scoreboard at `board`; `channel` the
-    /// descriptor of its channel to the master. `wait_write(fd, seconds) -> bool` and
+    /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of the scoreboard at `board`; `channel` the
+    /// descriptor of its channel to the master. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's.
     #[new]
-    #[pyo3(signature = (plan, app, journal, errors, *, board, line, channel, max_requests, wait_write=None, schedule=None, tasks=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, wait_socket=None, schedule=None, tasks=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
         plan: &str,
+        groundwork: &setup::Groundwork,
         app: Py<PyAny>,
         journal: Py<PyJournal>,
         errors: &Bound<'_, PyAny>,
@@ -88,22 +89,16 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
-        wait_write: Option<Py<PyAny>>,
+        wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let plan = setup::read_plan(plan)?;
         let listeners = setup::take_listeners(&plan);
         let executor = match tasks {
-            Some(tasks) => Executor::Asgi(Asgi::new(py, &listeners, &plan.asgi, tasks)?),
+            Some(tasks) => Executor::Asgi(Asgi::new(py, &listeners, &plan, tasks)?),
             None => Executor::Wsgi {
-                environ: EnvironBuilder::new(
-                    py,
-                    &listeners,
-                    plan.workers > 1,
-                    plan.worker_class != WorkerClass::Sync,
-                    errors,
-                )?,
+                environ: EnvironBuilder::new(py, &listeners, &plan, errors)?,
                 fresh_context: plan.worker_class != WorkerClass::Sync,
             },
         };
@@ -114,6 +109,7 @@ impl Worker {
             listeners,
             setup::limits(&plan),
             setup::trusted_peers(&plan)?,
+            setup::protocols(&plan, groundwork)?,
             format,
             setup::duplicate(channel)?,
         )?;
@@ -124,7 +120,7 @@ impl Worker {
                 journal,
                 line,
                 channel,
-                wait_write,
+                wait_socket,
                 write_pause: Duration::from_secs_f64(plan.write_timeout_s),
                 schedule,
                 scheduled: Cell::new(false),
@@ -408,6 +404,17 @@ fn words(notice: Notice) -> (Level, String) {
         }
         Notice::SpoolFailed(error) => {
             (Level::Error, format!("Cannot keep a request body in a temporary file: {error}"))
+        }
+        Notice::CertificateRenewed(certificates) => {
+            let path = certificates.path().display();
+            let renewed = format!("Certificate renewed from `{path}`, for new connections");
+            match certificates.warning() {
+                Some(warning) => (Level::Warning, format!("{renewed}. {warning}")),
+                None => (Level::Info, renewed),
+            }
+        }
+        Notice::CertificateRefused(error) => {
+            (Level::Error, format!("The certificate of before stays in use: {error}"))
         }
         Notice::InvalidRequest { peer, reason } => {
             let ip = peer.ip().map_or("unix".to_owned(), |ip| ip.to_string());

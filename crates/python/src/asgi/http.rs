@@ -419,7 +419,7 @@ impl Talk {
             links.push(bytes.as_bytes().to_vec());
         }
         if let Some(exchange) = &*self.exchange.borrow() {
-            exchange.early_hints(&links);
+            exchange.early_hints(&self.serving.front, &links);
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use remuda_channel::AsgiPlan;
+use remuda_channel::WorkerPlan;
 use remuda_front::{Exchange, Listener};
 
 pub(crate) use awaitable::Ready;
@@ -71,12 +71,12 @@ impl Asgi {
     pub(crate) fn new(
         py: Python<'_>,
         listeners: &[Listener],
-        plan: &AsgiPlan,
+        plan: &WorkerPlan,
         tasks: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let state = tasks.getattr("state")?.cast_into::<PyDict>()?;
         Ok(Self {
-            scopes: ScopeBuilder::new(py, listeners, plan, state)?,
+            scopes: ScopeBuilder::new(py, listeners, &plan.asgi, state)?,
             shared: Rc::new(Shared {
                 due: RefCell::default(),
                 create_future: tasks.getattr("create_future")?.unbind(),
@@ -84,7 +84,7 @@ impl Asgi {
                 start: tasks.getattr("start")?.unbind(),
                 call_later: tasks.getattr("call_later")?.unbind(),
                 nothing: Py::new(py, Ready(None))?,
-                grace: Duration::from_secs_f64(plan.disconnect_grace_s),
+                grace: Duration::from_secs_f64(plan.asgi.disconnect_grace_s),
             }),
         })
     }

@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use remuda_channel::AsgiPlan;
 use remuda_front::http::header::HeaderName;
 use remuda_front::http::{Method, Version};
-use remuda_front::{Exchange, Front, Listener, Peer, Scheme, SchemeHeaders};
+use remuda_front::{Exchange, Front, Listener, Peer, Scheme, SchemeHeaders, TlsFacts};
 
 /// Builds scopes from what is the same for all requests and what is not.
 pub(crate) struct ScopeBuilder {
@@ -77,7 +77,11 @@ impl ScopeBuilder {
             ref other => PyString::new(py, other.as_str()),
         };
         scope.set_item(intern!(py, "method"), method)?;
-        scope.set_item(intern!(py, "extensions"), self.http_extensions.bind(py).copy()?)?;
+        let extensions = self.http_extensions.bind(py).copy()?;
+        if let Some(facts) = exchange.tls() {
+            extensions.set_item(intern!(py, "tls"), tls_extension(py, facts)?)?;
+        }
+        scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(Some(scope))
     }
 
@@ -142,7 +146,23 @@ fn scheme_of(exchange: &Exchange) -> Option<Scheme> {
             scheme.see(name, value);
         }
     }
-    scheme.scheme()
+    scheme.scheme(exchange.scheme())
+}
+
+/// The `tls` extension, version 0.2.
+fn tls_extension<'py>(py: Python<'py>, facts: &TlsFacts) -> PyResult<Bound<'py, PyDict>> {
+    let client = facts.client.as_ref();
+    let chain: &[String] = client.map_or(&[], |client| &client.chain);
+    let name = client.map(|client| &client.subject);
+    let extension = PyDict::new(py);
+    extension.set_item(intern!(py, "server_cert"), facts.server_pem())?;
+    extension.set_item(intern!(py, "client_cert_chain"), PyTuple::new(py, chain)?)?;
+    extension.set_item(intern!(py, "client_cert_name"), name)?;
+    // One that does not verify ends the handshake.
+    extension.set_item(intern!(py, "client_cert_error"), py.None())?;
+    extension.set_item(intern!(py, "tls_version"), facts.version)?;
+    extension.set_item(intern!(py, "cipher_suite"), facts.suite)?;
+    Ok(extension)
 }
 
 /// Address and port of the client; `None` on a unix socket.

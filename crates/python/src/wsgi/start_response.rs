@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
@@ -168,13 +169,17 @@ impl StartResponse {
 
     fn wait_for_client(&self, py: Python<'_>) -> PyResult<()> {
         let Some(sink) = self.sink.borrow().clone() else { return Ok(()) };
-        while sink.waiting_bytes() > WAITING_BYTES_MAX && !sink.is_closed() {
-            let Some(socket) = self.serving.front.socket_of(self.connection) else {
-                return Err(gone());
-            };
-            if self.serving.wait_writable(py, socket)? {
-                self.serving.front.resume_writing(self.connection);
-            } else {
+        let front = &self.serving.front;
+        let mut waiting = sink.waiting_bytes();
+        let mut moved = Instant::now();
+        while waiting > WAITING_BYTES_MAX && !sink.is_closed() {
+            let Some(awaited) = front.awaited(self.connection) else { return Err(gone()) };
+            let came = self.serving.wait_for_room(py, awaited)?;
+            front.resume_writing(self.connection);
+            let before = std::mem::replace(&mut waiting, sink.waiting_bytes());
+            if came && !awaited.room_is_said || waiting < before {
+                moved = Instant::now();
+            } else if moved.elapsed() >= self.serving.write_pause {
                 self.abort_stream();
                 return Err(gone());
             }
