@@ -19,6 +19,9 @@ use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use crate::client_certificate::{outdated, pem};
 use crate::suites;
 
+/// A session with the certificates that a client has shown.
+const TICKET_BYTES_MAX: usize = 8192;
+
 /// What TLS shall be made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsWish {
@@ -164,6 +167,8 @@ impl Certificates {
         config.alpn_protocols = wish.protocols.iter().map(|name| name.as_bytes().into()).collect();
         // Made before the workers are, so that a client can resume with any of them.
         config.ticketer = ring::Ticketer::new().map_err(other)?;
+        // It takes no ticket longer than those that it has made, and a worker has made none yet.
+        config.ticketer.encrypt(&[0; TICKET_BYTES_MAX]);
         Ok(Self { wish, config: Arc::new(config), server_pem, outdated, stamp })
     }
 

@@ -209,23 +209,7 @@ impl Front {
 
     /// Takes what a [`Waiter`] has brought.
     pub fn take(&self, batch: &Batch) {
-        let mut listening: u64 = 0;
-        self.core.read_clock();
-        {
-            let connections = self.connections.borrow();
-            for ready in batch.ready() {
-                match ready.token {
-                    Token::Listener(index) => listening |= 1 << index.min(63),
-                    Token::Watched => self.watched_ready.set(true),
-                    Token::Connection(id, serial) => {
-                        let connection = connections.get(id);
-                        if let Some(connection) = connection.filter(|c| c.wire.serial == serial) {
-                            self.note(&connection.wire, ready);
-                        }
-                    }
-                }
-            }
-        }
+        let listening = self.note_all(batch);
         for index in 0..self.listeners.len() {
             if listening & 1 << index.min(63) != 0 {
                 let most = if self.core.limits.has_siblings {
@@ -236,6 +220,42 @@ impl Front {
                 self.accept(index, most);
             }
         }
+    }
+
+    /// Takes what the kernel has of open connections, and accepts none: a worker that is busy looks
+    /// whom it keeps waiting, before it calls them late.
+    pub(crate) fn catch_up(&self) {
+        let mut batch = self.batch.borrow_mut();
+        loop {
+            // What epoll cannot say now it says to the next who asks.
+            if self.poller.wait(&mut batch, Duration::ZERO).is_err() {
+                return;
+            }
+            self.note_all(&batch);
+            if !batch.is_full() {
+                return;
+            }
+        }
+    }
+
+    /// Notes what is ready; the listeners among it as bits.
+    fn note_all(&self, batch: &Batch) -> u64 {
+        let mut listening: u64 = 0;
+        self.core.read_clock();
+        let connections = self.connections.borrow();
+        for ready in batch.ready() {
+            match ready.token {
+                Token::Listener(index) => listening |= 1 << index.min(63),
+                Token::Watched => self.watched_ready.set(true),
+                Token::Connection(id, serial) => {
+                    let connection = connections.get(id);
+                    if let Some(connection) = connection.filter(|c| c.wire.serial == serial) {
+                        self.note(&connection.wire, ready);
+                    }
+                }
+            }
+        }
+        listening
     }
 
     fn note(&self, wire: &Wire, ready: Ready) {

@@ -194,7 +194,7 @@ impl Reading {
     /// Reads on; ready with what comes next.
     fn poll(&mut self, case: &Case, context: &mut Context<'_>) -> Poll<io::Result<State>> {
         loop {
-            if case.turn.is_given_up() {
+            if case.turn.take_given_up() {
                 return Poll::Ready(Ok(State::Refused(Refusal::BodyTimeout)));
             }
             match Pin::new(&mut self.incoming).poll_frame(context) {

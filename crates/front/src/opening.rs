@@ -146,7 +146,11 @@ impl Front {
                     return self.drive(Stage::Http2(self.begin_http2(wire)), wire);
                 }
                 Next::Refused(reason, words) => return self.turn_away(wire, reason, &words),
-                Next::Gone => return self.remove(wire.id),
+                // What it has sent is read first: else its end would look like a fault of ours.
+                Next::Gone => {
+                    wire.readable.set(true);
+                    return self.close(wire);
+                }
             }
         }
     }

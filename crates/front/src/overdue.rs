@@ -23,6 +23,7 @@ const PARKED_AFTER: Duration = Duration::from_secs(1);
 impl Front {
     /// Applies the limits of time; to be called about once a second, more often while draining.
     pub fn sweep(&self) {
+        self.catch_up();
         let now = self.core.read_clock();
         let late: Vec<Rc<Wire>> = {
             let connections = self.connections.borrow();

@@ -133,6 +133,11 @@ impl Turn {
         self.late.get()
     }
 
+    /// Says so once, to whoever can still tell the client.
+    pub(crate) fn take_given_up(&self) -> bool {
+        self.late.take()
+    }
+
     pub(crate) fn watch(&self, watcher: Rc<dyn Watcher>) {
         *self.watcher.borrow_mut() = Some(watcher);
     }

@@ -164,6 +164,7 @@ impl Worker {
             self.write_access_lines();
             self.sweep_when_due();
         }
+        self.report();
         self.write_access_lines();
         Ok(())
     }
@@ -346,6 +347,11 @@ impl Worker {
     fn sweep(&self) {
         self.swept.set(now_ns());
         self.front().sweep();
+        self.report();
+    }
+
+    /// What the front has noticed, for the operator.
+    fn report(&self) {
         for notice in self.front().take_notices() {
             let (level, message) = words(notice);
             self.serving.log(level, &message);
