@@ -118,6 +118,8 @@ class StartResponse:
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]: ...
+    def send_trailers(self, trailers: list[tuple[str, str]]) -> None:
+        """``gunicorn.http2.send_trailers``: fields that leave when the body has."""
 
 class ClientDisconnected(OSError):
     """Raised by ASGI's ``send`` when the client has left."""

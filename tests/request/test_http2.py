@@ -443,6 +443,13 @@ class TestResponses:
             client.send_body(stream, b"body")
             assert client.read(stream).body == b"body"
 
+    def test_trailers_of_a_wsgi_app(self, speak):
+        with speak("sync") as server, server.connect() as client:
+            answer = client.request("/trailers")
+            assert (answer.text, answer.trailers) == ("whole", [("x-sum", "7")])
+            answer = client.request("/late-trailers")
+            assert (answer.text, answer.trailers) == ("in pieces", [("x-sum", "8")])
+
     def test_trailers_and_early_hints(self, speak):
         with speak("asgi") as server, server.connect() as client:
             answer = client.request("/trailers")

@@ -53,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) notices: RefCell<Vec<Notice>>,
     pub(crate) access: Option<Rc<AccessLines>>,
     ready: RefCell<VecDeque<usize>>,
+    /// Connections that have had their turn, and have more to read.
+    later: RefCell<Vec<usize>>,
     arrived: RefCell<VecDeque<Exchange>>,
     begun: Instant,
 }
@@ -66,6 +68,13 @@ impl Core {
     pub(crate) fn enqueue(&self, wire: &Wire) {
         if !wire.queued.replace(true) {
             self.ready.borrow_mut().push_back(wire.id);
+        }
+    }
+
+    /// The same, once others have had their turn.
+    fn enqueue_later(&self, wire: &Wire) {
+        if !wire.queued.replace(true) {
+            self.later.borrow_mut().push(wire.id);
         }
     }
 
@@ -121,6 +130,9 @@ const ACCEPTS_WITH_SIBLINGS: usize = 1;
 const ACCEPTS_ALONE: usize = 64;
 /// A client that goes on sending after our last word is cut off then.
 const LINGERING_READS_MAX: usize = 4;
+/// Bytes that one connection may bring before others have their turn. More comes in at once only
+/// with an upload on a quick line, or from somebody who means harm.
+const TURN_BYTES_MAX: usize = 512 * 1024;
 /// Bytes hyper may hold of one connection's requests or of its unsent response.
 const CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -164,6 +176,7 @@ impl Front {
                 notices: RefCell::new(notices),
                 access: access.map(|format| Rc::new(AccessLines::new(format))),
                 ready: RefCell::default(),
+                later: RefCell::default(),
                 arrived: RefCell::default(),
                 begun: Instant::now(),
             }),
@@ -242,6 +255,7 @@ impl Front {
     fn note_all(&self, batch: &Batch) -> u64 {
         let mut listening: u64 = 0;
         self.core.read_clock();
+        self.core.ready.borrow_mut().extend(self.core.later.borrow_mut().drain(..));
         let connections = self.connections.borrow();
         for ready in batch.ready() {
             match ready.token {
@@ -275,7 +289,9 @@ impl Front {
     /// Whether a connection or a request waits for its turn.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.core.ready.borrow().is_empty() || !self.core.arrived.borrow().is_empty()
+        !self.core.ready.borrow().is_empty()
+            || !self.core.arrived.borrow().is_empty()
+            || !self.core.later.borrow().is_empty()
     }
 
     /// Whether the watched descriptor became readable since the last call.
@@ -345,6 +361,7 @@ impl Front {
     }
 
     pub(crate) fn drive(&self, mut stage: Stage, wire: &Rc<Wire>) {
+        wire.budget.set(TURN_BYTES_MAX);
         let polled = match &mut stage {
             Stage::Http1(http1) => http1.poll(wire, self.core.now.get()),
             Stage::Http2(http2) => http2.poll(),
@@ -353,6 +370,9 @@ impl Front {
         match polled {
             Polled::Pending => {
                 self.keep(wire, stage);
+                if wire.budget.get() == 0 {
+                    self.core.enqueue_later(wire);
+                }
                 // It can give way to somebody who waits.
                 if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
                     self.resume();

@@ -86,10 +86,15 @@ impl Wire {
             room[..count].copy_from_slice(&ahead.split_to(count));
             return Ok(count);
         }
-        match self.tls.get() {
+        if self.budget.get() == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let count = match self.tls.get() {
             None => Raw(self).read(room),
             Some(session) => session.receive(self, room),
-        }
+        }?;
+        self.budget.set(self.budget.get().saturating_sub(count));
+        Ok(count)
     }
 
     /// Sends as much as there is room for.

@@ -83,6 +83,8 @@ pub(crate) struct Wire {
     pub(crate) since: Cell<u64>,
     /// It stands in the ready queue already.
     pub(crate) queued: Cell<bool>,
+    /// Bytes that may be read before others have their turn.
+    pub(crate) budget: Cell<usize>,
 }
 
 impl Wire {
@@ -115,6 +117,7 @@ impl Wire {
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
             queued: Cell::new(false),
+            budget: Cell::new(0),
         }
     }
 

@@ -220,6 +220,7 @@ impl Worker {
                 return Ok(false);
             }
         }
+        self.come_back(py)?;
         self.write_access_lines();
         Ok(true)
     }
@@ -233,6 +234,7 @@ impl Worker {
         if let Executor::Asgi(asgi) = &self.executor {
             asgi.wake(py)?;
         }
+        self.come_back(py)?;
         self.write_access_lines();
         Ok(())
     }
@@ -245,9 +247,7 @@ impl Worker {
             asgi.beat(py)?;
         }
         self.write_access_lines();
-        if self.front().has_work() {
-            self.serving.call_schedule(py)?;
-        }
+        self.come_back(py)?;
         Ok(self.is_finished())
     }
 
@@ -303,6 +303,14 @@ impl Worker {
     fn is_finished(&self) -> bool {
         // An app may go on after its response has left.
         self.left.get() || self.front().is_drained() && self.serving.in_app.get() == 0
+    }
+
+    /// Has the loop look at what others had to have their turn before: epoll has said it already.
+    fn come_back(&self, py: Python<'_>) -> PyResult<()> {
+        if self.front().has_work() {
+            self.serving.call_schedule(py)?;
+        }
+        Ok(())
     }
 
     fn look_at_channel(&self) {

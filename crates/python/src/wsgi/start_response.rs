@@ -35,6 +35,8 @@ pub(crate) struct StartResponse {
     /// Set once the head has left, when the body follows in pieces.
     sink: RefCell<Option<StreamSink>>,
     head_sent: Cell<bool>,
+    /// Fields that follow the body, where the client can take them.
+    trailers: RefCell<Option<HeaderMap>>,
 }
 
 // SAFETY: as for `Worker`: touched with the interpreter's lock only, which is not given up while a
@@ -64,6 +66,17 @@ impl StartResponse {
         let head = Head::read(status, headers)?;
         *this.head.borrow_mut() = Some(head);
         Ok(Write(slf.unbind()))
+    }
+
+    /// `gunicorn.http2.send_trailers`: fields that leave when the body has.
+    fn send_trailers(&self, trailers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut map = HeaderMap::new();
+        for trailer in trailers.try_iter()? {
+            let (name, value) = read_header(&trailer?)?;
+            map.append(name, value);
+        }
+        *self.trailers.borrow_mut() = Some(map);
+        Ok(())
     }
 }
 
@@ -103,6 +116,7 @@ impl StartResponse {
             head: RefCell::default(),
             sink: RefCell::default(),
             head_sent: Cell::new(false),
+            trailers: RefCell::default(),
         }
     }
 
@@ -126,6 +140,11 @@ impl StartResponse {
 
     /// Sends the head and the whole body at once.
     pub(crate) fn send_whole(&self, body: Bytes) -> PyResult<()> {
+        if self.trailers.borrow().is_some() {
+            self.begin_stream(body)?;
+            self.end_stream();
+            return Ok(());
+        }
         let (exchange, head) = self.take_head()?;
         let content = match head.length {
             Some(length) if length < body.len() as u64 => {
@@ -190,6 +209,9 @@ impl StartResponse {
     /// The last piece has left.
     pub(crate) fn end_stream(&self) {
         if let Some(sink) = self.sink.borrow().as_ref() {
+            if let Some(trailers) = self.trailers.take() {
+                sink.add_trailers(trailers);
+            }
             sink.end();
         }
         self.serving.front.poll_connection(self.connection);
