@@ -40,6 +40,7 @@ impl Body for Arriving {
 }
 
 /// A client that resets its stream has not sent all of it, whatever reason it gives.
+#[inline(never)]
 fn poll_stream(
     stream: &mut RecvStream,
     context: &mut Context<'_>,

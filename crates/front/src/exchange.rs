@@ -1,8 +1,8 @@
 //! One request with the app, and the way back for its response.
 
-use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use hyper::header::{CONNECTION, HeaderValue, SERVER};
@@ -134,8 +134,8 @@ impl Exchange {
         head.extend_from_slice(b"\r\n");
         // hyper holds nothing back before a response, so these bytes stand in their right place.
         match wire.transmit(&head) {
-            Ok(count) if count == head.len() => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Poll::Ready(Ok(count)) if count == head.len() => {}
+            Poll::Pending => {}
             // Half of it has left, and the response cannot follow that.
             _ => drop(wire.socket.shutdown(Shutdown::Both)),
         }

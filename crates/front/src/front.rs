@@ -6,9 +6,10 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::server::conn::http1;
+use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
 use crate::access_log::{AccessFormat, AccessLines};
@@ -56,7 +57,8 @@ pub(crate) struct Core {
     /// Connections that have had their turn, and have more to read.
     later: RefCell<Vec<usize>>,
     arrived: RefCell<VecDeque<Exchange>>,
-    begun: Instant,
+    /// Some of them were taken back.
+    pub(crate) unwanted: Cell<bool>,
 }
 
 impl Core {
@@ -78,10 +80,13 @@ impl Core {
         }
     }
 
+    /// The kernel's coarse clock: some milliseconds more or less change no limit of time, and it is
+    /// read at each step of a request.
     pub(crate) fn read_clock(&self) -> u64 {
-        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.now.set(now);
-        now
+        if let Ok(time) = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) {
+            self.now.set(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64);
+        }
+        self.now.get()
     }
 }
 
@@ -178,7 +183,7 @@ impl Front {
                 ready: RefCell::default(),
                 later: RefCell::default(),
                 arrived: RefCell::default(),
-                begun: Instant::now(),
+                unwanted: Cell::new(false),
             }),
             poller,
             batch: RefCell::default(),
@@ -310,16 +315,24 @@ impl Front {
     #[must_use]
     pub fn next_exchange(&self) -> Option<Exchange> {
         loop {
-            let arrived = self.core.arrived.borrow_mut().pop_front();
-            if let Some(exchange) = arrived {
-                if exchange.is_taken_back() {
-                    continue;
-                }
+            if self.core.unwanted.take() {
+                self.drop_unwanted();
+            }
+            if let Some(exchange) = self.core.arrived.borrow_mut().pop_front() {
                 return Some(exchange);
             }
             let id = self.core.ready.borrow_mut().pop_front()?;
             self.poll_connection(ConnectionId(id));
         }
+    }
+
+    /// Requests that were taken back before the app has got them.
+    fn drop_unwanted(&self) {
+        let arrived = self.core.arrived.take();
+        let (unwanted, wanted): (VecDeque<_>, _) =
+            arrived.into_iter().partition(Exchange::is_taken_back);
+        self.core.arrived.replace(wanted);
+        drop(unwanted);
     }
 
     /// Lets a connection read and write as far as its socket allows.
@@ -332,12 +345,11 @@ impl Front {
             (stage, connection.wire.clone())
         };
         match stage {
-            Stage::Opening(step) => self.open(&wire, step),
-            Stage::Parked if wire.has_bytes() => {
-                self.drive(Stage::Http1(self.begin_http1(&wire)), &wire);
-            }
+            Stage::Parked if wire.has_bytes() => self.drive(self.begin_http1(&wire), &wire),
             Stage::Parked => self.keep(&wire, Stage::Parked),
-            Stage::Http1(_) | Stage::Http2(_) => self.drive(stage, &wire),
+            Stage::Http1(http1) => self.drive(http1, &wire),
+            Stage::Opening(step) => self.open(&wire, step),
+            Stage::Http2(http2) => self.drive_http2(http2, &wire),
             Stage::Lingering => self.linger(&wire),
             Stage::Polled => {}
         }
@@ -360,36 +372,52 @@ impl Front {
         Http2::new(transport, ingress, &self.core.limits.http2)
     }
 
-    pub(crate) fn drive(&self, mut stage: Stage, wire: &Rc<Wire>) {
+    pub(crate) fn drive(&self, mut http1: Box<Http1>, wire: &Rc<Wire>) {
         wire.budget.set(TURN_BYTES_MAX);
-        let polled = match &mut stage {
-            Stage::Http1(http1) => http1.poll(wire, self.core.now.get()),
-            Stage::Http2(http2) => http2.poll(),
-            _ => return self.keep(wire, stage),
-        };
-        match polled {
-            Polled::Pending => {
-                self.keep(wire, stage);
-                if wire.budget.get() == 0 {
-                    self.core.enqueue_later(wire);
-                }
-                // It can give way to somebody who waits.
-                if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
-                    self.resume();
-                }
-            }
+        match http1.poll(wire, self.core.now.get()) {
+            Polled::Pending => self.rest(wire, Stage::Http1(http1)),
             Polled::Closed => {
-                drop(stage);
+                drop(http1);
                 self.close(wire);
             }
             Polled::Failed(failure) => {
-                drop(stage);
+                drop(http1);
                 self.fail(wire, failure);
             }
         }
     }
 
+    #[inline(never)]
+    pub(crate) fn drive_http2(&self, mut http2: Box<Http2>, wire: &Rc<Wire>) {
+        wire.budget.set(TURN_BYTES_MAX);
+        match http2.poll() {
+            Polled::Pending => self.rest(wire, Stage::Http2(http2)),
+            Polled::Closed => {
+                drop(http2);
+                self.close(wire);
+            }
+            Polled::Failed(failure) => {
+                drop(http2);
+                self.fail(wire, failure);
+            }
+        }
+    }
+
+    /// A connection has had its turn.
+    #[inline]
+    fn rest(&self, wire: &Wire, stage: Stage) {
+        self.keep(wire, stage);
+        if wire.budget.get() == 0 {
+            self.core.enqueue_later(wire);
+        }
+        // It can give way to somebody who waits.
+        if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
+            self.resume();
+        }
+    }
+
     /// Puts a connection's stage back, unless it is gone.
+    #[inline]
     pub(crate) fn keep(&self, wire: &Wire, stage: Stage) {
         if let Some(connection) = self.connections.borrow_mut().get_mut(wire.id) {
             connection.stage = stage;

@@ -92,6 +92,7 @@ impl Http2 {
             Streamed::Pending => true,
             Streamed::Over => false,
             Streamed::TakenBack(orphan) => {
+                ingress.core.unwanted.set(true);
                 orphans.push(orphan);
                 false
             }

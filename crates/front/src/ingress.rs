@@ -36,6 +36,7 @@ impl Service<Request<Incoming>> for Ingress {
     type Error = io::Error;
     type Future = Handling;
 
+    #[inline]
     fn call(&self, request: Request<Incoming>) -> Handling {
         self.wire.head_begun.set(false);
         let (head, incoming) = request.into_parts();
@@ -46,6 +47,7 @@ impl Service<Request<Incoming>> for Ingress {
 
 impl Ingress {
     /// Takes a request with its body to come, or refuses it.
+    #[inline]
     pub(crate) fn take(
         &self,
         head: Parts,
@@ -70,6 +72,7 @@ struct Case {
 }
 
 impl Case {
+    #[inline]
     fn admit(&self, head: Parts, incoming: Arriving) -> State {
         if incoming.is_end_stream() {
             self.arrive(head, RequestBody::Memory(Bytes::new()));
@@ -78,6 +81,7 @@ impl Case {
         if self.core.limits.stream_bodies {
             let inbound = Rc::new(Inbound::new(incoming));
             self.turn.set_inbound(inbound.clone());
+            self.wire.streams_in.set(true);
             self.arrive(head, RequestBody::Stream(inbound));
             return State::Waiting;
         }
@@ -98,6 +102,7 @@ impl Case {
 }
 
 /// The limits that hyper does not know.
+#[inline]
 pub(crate) fn out_of_bounds(head: &Parts, limits: &Limits) -> Option<Refusal> {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     // Method, two spaces and the version stand on the line as well.

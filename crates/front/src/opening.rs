@@ -126,6 +126,7 @@ impl Door {
 
 impl Front {
     /// Goes on with a connection that is not open yet.
+    #[inline(never)]
     pub(crate) fn open(&self, wire: &Rc<Wire>, mut step: Step) {
         loop {
             let next = match step {
@@ -139,11 +140,11 @@ impl Front {
                 Next::Wait => return self.keep(wire, Stage::Opening(step)),
                 Next::Http1 => {
                     wire.head_begun.set(false);
-                    return self.drive(Stage::Http1(self.begin_http1(wire)), wire);
+                    return self.drive(self.begin_http1(wire), wire);
                 }
                 Next::Http2 => {
                     wire.head_begun.set(false);
-                    return self.drive(Stage::Http2(self.begin_http2(wire)), wire);
+                    return self.drive_http2(self.begin_http2(wire), wire);
                 }
                 Next::Refused(reason, words) => return self.turn_away(wire, reason, &words),
                 // What it has sent is read first: else its end would look like a fault of ours.

@@ -85,6 +85,7 @@ impl Session {
         self.connection.borrow().alpn_protocol() == Some(b"h2")
     }
 
+    #[inline(never)]
     pub(crate) fn receive(&self, wire: &Wire, room: &mut [u8]) -> io::Result<usize> {
         let connection = &mut *self.connection.borrow_mut();
         loop {
@@ -99,10 +100,12 @@ impl Session {
     }
 
     /// What was sent before goes first; so at most one buffer of records waits for a slow client.
+    #[inline(never)]
     pub(crate) fn transmit(&self, wire: &Wire, bytes: &[u8]) -> io::Result<usize> {
         self.encrypt(wire, |writer| writer.write(bytes))
     }
 
+    #[inline(never)]
     pub(crate) fn transmit_vectored(
         &self,
         wire: &Wire,
@@ -126,6 +129,7 @@ impl Session {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn flush(&self, wire: &Wire) -> io::Result<()> {
         send_records(&mut self.connection.borrow_mut(), wire)
     }

@@ -1,10 +1,10 @@
 //! The reader and writer that hyper and h2 work on: a connection's layer, in their words.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,14 +27,6 @@ pub(crate) struct Transport {
     pub(crate) scratch: Scratch,
 }
 
-/// Whoever is told `Pending` is polled again when epoll has news of the connection.
-fn poll_of<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
-        done => Poll::Ready(done),
-    }
-}
-
 /// A head and a small body: copying them together costs less than a vectored system call, and
 /// makes one record of TLS.
 const SMALL_BYTES: usize = 2048;
@@ -53,8 +45,8 @@ impl Transport {
     fn send_slices(&self, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let mut small = [0; SMALL_BYTES];
         match gather(slices, &mut small) {
-            Some(bytes) => poll_of(self.wire.transmit(bytes)),
-            None => poll_of(self.wire.transmit_vectored(slices)),
+            Some(bytes) => self.wire.transmit(bytes),
+            None => self.wire.transmit_vectored(slices),
         }
     }
 }
@@ -67,12 +59,12 @@ impl hyper::rt::Read for Transport {
     ) -> Poll<io::Result<()>> {
         let mut scratch = self.scratch.borrow_mut();
         let room = cursor.remaining().min(scratch.len());
-        poll_of(self.wire.receive(&mut scratch[..room]).map(|count| {
-            if count > 0 {
-                self.wire.head_begun.set(true);
-            }
-            cursor.put_slice(&scratch[..count]);
-        }))
+        let count = ready!(self.wire.receive(&mut scratch[..room]))?;
+        if count > 0 {
+            self.wire.head_begun.set(true);
+        }
+        cursor.put_slice(&scratch[..count]);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -82,7 +74,7 @@ impl hyper::rt::Write for Transport {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        poll_of(self.wire.transmit(bytes))
+        self.wire.transmit(bytes)
     }
 
     fn poll_write_vectored(
@@ -98,12 +90,12 @@ impl hyper::rt::Write for Transport {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        poll_of(self.wire.flush())
+        self.wire.flush()
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The front does that, see `Front::close`.
-        poll_of(self.wire.flush())
+        self.wire.flush()
     }
 }
 
@@ -115,9 +107,9 @@ impl AsyncRead for Transport {
     ) -> Poll<io::Result<()>> {
         let mut scratch = self.scratch.borrow_mut();
         let room = buffer.remaining().min(scratch.len());
-        poll_of(self.wire.receive(&mut scratch[..room]).map(|count| {
-            buffer.put_slice(&scratch[..count]);
-        }))
+        let count = ready!(self.wire.receive(&mut scratch[..room]))?;
+        buffer.put_slice(&scratch[..count]);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -127,7 +119,7 @@ impl AsyncWrite for Transport {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        poll_of(self.wire.transmit(bytes))
+        self.wire.transmit(bytes)
     }
 
     fn poll_write_vectored(
@@ -143,11 +135,11 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        poll_of(self.wire.flush())
+        self.wire.flush()
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        poll_of(self.wire.flush())
+        self.wire.flush()
     }
 }
 

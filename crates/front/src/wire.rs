@@ -74,6 +74,8 @@ pub(crate) struct Wire {
     pub(crate) ahead: RefCell<Bytes>,
     /// Bytes of a head have come in that is not complete yet.
     pub(crate) head_begun: Cell<bool>,
+    /// It has had a body that its app takes piece by piece.
+    pub(crate) streams_in: Cell<bool>,
     /// It was told that no request will be taken any more, and may say goodbye.
     pub(crate) leaving: Cell<bool>,
     /// Requests whose response is not written to the end.
@@ -112,6 +114,7 @@ impl Wire {
             ended: Cell::new(false),
             ahead: RefCell::default(),
             head_begun: Cell::new(false),
+            streams_in: Cell::new(false),
             leaving: Cell::new(false),
             turns: RefCell::default(),
             phase: Cell::new(Phase::Head),
@@ -169,6 +172,9 @@ impl Wire {
 
     /// Takes what hyper has of the bodies that come in piece by piece; true when there was something.
     pub(crate) fn pump(&self, context: &mut Context<'_>, now: u64) -> bool {
+        if !self.streams_in.get() {
+            return false;
+        }
         let mut moved = false;
         for turn in &*self.turns.borrow() {
             if let Some(inbound) = turn.inbound()
