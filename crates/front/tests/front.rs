@@ -205,3 +205,42 @@ fn a_response_that_nobody_waits_for_leaves_nothing_behind() {
     }
     assert!(descriptors() < before + 10, "{before} descriptors became {}", descriptors());
 }
+
+#[test]
+fn the_time_that_an_app_takes_is_not_counted_as_its_clients() {
+    const BYTES: usize = 8 << 20;
+    let pause = Duration::from_millis(500);
+    let bench = bench(Limits { write_pause: pause, ..Limits::default() });
+    let mut client = bench.connect();
+    client.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    bench.run_until("the request comes", |front| {
+        let _ = front.collect();
+        let Some(exchange) = front.next_exchange() else { return false };
+        std::thread::sleep(pause * 2);
+        exchange.reply(front, Response::new(Content::Whole(Bytes::from(vec![7; BYTES]))));
+        true
+    });
+    bench.front.sweep();
+    assert_eq!(bench.front.connections(), 1, "cut before the client had a chance to read");
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; BYTES];
+        client.read_exact(&mut all).map(|()| all)
+    });
+    bench.run_until("the response is read", |_| reader.is_finished());
+    assert!(reader.join().expect("reader").is_ok());
+}
+
+#[test]
+fn a_request_that_came_while_the_worker_was_busy_is_not_late() {
+    let bench = bench(Limits { keepalive: Duration::from_millis(500), ..Limits::default() });
+    let mut client = bench.connect();
+    client.write_all(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    bench.answer(1);
+    read_until(&mut client, "/first 0");
+    client.write_all(b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    // Another app holds the worker up for longer than idle connections are kept.
+    std::thread::sleep(Duration::from_secs(1));
+    bench.front.sweep();
+    bench.answer(1);
+    read_until(&mut client, "/second 0");
+}
