@@ -11,7 +11,6 @@ import pytest
 from http2_client import Http2
 from http_client import Client, get
 
-EVERY_CLASS = pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent", "asgi"])
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 REQUEST = b"GET /environ HTTP/1.1\r\nHost: x\r\n\r\n"
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 5555 443\r\n"
@@ -44,7 +43,6 @@ def ask(port: int, header: bytes) -> dict:
         return json.loads(answer.text)
 
 
-@EVERY_CLASS
 @pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
 def test_the_client_is_whom_the_proxy_names(serve, worker_class, header):
     app = "scope:app" if worker_class == "asgi" else "lab:app"
@@ -91,7 +89,6 @@ def test_a_proxy_that_names_nobody_is_the_client_itself(serve, header, name):
         assert "PROXY_ADDR" not in shown
 
 
-@EVERY_CLASS
 def test_a_connection_without_the_header_is_served(serve, worker_class):
     app = "scope:app" if worker_class == "asgi" else "lab:app"
     with serve(app=app, env=env("auto", worker_class)) as server:
@@ -144,7 +141,6 @@ MALFORMED = [
 ]
 
 
-@EVERY_CLASS
 def test_what_is_malformed_is_refused_and_harms_nobody(serve, worker_class):
     app = "scope:app" if worker_class == "asgi" else "lab:app"
     with serve(app=app, env=env("auto", worker_class)) as server:

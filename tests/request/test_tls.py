@@ -18,8 +18,9 @@ import trustme
 from http_client import Client, get
 from serving import REMUDA, wait_until
 from tls_files import TlsFiles
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
-EVERY_CLASS = pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent", "asgi"])
 
 
 def settings(tls: TlsFiles, worker_class: str, **more: str) -> dict[str, str]:
@@ -30,7 +31,6 @@ def app_for(worker_class: str) -> str:
     return "scope:app" if worker_class == "asgi" else "lab:app"
 
 
-@EVERY_CLASS
 def test_requests_come_by_https_on_a_connection_that_is_kept(serve, tls, worker_class):
     with serve(app=app_for(worker_class), env=settings(tls, worker_class)) as server:
         assert f"Listening at: https://127.0.0.1:{server.port}" in server.log()
@@ -40,7 +40,6 @@ def test_requests_come_by_https_on_a_connection_that_is_kept(serve, tls, worker_
                 assert shown.get("wsgi.url_scheme", shown.get("scheme")) == "https"
 
 
-@EVERY_CLASS
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 def test_both_versions_are_spoken_and_named(serve, tls, worker_class, version):
     context = tls.context()
@@ -74,7 +73,6 @@ def test_older_versions_are_turned_away(serve, tls):
         server.wait_for_log("Invalid request from ip=127.0.0.1: TLS handshake:")
 
 
-@EVERY_CLASS
 def test_large_bodies_go_both_ways(serve, tls, worker_class):
     body = os.urandom(3 << 20)
     page = "/upload" if worker_class == "asgi" else "/echo"
@@ -88,7 +86,6 @@ def test_large_bodies_go_both_ways(serve, tls, worker_class):
                 assert answer.body == body
 
 
-@EVERY_CLASS
 def test_plain_http_on_a_tls_port_is_told_so(serve, tls, worker_class):
     with serve(app=app_for(worker_class), env=settings(tls, worker_class)) as server:
         for _ in range(3):
@@ -168,7 +165,6 @@ def test_sessions_are_resumed_by_any_worker(serve, tls):
 class TestClientCertificates:
     """mTLS: not asked for, asked for, demanded."""
 
-    @EVERY_CLASS
     def test_required_and_shown(self, serve, tls, worker_class):
         tls.issue_client("alice")
         env = settings(
@@ -236,7 +232,6 @@ class TestRenewal:
             names = dict(pair[0] for pair in client.socket.getpeercert()["subject"])
             return names["commonName"]
 
-    @EVERY_CLASS
     def test_new_connections_get_the_new_certificate(self, serve, tls, worker_class):
         app = app_for(worker_class)
         with serve("--workers", "2", app=app, env=settings(tls, worker_class)) as server:
@@ -372,7 +367,6 @@ def test_only_the_ciphers_that_were_asked_for_are_spoken(serve, tls):
             assert client.socket.version() == "TLSv1.3"
 
 
-@EVERY_CLASS
 def test_no_request_is_lost_when_an_encrypted_service_stops(serve, tls, worker_class):
     page = "/stream" if worker_class == "asgi" else "/sleep?0.5"
     with serve(app=app_for(worker_class), env=settings(tls, worker_class)) as server:
@@ -393,3 +387,22 @@ def test_trusted_headers_say_the_scheme_over_tls_too(serve, tls):
             headers = {"X-Forwarded-Proto": "http"}
             shown = json.loads(client.request("/environ", headers=headers).text)
             assert shown["wsgi.url_scheme"] == "http"
+
+
+def test_websockets_are_encrypted_like_all_else(serve, tls):
+    env = settings(tls, "asgi", GUNICORN_HTTP_PROTOCOLS="h2,h1")
+    with serve(app="lab_websocket:app", env=env) as server:
+        address = f"wss://localhost:{server.port}"
+        context = tls.context("http/1.1")
+        with connect(f"{address}/scope", ssl=context) as client:
+            shown = json.loads(client.recv())
+            assert (shown["scheme"], "tls" in shown["extensions"]) == ("wss", True)
+        with connect(f"{address}/echo", ssl=context, max_size=None) as client:
+            large = os.urandom(3 << 20)
+            for message in ["text", b"", large, "end"]:
+                client.send(message)
+                assert client.recv() == message
+            server.send(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed):
+                client.recv()
+            assert client.close_code == 1012

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::http1::Http1;
 use crate::http2::Http2;
 use crate::opening::Step;
+use crate::websocket::WebSocket;
 use crate::wire::Wire;
 
 pub(crate) struct Connection {
@@ -20,6 +21,7 @@ pub(crate) enum Stage {
     Parked,
     Http1(Box<Http1>),
     Http2(Box<Http2>),
+    WebSocket(Rc<WebSocket>),
     /// Taken out, to be polled.
     Polled,
     /// Our last word is said; the client may close.

@@ -23,6 +23,7 @@ use crate::listener::Listener;
 use crate::opening::{Door, Protocols};
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
 use crate::transport::{Scratch, Transport, scratch};
+use crate::websocket::{Course, WebSocket};
 use crate::wire::{Peer, Phase, Wire};
 use crate::{Exchange, Limits, TrustedPeers};
 
@@ -167,7 +168,7 @@ impl Front {
         builder
             .keep_alive(!limits.keepalive.is_zero())
             .half_close(true)
-            .title_case_headers(true)
+            .title_case_headers(limits.title_case)
             .max_headers(limits.header_fields.clamp(1, 32_768))
             .max_buf_size(CONNECTION_BUFFER_BYTES);
         let door = Door::new(protocols);
@@ -280,7 +281,7 @@ impl Front {
     fn note(&self, wire: &Wire, ready: Ready) {
         if ready.hangup {
             wire.hangup.set(true);
-            wire.leave();
+            wire.half_close();
         }
         if ready.readable {
             wire.readable.set(true);
@@ -350,6 +351,7 @@ impl Front {
             Stage::Http1(http1) => self.drive(http1, &wire),
             Stage::Opening(step) => self.open(&wire, step),
             Stage::Http2(http2) => self.drive_http2(http2, &wire),
+            Stage::WebSocket(websocket) => self.talk(websocket, &wire),
             Stage::Lingering => self.linger(&wire),
             Stage::Polled => {}
         }
@@ -376,10 +378,16 @@ impl Front {
         wire.budget.set(TURN_BYTES_MAX);
         match http1.poll(wire, self.core.now.get()) {
             Polled::Pending => self.rest(wire, Stage::Http1(http1)),
-            Polled::Closed => {
-                drop(http1);
-                self.close(wire);
-            }
+            Polled::Closed => match wire.take_successor() {
+                Some(websocket) => {
+                    websocket.take_ahead(&http1.into_unread(), self.core.now.get());
+                    self.talk(websocket, wire);
+                }
+                None => {
+                    drop(http1);
+                    self.close(wire);
+                }
+            },
             Polled::Failed(failure) => {
                 drop(http1);
                 self.fail(wire, failure);
@@ -413,6 +421,16 @@ impl Front {
         // It can give way to somebody who waits.
         if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
             self.resume();
+        }
+    }
+
+    fn talk(&self, websocket: Rc<WebSocket>, wire: &Rc<Wire>) {
+        wire.budget.set(TURN_BYTES_MAX);
+        let course = websocket.poll(&mut self.scratch.borrow_mut(), self.core.now.get());
+        match course {
+            Course::GoesOn => self.rest(wire, Stage::WebSocket(websocket)),
+            Course::Over => self.close(wire),
+            Course::Lost => self.remove(wire.id),
         }
     }
 
@@ -474,6 +492,9 @@ impl Front {
         let wire = gone.wire.clone();
         wire.leave();
         // After the borrow has ended: a response body on its way out may touch the core.
+        if let Stage::WebSocket(websocket) = &gone.stage {
+            websocket.lose();
+        }
         drop(gone);
         if Rc::strong_count(&wire) > 1 {
             // The app still holds the request, and so the socket stays open: it must not go on

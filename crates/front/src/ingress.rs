@@ -10,6 +10,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::header::EXPECT;
+use hyper::http::Version;
 use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Request, Response};
@@ -23,7 +25,7 @@ use crate::refusal::Refusal;
 use crate::reply::{ReplyBody, whole};
 use crate::turn::Turn;
 use crate::wire::Wire;
-use crate::{Limits, RequestBody};
+use crate::{Handshake, Limits, RequestBody};
 
 /// Where the requests of one connection come in; hyper's service.
 pub(crate) struct Ingress {
@@ -75,29 +77,35 @@ impl Case {
     #[inline]
     fn admit(&self, head: Parts, incoming: Arriving) -> State {
         if incoming.is_end_stream() {
-            self.arrive(head, RequestBody::Memory(Bytes::new()));
-            return State::Waiting;
+            let limits = &self.core.limits.websocket;
+            let websocket = limits.and_then(|limits| Handshake::among(&head, limits.compression));
+            return match websocket.transpose() {
+                Ok(websocket) => self.arrive(head, RequestBody::Memory(Bytes::new()), websocket),
+                Err(refusal) => State::Refused(refusal),
+            };
         }
         if self.core.limits.stream_bodies {
-            let inbound = Rc::new(Inbound::new(incoming));
+            let is_held = head.version != Version::HTTP_2 && head.headers.contains_key(EXPECT);
+            let inbound = Rc::new(Inbound::new(incoming, is_held));
             self.turn.set_inbound(inbound.clone());
             self.wire.streams_in.set(true);
-            self.arrive(head, RequestBody::Stream(inbound));
-            return State::Waiting;
+            return self.arrive(head, RequestBody::Stream(inbound), None);
         }
         self.turn.reading.set(true);
         State::Reading(Box::new(Reading { incoming, head: Some(head), spool: Spool::Empty }))
     }
 
-    fn arrive(&self, head: Parts, body: RequestBody) {
+    fn arrive(&self, head: Parts, body: RequestBody, websocket: Option<Handshake>) -> State {
         self.core.arrive(Exchange {
             head,
             body,
+            websocket,
             wire: self.wire.clone(),
             turn: self.turn.clone(),
             core: self.core.clone(),
             handed_over: self.core.access.is_some().then(Instant::now),
         });
+        State::Waiting
     }
 }
 
@@ -220,10 +228,7 @@ impl Reading {
     fn arrived(&mut self, case: &Case) -> State {
         case.turn.reading.set(false);
         match (self.head.take(), std::mem::replace(&mut self.spool, Spool::Empty).finish()) {
-            (Some(head), Ok(body)) => {
-                case.arrive(head, body);
-                State::Waiting
-            }
+            (Some(head), Ok(body)) => case.arrive(head, body, None),
             (None, _) => State::Waiting,
             (_, Err(error)) => spool_failed(case, error),
         }

@@ -48,13 +48,14 @@ mod suites;
 mod tls;
 mod transport;
 mod turn;
+mod websocket;
 mod wire;
 
 pub use access_log::{AccessFormat, AccessFormatError};
 pub use body::RequestBody;
 pub use certificates::{Certificates, ClientAuth, TlsError, TlsWish};
 pub use client_certificate::ClientCertificate;
-pub use exchange::{ConnectionId, Exchange, Watcher};
+pub use exchange::{Client, ConnectionId, Exchange, Watcher};
 pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
 pub use front::{Awaited, Front, Notice};
 pub use inbound::{Arrived, Inbound};
@@ -65,6 +66,7 @@ pub use poller::{Batch, Waiter};
 pub use proxy::{ProxyProtocol, Told};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
 pub use tls::TlsFacts;
+pub use websocket::{Handshake, Heard, Message, WebSocket, WebSocketLimits};
 pub use wire::Peer;
 
 pub use hyper::http;

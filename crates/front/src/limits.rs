@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::WebSocketLimits;
+
 /// How much and how long a client may. Counts are inclusive.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -26,6 +28,10 @@ pub struct Limits {
     /// Whether requests go to the executor before their body has come, which then takes it piece by
     /// piece; else they wait until it is whole.
     pub stream_bodies: bool,
+    /// Whether response headers are written `Like-This`; else as the executor gives them.
+    pub title_case: bool,
+    /// What WebSocket connections may; `None` where nobody speaks it.
+    pub websocket: Option<WebSocketLimits>,
     /// Whether sibling processes accept from the same listeners.
     pub has_siblings: bool,
     /// What HTTP/2 has beyond that.
@@ -64,6 +70,8 @@ impl Default for Limits {
             header_field_bytes: 8190,
             body_spool_bytes: 1 << 20,
             stream_bodies: false,
+            title_case: true,
+            websocket: None,
             has_siblings: false,
             http2: Http2Limits::default(),
         }

@@ -18,7 +18,7 @@ use crate::layer::Raw;
 use crate::proxy::{ProxyProtocol, Seen, Told};
 use crate::refusal::Refusal;
 use crate::renewal::Renewal;
-use crate::tls::{Handshake, Session};
+use crate::tls::{Session, Shaken};
 use crate::wire::{Peer, Wire};
 use crate::{Front, TrustedPeers};
 
@@ -287,9 +287,9 @@ impl Front {
 fn shake_hands(wire: &Wire) -> io::Result<Next> {
     let Some(session) = wire.tls.get() else { return Ok(Next::Gone) };
     match session.shake_hands(wire) {
-        Ok(Handshake::Waiting) => Ok(Next::Wait),
-        Ok(Handshake::Done) if session.chose_http2() => Ok(Next::Http2),
-        Ok(Handshake::Done) => Ok(Next::Http1),
+        Ok(Shaken::NotYet) => Ok(Next::Wait),
+        Ok(Shaken::Done) if session.chose_http2() => Ok(Next::Http2),
+        Ok(Shaken::Done) => Ok(Next::Http1),
         // rustls has told the client already, in the words of TLS.
         Err(error) if error.kind() == ErrorKind::InvalidData => {
             Ok(Next::Refused(format!("TLS handshake: {error}"), Vec::new()))

@@ -9,7 +9,9 @@ use crate::exchange::ConnectionId;
 use crate::front::Accepting;
 use crate::listener::Accepted;
 use crate::refusal::Refusal;
+use crate::reply::whole;
 use crate::turn::Turn;
+use crate::websocket::Course;
 use crate::wire::{Phase, Wire};
 
 /// A draining worker keeps idle connections this long: a request that is on its way to us while
@@ -35,8 +37,28 @@ impl Front {
         }
         self.park_idle(now);
         self.let_on(now);
+        self.ask_websockets(now);
         if self.accepting.get() == Accepting::Paused && self.could_accept() {
             self.resume();
+        }
+    }
+
+    /// Asks silent WebSocket clients for a sign of life.
+    fn ask_websockets(&self, now: u64) {
+        let websockets: Vec<_> = {
+            let connections = self.connections.borrow();
+            let open = connections.iter().filter_map(|(id, c)| match &c.stage {
+                Stage::WebSocket(websocket) => Some((id, websocket.clone())),
+                _ => None,
+            });
+            open.collect()
+        };
+        for (id, websocket) in websockets {
+            match websocket.beat(now) {
+                Course::GoesOn if websocket.unsent_bytes() == 0 => {}
+                Course::GoesOn => self.poll_connection(ConnectionId(id)),
+                Course::Over | Course::Lost => self.remove(id),
+            }
         }
     }
 
@@ -120,13 +142,18 @@ impl Front {
     }
 
     /// A client that is too slow with a body, or in reading a response.
-    fn on_late_turn(&self, wire: &Rc<Wire>, turn: &Turn) {
+    fn on_late_turn(&self, wire: &Rc<Wire>, turn: &Rc<Turn>) {
         let is_http2 = self.with_stage(wire, |stage| matches!(stage, Stage::Http2(_)));
-        if is_http2 == Some(false) && turn.inbound().is_some() {
-            // The app has the request, and the response is its own.
+        if turn.reading.get() || is_http2 == Some(true) && !turn.is_awaited() {
+            turn.give_up();
+        } else if turn.is_awaited() {
+            // The app has the request, but has said nothing yet.
+            let response = Refusal::BodyTimeout.response();
+            turn.answer(whole(response, turn.clone(), wire.clone()));
+            turn.leave();
+        } else {
             return self.remove(wire.id);
         }
-        turn.give_up();
         self.poll_connection(ConnectionId(wire.id));
     }
 
@@ -186,6 +213,10 @@ impl Front {
                 Stage::Http1(http1) if wire.has_turns() => http1.finish(),
                 Stage::Http2(http2) if http2.has_begun() => {
                     http2.finish();
+                    self.core.enqueue(wire);
+                }
+                Stage::WebSocket(websocket) => {
+                    websocket.finish();
                     self.core.enqueue(wire);
                 }
                 _ => {}

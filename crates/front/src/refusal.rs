@@ -1,7 +1,7 @@
 //! What the front refuses by itself, in gunicorn's words and form.
 
 use bytes::Bytes;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_VERSION, SERVER};
 use hyper::{Response, StatusCode};
 
 /// Why a request is refused. The connection is closed after each of them.
@@ -24,6 +24,8 @@ pub(crate) enum Refusal {
     HeadTimeout,
     BodyTimeout,
     SpoolFull,
+    WebSocketKey,
+    WebSocketVersion,
 }
 
 impl Refusal {
@@ -37,6 +39,8 @@ impl Refusal {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::SpoolFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WebSocketKey => StatusCode::BAD_REQUEST,
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
         }
     }
 
@@ -58,6 +62,8 @@ impl Refusal {
             Self::HeadTimeout => "The request head did not arrive in time".into(),
             Self::BodyTimeout => "The request body did not arrive in time".into(),
             Self::SpoolFull => "The server has no room for the request body".into(),
+            Self::WebSocketKey => "The WebSocket key is missing or malformed".into(),
+            Self::WebSocketVersion => "Only version 13 of WebSocket is spoken here".into(),
         }
     }
 
@@ -77,6 +83,9 @@ impl Refusal {
         headers.insert(SERVER, HeaderValue::from_static("remuda"));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        if self == Self::WebSocketVersion {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         response
     }
 

@@ -43,6 +43,8 @@ enum PiecesState {
     Ended,
     /// The app has failed in the middle: the client must see that it is not complete.
     Aborted,
+    /// The client has got all that its response can hold; what else the app makes is not wanted.
+    Sated,
     /// The connection is gone.
     Closed,
 }
@@ -69,8 +71,10 @@ impl StreamSink {
     ///
     /// [`StreamClosed`] when nobody will read it.
     pub fn push(&self, piece: Bytes) -> Result<(), StreamClosed> {
-        if self.0.state.get() == PiecesState::Closed {
-            return Err(StreamClosed);
+        match self.0.state.get() {
+            PiecesState::Closed => return Err(StreamClosed),
+            PiecesState::Sated => return Ok(()),
+            PiecesState::Open | PiecesState::Ended | PiecesState::Aborted => {}
         }
         if !piece.is_empty() {
             self.0.bytes.set(self.0.bytes.get() + piece.len());
@@ -89,6 +93,13 @@ impl StreamSink {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.state.get() == PiecesState::Closed
+    }
+
+    /// Whether nothing more is wanted: the declared length is reached, or there is no body at all,
+    /// as after HEAD.
+    #[must_use]
+    pub fn is_sated(&self) -> bool {
+        self.0.state.get() == PiecesState::Sated
     }
 
     /// Says that trailers will follow the last piece; the head must name them in `Trailer`.
@@ -127,6 +138,8 @@ pub(crate) struct ReplyBody {
     content: Content,
     turn: Rc<Turn>,
     wire: Rc<Wire>,
+    /// The length of the whole body, where it is known before.
+    length: Option<u64>,
     sent_bytes: u64,
     entry: Option<Box<Entry>>,
 }
@@ -136,9 +149,18 @@ impl ReplyBody {
         content: Content,
         turn: Rc<Turn>,
         wire: Rc<Wire>,
+        length: Option<u64>,
         entry: Option<Box<Entry>>,
     ) -> Self {
-        Self { content, turn, wire, sent_bytes: 0, entry }
+        Self { content, turn, wire, length, sent_bytes: 0, entry }
+    }
+
+    /// Whether trailers will follow the last piece.
+    pub(crate) fn has_trailers(&self) -> bool {
+        match &self.content {
+            Content::Whole(_) => false,
+            Content::Pieces(pieces) => pieces.trailers.borrow().is_some(),
+        }
     }
 
     /// What it shares with the app, if that makes it in pieces.
@@ -220,10 +242,13 @@ impl Body for ReplyBody {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         if let Content::Pieces(pieces) = &self.content {
-            let state = pieces.state.replace(PiecesState::Closed);
+            // hyper asks for no more than fits, and lets go then; or the client is gone.
+            let is_sated = self.length.is_some_and(|length| self.sent_bytes >= length);
+            let end = if is_sated { PiecesState::Sated } else { PiecesState::Closed };
+            let was_open = pieces.state.replace(end) == PiecesState::Open;
             pieces.queue.borrow_mut().clear();
             pieces.bytes.set(0);
-            if state == PiecesState::Open {
+            if was_open && !is_sated {
                 self.turn.leave();
             }
         }
@@ -240,5 +265,5 @@ pub(crate) fn whole(
     turn: Rc<Turn>,
     wire: Rc<Wire>,
 ) -> Response<ReplyBody> {
-    response.map(|bytes| ReplyBody::new(Content::Whole(bytes), turn, wire, None))
+    response.map(|bytes| ReplyBody::new(Content::Whole(bytes), turn, wire, None, None))
 }

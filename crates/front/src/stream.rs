@@ -181,7 +181,7 @@ impl Sending {
             if let Some(left) = &mut self.left {
                 *left -= piece.len() as u64;
             }
-            let is_last = self.piece.is_empty() && self.body.is_end_stream() && !self.is_short();
+            let is_last = self.piece.is_empty() && self.is_complete();
             self.stream.send_data(piece, is_last).map_err(|_| Cut::Theirs)?;
             if is_last {
                 return Poll::Ready(Ok(()));
@@ -213,6 +213,15 @@ impl Sending {
             piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         }
         piece
+    }
+
+    /// Nothing will follow that the client could use.
+    fn is_complete(&self) -> bool {
+        match self.left {
+            Some(0) => !self.body.has_trailers(),
+            Some(_) => false,
+            None => self.body.is_end_stream(),
+        }
     }
 
     fn is_short(&self) -> bool {

@@ -45,8 +45,8 @@ impl TlsFacts {
 
 /// How far a handshake has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Handshake {
-    Waiting,
+pub(crate) enum Shaken {
+    NotYet,
     Done,
 }
 
@@ -57,23 +57,23 @@ impl Session {
     }
 
     /// Goes on with the handshake as far as the socket allows.
-    pub(crate) fn shake_hands(&self, wire: &Wire) -> io::Result<Handshake> {
+    pub(crate) fn shake_hands(&self, wire: &Wire) -> io::Result<Shaken> {
         let connection = &mut *self.connection.borrow_mut();
         loop {
             match send_records(connection, wire) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(Handshake::Waiting);
+                    return Ok(Shaken::NotYet);
                 }
                 sent => sent?,
             }
             if !connection.is_handshaking() {
-                return Ok(Handshake::Done);
+                return Ok(Shaken::Done);
             }
             match read_records(connection, wire) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(Handshake::Waiting);
+                    return Ok(Shaken::NotYet);
                 }
                 Err(error) => return Err(error),
             }

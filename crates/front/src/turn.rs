@@ -23,8 +23,7 @@ pub(crate) struct Turn {
     inbound: RefCell<Option<Rc<Inbound>>>,
     /// Who wants to know that something has changed.
     watcher: RefCell<Option<Rc<dyn Watcher>>>,
-    /// The client has left, or the connection has failed, before the response was written.
-    gone: Cell<bool>,
+    client: Cell<Client>,
     /// Nobody drives it any more.
     over: Cell<bool>,
     /// The client wants no response: it has taken back this one request (HTTP/2).
@@ -64,19 +63,35 @@ enum Answer {
     Denied,
 }
 
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Client {
+    #[default]
+    Present,
+    /// It has closed its side. Most that do so are gone, but some still want their answer.
+    Leaving,
+    /// The connection has ended before the response was written.
+    Gone,
+}
+
 impl Turn {
-    /// Hands over the response. Nobody would take it from a turn that is over, and as it holds the
-    /// turn, each would keep the other for ever.
+    /// Hands over the response; what comes after the first one is dropped. So is what comes when the
+    /// turn is over: nobody would take it, and as it holds the turn, each would keep the other.
     pub(crate) fn answer(&self, response: Response<ReplyBody>) {
-        self.answer.set(Answer::Given);
-        if !self.over.get() {
-            *self.response.borrow_mut() = Some(response);
+        if self.is_awaited() {
+            self.answer.set(Answer::Given);
+            if !self.over.get() {
+                *self.response.borrow_mut() = Some(response);
+            }
         }
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.answer.get() == Answer::Awaited
     }
 
     /// There will be no response; true when there was none so far.
     pub(crate) fn deny(&self) -> bool {
-        let is_awaited = self.answer.get() == Answer::Awaited;
+        let is_awaited = self.is_awaited();
         if is_awaited {
             self.answer.set(Answer::Denied);
         }
@@ -150,9 +165,17 @@ impl Turn {
         }
     }
 
-    /// The client has left.
+    /// The client has closed its side.
+    pub(crate) fn half_close(&self) {
+        if self.client.get() == Client::Present {
+            self.client.set(Client::Leaving);
+            self.notify();
+        }
+    }
+
+    /// The client is gone.
     pub(crate) fn leave(&self) {
-        if !self.gone.replace(true) {
+        if self.client.replace(Client::Gone) != Client::Gone {
             if let Some(inbound) = self.inbound() {
                 inbound.fail();
             }
@@ -160,8 +183,12 @@ impl Turn {
         }
     }
 
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.client.get() != Client::Present
+    }
+
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone.get()
+        self.client.get() == Client::Gone
     }
 
     /// The client has taken the request back.

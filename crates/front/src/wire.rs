@@ -13,6 +13,7 @@ use crate::Limits;
 use crate::proxy::Told;
 use crate::tls::Session;
 use crate::turn::Turn;
+use crate::websocket::WebSocket;
 
 /// Who is on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,8 @@ pub(crate) struct Wire {
     pub(crate) leaving: Cell<bool>,
     /// Requests whose response is not written to the end.
     turns: RefCell<Vec<Rc<Turn>>>,
+    /// Takes over once HTTP's last response is written.
+    successor: RefCell<Option<Rc<WebSocket>>>,
     pub(crate) phase: Cell<Phase>,
     /// When the phase began, or last made progress: nanoseconds of the loop's clock.
     pub(crate) since: Cell<u64>,
@@ -117,6 +120,7 @@ impl Wire {
             streams_in: Cell::new(false),
             leaving: Cell::new(false),
             turns: RefCell::default(),
+            successor: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
             queued: Cell::new(false),
@@ -159,6 +163,15 @@ impl Wire {
         self.turns.borrow().iter().find(|turn| turn.is_late(limits, now)).cloned()
     }
 
+    /// The response that is about to be given is HTTP's last one here.
+    pub(crate) fn upgrade(&self, websocket: Rc<WebSocket>) {
+        *self.successor.borrow_mut() = Some(websocket);
+    }
+
+    pub(crate) fn take_successor(&self) -> Option<Rc<WebSocket>> {
+        self.successor.take()
+    }
+
     pub(crate) fn begin_turn(&self) -> Rc<Turn> {
         let turn = Rc::new(Turn::default());
         self.turns.borrow_mut().push(turn.clone());
@@ -188,10 +201,20 @@ impl Wire {
         moved
     }
 
-    /// The client has left.
+    /// The client has closed its side.
+    pub(crate) fn half_close(&self) {
+        for turn in &*self.turns.borrow() {
+            turn.half_close();
+        }
+    }
+
+    /// The client is gone.
     pub(crate) fn leave(&self) {
         for turn in &*self.turns.borrow() {
             turn.leave();
+        }
+        if let Some(websocket) = self.take_successor() {
+            websocket.lose();
         }
     }
 

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use remuda_channel::{TlsPlan, WorkerClass, WorkerPlan};
 use remuda_front::{
     AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Limits, Listener,
-    Protocols, ProxyProtocol, TlsWish, TrustedPeers,
+    Protocols, ProxyProtocol, TlsWish, TrustedPeers, WebSocketLimits,
 };
 use remuda_journal::AccessLog;
 
@@ -124,6 +124,13 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
         header_field_bytes: plan.limit_request_field_size,
         body_spool_bytes: plan.body_spool_bytes,
         stream_bodies: plan.worker_class == WorkerClass::Asgi,
+        // ASGI apps name them in lower case, and expect them so.
+        title_case: plan.worker_class != WorkerClass::Asgi,
+        websocket: (plan.worker_class == WorkerClass::Asgi).then(|| WebSocketLimits {
+            message_bytes: plan.asgi.websocket_message_bytes,
+            compression: plan.asgi.websocket_compression,
+            ping_interval: Duration::from_secs_f64(plan.asgi.websocket_ping_interval_s),
+        }),
         has_siblings: plan.workers > 1,
         http2: Http2Limits {
             streams: plan.protocols.http2_streams,

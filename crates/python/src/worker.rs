@@ -67,6 +67,8 @@ unsafe impl Sync for Worker {}
 /// How long a loop of ours sleeps at most: the pace of the time limits.
 const PACE: Duration = Duration::from_secs(1);
 const PACE_DRAINING: Duration = Duration::from_millis(50);
+/// After so many looks and requests asyncio's loop looks after everything else before more are taken.
+const ATTENDED_MAX: usize = 64;
 
 #[pymethods]
 impl Worker {
@@ -124,6 +126,7 @@ impl Worker {
                 write_pause: Duration::from_secs_f64(plan.write_timeout_s),
                 schedule,
                 scheduled: Cell::new(false),
+                attending: Cell::new(false),
                 in_app: Cell::new(0),
                 served: Cell::new(0),
                 max_requests,
@@ -227,13 +230,19 @@ impl Worker {
 
     /// Takes what the kernel has ready, starts tasks for requests, and wakes waiting ones.
     fn attend(&self, py: Python<'_>) -> PyResult<()> {
-        self.collect()?;
-        while let Some(exchange) = self.front().next_exchange() {
-            self.serve(py, exchange);
+        let mut attended = 0;
+        // What has come meanwhile is cheaper to see here than by another turn of the loop.
+        while self.collect()? && attended < ATTENDED_MAX {
+            attended += 1;
+            self.serving.attending.set(true);
+            while let Some(exchange) = self.front().next_exchange() {
+                self.serve(py, exchange);
+                attended += 1;
+            }
+            self.serving.attending.set(false);
+            self.wake(py)?;
         }
-        if let Executor::Asgi(asgi) = &self.executor {
-            asgi.wake(py)?;
-        }
+        self.wake(py)?;
         self.come_back(py)?;
         self.write_access_lines();
         Ok(())
@@ -243,9 +252,7 @@ impl Worker {
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
         self.serving.line.beat(now_ns());
         self.sweep();
-        if let Executor::Asgi(asgi) = &self.executor {
-            asgi.beat(py)?;
-        }
+        self.wake(py)?;
         self.write_access_lines();
         self.come_back(py)?;
         Ok(self.is_finished())
@@ -298,6 +305,14 @@ impl Worker {
 impl Worker {
     fn front(&self) -> &Front {
         &self.serving.front
+    }
+
+    /// Tells conversations of an ASGI app what the front knows.
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.executor {
+            Executor::Wsgi { .. } => Ok(()),
+            Executor::Asgi(asgi) => asgi.wake(py),
+        }
     }
 
     fn is_finished(&self) -> bool {

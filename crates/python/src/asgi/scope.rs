@@ -12,11 +12,12 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use remuda_channel::AsgiPlan;
 use remuda_front::http::header::HeaderName;
 use remuda_front::http::{Method, Version};
-use remuda_front::{Exchange, Front, Listener, Peer, Scheme, SchemeHeaders, TlsFacts};
+use remuda_front::{Exchange, Front, Listener, Peer, Scheme, SchemeHeaders};
 
 /// Builds scopes from what is the same for all requests and what is not.
 pub(crate) struct ScopeBuilder {
-    /// One for each listener: all keys that no request changes.
+    /// One for each listener. All keys have their place in it already, those of requests as well:
+    /// a copy that never grows is made in one piece.
     bases: Vec<Py<PyDict>>,
     http_extensions: Py<PyDict>,
     /// What the lifespan has put there; each request gets a copy.
@@ -40,6 +41,23 @@ impl ScopeBuilder {
         versions.set_item("spec_version", "2.4")?;
         let bases = listeners.iter().map(|listener| {
             let base = PyDict::new(py);
+            for key in [
+                intern!(py, "type"),
+                intern!(py, "asgi"),
+                intern!(py, "http_version"),
+                intern!(py, "scheme"),
+                intern!(py, "path"),
+                intern!(py, "raw_path"),
+                intern!(py, "query_string"),
+                intern!(py, "root_path"),
+                intern!(py, "headers"),
+                intern!(py, "client"),
+                intern!(py, "server"),
+                intern!(py, "state"),
+                intern!(py, "extensions"),
+            ] {
+                base.set_item(key, py.None())?;
+            }
             base.set_item("asgi", &versions)?;
             base.set_item("server", (&listener.host, listener.port))?;
             base.set_item("root_path", &plan.root_path)?;
@@ -78,9 +96,31 @@ impl ScopeBuilder {
         };
         scope.set_item(intern!(py, "method"), method)?;
         let extensions = self.http_extensions.bind(py).copy()?;
-        if let Some(facts) = exchange.tls() {
-            extensions.set_item(intern!(py, "tls"), tls_extension(py, facts)?)?;
-        }
+        add_tls(&extensions, exchange)?;
+        scope.set_item(intern!(py, "extensions"), extensions)?;
+        Ok(Some(scope))
+    }
+
+    /// The scope of a WebSocket connection; `None` as for HTTP.
+    pub(crate) fn websocket<'py>(
+        &self,
+        py: Python<'py>,
+        front: &Front,
+        exchange: &Exchange,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(scheme) = scheme_of(exchange) else { return Ok(None) };
+        let scope = self.common(py, front, exchange)?;
+        scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+        let scheme = match scheme {
+            Scheme::Http => intern!(py, "ws"),
+            Scheme::Https => intern!(py, "wss"),
+        };
+        scope.set_item(intern!(py, "scheme"), scheme)?;
+        let offered = exchange.websocket.as_ref().map_or(&[][..], |asked| &asked.subprotocols);
+        scope.set_item(intern!(py, "subprotocols"), offered)?;
+        let extensions = PyDict::new(py);
+        extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
+        add_tls(&extensions, exchange)?;
         scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(Some(scope))
     }
@@ -149,8 +189,10 @@ fn scheme_of(exchange: &Exchange) -> Option<Scheme> {
     scheme.scheme(exchange.scheme())
 }
 
-/// The `tls` extension, version 0.2.
-fn tls_extension<'py>(py: Python<'py>, facts: &TlsFacts) -> PyResult<Bound<'py, PyDict>> {
+/// The `tls` extension, version 0.2, where there is TLS.
+fn add_tls(extensions: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
+    let py = extensions.py();
+    let Some(facts) = exchange.tls() else { return Ok(()) };
     let client = facts.client.as_ref();
     let chain: &[String] = client.map_or(&[], |client| &client.chain);
     let name = client.map(|client| &client.subject);
@@ -162,7 +204,7 @@ fn tls_extension<'py>(py: Python<'py>, facts: &TlsFacts) -> PyResult<Bound<'py, 
     extension.set_item(intern!(py, "client_cert_error"), py.None())?;
     extension.set_item(intern!(py, "tls_version"), facts.version)?;
     extension.set_item(intern!(py, "cipher_suite"), facts.suite)?;
-    Ok(extension)
+    extensions.set_item(intern!(py, "tls"), extension)
 }
 
 /// Address and port of the client; `None` on a unix socket.

@@ -76,6 +76,9 @@ impl StartResponse {
             map.append(name, value);
         }
         *self.trailers.borrow_mut() = Some(map);
+        if let Some(sink) = self.sink.borrow().as_ref() {
+            sink.expect_trailers();
+        }
         Ok(())
     }
 }
@@ -168,6 +171,9 @@ impl StartResponse {
     fn begin_stream(&self, piece: Bytes) -> PyResult<()> {
         let (exchange, head) = self.take_head()?;
         let (sink, content) = StreamSink::new();
+        if self.trailers.borrow().is_some() {
+            sink.expect_trailers();
+        }
         sink.push(piece).map_err(|_| gone())?;
         *self.sink.borrow_mut() = Some(sink);
         exchange.reply(&self.serving.front, head.into_reply(content));
@@ -228,6 +234,11 @@ impl StartResponse {
     /// Whether the client has left, or does not read, in the middle of a streamed response.
     pub(crate) fn is_client_gone(&self) -> bool {
         self.sink.borrow().as_ref().is_some_and(StreamSink::is_closed)
+    }
+
+    /// Whether the client has got all that the response can hold.
+    pub(crate) fn is_sated(&self) -> bool {
+        self.sink.borrow().as_ref().is_some_and(StreamSink::is_sated)
     }
 
     /// Whether the body is sent in pieces.
