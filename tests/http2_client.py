@@ -61,6 +61,7 @@ class Http2:
         self.goaway: tuple[int, int] | None = None
         self.closed = False
         self.pongs = 0
+        self._holding = False
         self._buffer = b""
         self._take = take
         self._next_stream = 1
@@ -73,8 +74,18 @@ class Http2:
         self.socket.close()
 
     def flush(self) -> None:
-        """Send what h2 has ready."""
-        self.socket.sendall(self.h2.data_to_send())
+        """Send what h2 has ready, unless it is held back."""
+        if not self._holding:
+            self.socket.sendall(self.h2.data_to_send())
+
+    def hold(self) -> None:
+        """Send nothing for a while, so that it will all come at once."""
+        self._holding = True
+
+    def release(self) -> None:
+        """Send what was held back."""
+        self._holding = False
+        self.flush()
 
     def start(
         self,
@@ -99,9 +110,7 @@ class Http2:
     def send_body(self, stream: int, body: bytes, end: bool = True) -> None:
         """Send a body as the server makes room for it."""
         while body:
-            room = min(
-                self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size
-            )
+            room = min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
             if room <= 0:
                 self.receive()
                 continue
@@ -166,9 +175,7 @@ class Http2:
             case h2.events.DataReceived():
                 self.answers[event.stream_id].body += event.data
                 if self._take:
-                    self.h2.acknowledge_received_data(
-                        event.flow_controlled_length, event.stream_id
-                    )
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             case h2.events.TrailersReceived():
                 trailers = [(str(key), str(value)) for key, value in event.headers]
                 self.answers[event.stream_id].trailers = trailers

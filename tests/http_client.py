@@ -37,7 +37,7 @@ class Client:
         context: ssl.SSLContext | None = None,
         opening: bytes = b"",
     ) -> None:
-        """Connect to a loopback port, send ``opening``; with ``context``, speak TLS from there on."""
+        """Connect to a loopback port and send ``opening``; with ``context``, speak TLS then."""
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.socket.sendall(opening)
         if context:

@@ -1,4 +1,4 @@
-"""Certificates for a test: a CA of its own, a server's and a client's pair, and contexts for both."""
+"""Certificates for a test: a CA of its own, and what it has signed."""
 
 from __future__ import annotations
 

@@ -239,9 +239,7 @@ def main() -> int:
     assignment = zygote.serve()
     if assignment is None:
         return 0
-    return worker.run(
-        assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.journal
-    )
+    return worker.run(assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.journal)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+
 from http2_client import Http2
 from http_client import Client, get
 from serving import wait_until
@@ -206,19 +207,13 @@ class TestTimeLimits:
             late = client.read(client.start(page))
             assert late.reset in (CANCEL, INTERNAL_ERROR)
             if worker_class != "asgi":
-                wait_until(
-                    lambda: client.read(client.start("/closed", "HEAD")).status == 200
-                    and get_closed(server, client) == "disconnect",
-                    "the app is told",
-                )
+                wait_until(lambda: closed(server) == "disconnect", "the app is told")
 
     def test_an_idle_connection_is_told_goodbye(self, speak):
         with speak("sync", GUNICORN_KEEPALIVE="1") as server, server.connect() as client:
             assert client.request("/").status == 200
-            begun = time.monotonic()
             client.read_to_end()
             assert client.goaway == (1, 0)
-            assert time.monotonic() - begun < 10
         assert "Invalid request" not in server.log()
 
     def test_a_client_that_never_asks(self, speak):
@@ -236,7 +231,8 @@ class TestTimeLimits:
                 assert other.request("/").status == 200
 
 
-def get_closed(server, client) -> str:
+def closed(server) -> str:
+    """Which apps' iterables were closed."""
     with server.connect() as other:
         return other.request("/closed").text
 
@@ -276,20 +272,13 @@ class TestTakenBack:
         with speak(worker_class) as server:
             before = server.workers()
             with server.connect() as client:
+                client.hold()
                 for _ in range(1000):
-                    stream = client._next_stream
-                    client._next_stream += 2
-                    client.h2.send_headers(
-                        stream,
-                        [(":method", "GET"), (":scheme", "https"), (":path", "/"),
-                         (":authority", "localhost")],
-                        end_stream=True,
-                    )
-                    client.h2.reset_stream(stream, CANCEL)
+                    client.reset(client.start("/"))
                 try:
-                    client.flush()
+                    client.release()
                     client.read_to_end()
-                except (OSError, ConnectionError):
+                except OSError:
                     pass
                 assert client.goaway is None or client.goaway[1] == ENHANCE_YOUR_CALM
                 assert client.closed
@@ -538,7 +527,11 @@ class TestCleartext:
 
     def test_a_request_to_upgrade_is_answered_as_it_is(self, serve):
         with serve(app="lab:app", env=self.env("sync", "both")) as server:
-            headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": ""}
+            headers = {
+                "Connection": "Upgrade, HTTP2-Settings",
+                "Upgrade": "h2c",
+                "HTTP2-Settings": "",
+            }
             answer = get(server.port, "/pid", headers=headers)
             assert (answer.status, answer.version) == (200, "HTTP/1.1")
 
@@ -553,17 +546,27 @@ class TestCleartext:
 @pytest.mark.parametrize("worker_class", ["sync", "asgi"])
 def test_curl_and_this_server_understand_each_other(speak, tls, tmp_path, worker_class):
     curl = shutil.which("curl")
-    features = subprocess.run([curl, "--version"], capture_output=True, text=True).stdout if curl else ""
-    if "HTTP2" not in features:
+    if not curl or b"HTTP2" not in subprocess.run([curl, "-V"], capture_output=True).stdout:
         pytest.skip("NOT RUN: there is no curl with HTTP/2 here")
     upload = tmp_path / "upload"
     upload.write_bytes(os.urandom(2 << 20))
     page = "/upload" if worker_class == "asgi" else "/echo"
     with speak(worker_class) as server:
         done = subprocess.run(
-            [curl, "-sS", "--http2", "--cacert", tls.ca, "--data-binary", f"@{upload}",
-             "-w", "\n%{http_version} %{http_code}", f"https://localhost:{server.port}{page}"],
-            capture_output=True, timeout=60,
+            [
+                curl,
+                "-sS",
+                "--http2",
+                "--cacert",
+                tls.ca,
+                "--data-binary",
+                f"@{upload}",
+                "-w",
+                "\n%{http_version} %{http_code}",
+                f"https://localhost:{server.port}{page}",
+            ],
+            capture_output=True,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         body, _, last = done.stdout.rpartition(b"\n")

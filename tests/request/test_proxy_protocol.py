@@ -8,6 +8,7 @@ import socket
 import time
 
 import pytest
+
 from http2_client import Http2
 from http_client import Client, get
 

@@ -13,7 +13,6 @@ use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
 use crate::access_log::{AccessFormat, AccessLines};
-use crate::certificates::{Certificates, TlsError};
 use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
 use crate::http1::{Failure, Http1, Polled};
@@ -22,6 +21,7 @@ use crate::ingress::Ingress;
 use crate::listener::Listener;
 use crate::opening::{Door, Protocols};
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
+use crate::tls::{Certificates, TlsError};
 use crate::transport::{Scratch, Transport, scratch};
 use crate::websocket::{Course, WebSocket};
 use crate::wire::{Peer, Phase, Wire};

@@ -1,14 +1,14 @@
 //! The front: a client's bytes.
 //!
 //! ```text
-//! listener → accept → connection (hyper: parse, limits) → request, body read ahead → executor
-//!                         ▲                                                             │
-//!                         └───────────── response, written without blocking ◀───────────┘
+//! listener → accept → opening (PROXY, TLS) → connection (HTTP/1, HTTP/2) → request → executor
+//!                                                ▲                                      │
+//!                                                └── response, written without blocking ┘
 //! ```
 //!
-//! hyper does no I/O of its own: a connection is a future over a reader and a writer. Here both
-//! work on a non-blocking socket and return `Pending` at `EAGAIN`; one epoll instance tells which
-//! connection to poll next. There is no async runtime and no thread: whoever owns the worker's
+//! hyper, h2 and rustls do no I/O of their own: a connection is a future over a reader and a writer.
+//! Here both work on a non-blocking socket and return `Pending` at `EAGAIN`; one epoll instance tells
+//! which connection to poll next. There is no async runtime and no thread: whoever owns the worker's
 //! loop calls [`Front::collect`] when the epoll descriptor is readable, takes complete requests
 //! by [`Front::next_exchange`], and answers them by [`Exchange::reply`].
 //!
@@ -23,8 +23,6 @@ mod accept;
 mod access_log;
 mod arriving;
 mod body;
-mod certificates;
-mod client_certificate;
 mod connection;
 mod exchange;
 mod forwarded;
@@ -41,10 +39,7 @@ mod overdue;
 mod poller;
 mod proxy;
 mod refusal;
-mod renewal;
 mod reply;
-mod stream;
-mod suites;
 mod tls;
 mod transport;
 mod turn;
@@ -53,8 +48,6 @@ mod wire;
 
 pub use access_log::{AccessFormat, AccessFormatError};
 pub use body::RequestBody;
-pub use certificates::{Certificates, ClientAuth, TlsError, TlsWish};
-pub use client_certificate::ClientCertificate;
 pub use exchange::{Client, ConnectionId, Exchange, Watcher};
 pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
 pub use front::{Awaited, Front, Notice};
@@ -65,7 +58,7 @@ pub use opening::{CleartextHttp2, Protocols};
 pub use poller::{Batch, Waiter};
 pub use proxy::{ProxyProtocol, Told};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
-pub use tls::TlsFacts;
+pub use tls::{Certificates, ClientAuth, ClientCertificate, TlsError, TlsFacts, TlsWish};
 pub use websocket::{Handshake, Heard, Message, WebSocket, WebSocketLimits};
 pub use wire::Peer;
 

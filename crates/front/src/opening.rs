@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::certificates::Certificates;
 use crate::connection::Stage;
 use crate::front::Notice;
 use crate::layer::Raw;
 use crate::proxy::{ProxyProtocol, Seen, Told};
 use crate::refusal::Refusal;
-use crate::renewal::Renewal;
+use crate::tls::Certificates;
+use crate::tls::Renewal;
 use crate::tls::{Session, Shaken};
 use crate::wire::{Peer, Wire};
 use crate::{Front, TrustedPeers};

@@ -16,8 +16,8 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 
-use crate::client_certificate::{outdated, pem};
-use crate::suites;
+use super::client_certificate::{outdated, pem};
+use super::suites;
 
 /// A session with the certificates that a client has shown.
 const TICKET_BYTES_MAX: usize = 8192;

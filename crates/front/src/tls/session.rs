@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rustls::{ProtocolVersion, ServerConnection};
 
-use crate::certificates::Certificates;
-use crate::client_certificate::ClientCertificate;
+use super::certificates::Certificates;
+use super::client_certificate::ClientCertificate;
+use super::suites;
 use crate::layer::Raw;
-use crate::suites;
 use crate::wire::Wire;
 
 /// The encryption of one connection.

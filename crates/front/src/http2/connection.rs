@@ -13,10 +13,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use h2::server;
 
+use super::stream::{Orphan, Stream, Streamed};
 use crate::http1::{Again, Failure, Polled};
 use crate::ingress::Ingress;
 use crate::limits::Http2Limits;
-use crate::stream::{Orphan, Stream, Streamed};
 use crate::transport::Transport;
 
 /// Response bytes that a stream may have under way.

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::certificates::{Certificates, Stamp};
+use super::certificates::{Certificates, Stamp};
 use crate::front::Notice;
 
 /// How often files are looked at.
