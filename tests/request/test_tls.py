@@ -136,12 +136,13 @@ def test_a_client_that_leaves_without_goodbye_is_no_event(serve, tls):
         assert "Invalid request" not in server.log()
 
 
-def test_the_end_of_a_connection_is_said(serve, tls):
-    with serve(app="lab:app", env=settings(tls, "sync")) as server:
-        context = tls.context()
-        with Client(server.port, context=context) as client:
+@pytest.mark.parametrize("headers", [{"Connection": "close"}, {}], ids=["asked", "idle"])
+def test_the_end_of_a_connection_is_said(serve, tls, headers):
+    env = settings(tls, "sync", GUNICORN_KEEPALIVE="1")
+    with serve(app="lab:app", env=env) as server:
+        with Client(server.port, context=tls.context()) as client:
             client.socket.suppress_ragged_eofs = False
-            client.request("/pid", headers={"Connection": "close"})
+            client.request("/pid", headers=headers)
             # A missing goodbye would be an SSLEOFError.
             assert client.read_to_end() == b""
 
@@ -264,9 +265,12 @@ class TestRenewal:
         with serve("--max-requests", "3", app="lab:app", env=settings(tls, "sync")) as server:
             tls.issue("renewed")
             server.wait_for_log("Certificate renewed from")
-            for _ in range(12):
+
+            def born() -> bool:
                 assert self.subject(server, tls) == "renewed"
-            assert len(set(re.findall(r"Booting worker with pid: (\d+)", server.log()))) > 2
+                return server.log().count("Booting worker with pid") > 2
+
+            wait_until(born, "two workers are replaced")
 
     def test_hup_takes_the_new_files(self, serve, tls):
         with serve(app="lab:app", env=settings(tls, "sync")) as server:

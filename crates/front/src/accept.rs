@@ -58,7 +58,12 @@ impl Front {
     }
 
     fn close_oldest_idle(&self) -> bool {
-        self.oldest_idle().map(|id| self.forget(id)).is_some()
+        let Some(id) = self.oldest_idle() else { return false };
+        if let Some(connection) = self.connections.borrow().get(id) {
+            connection.wire.say_goodbye();
+        }
+        self.forget(id);
+        true
     }
 
     pub(crate) fn add(&self, socket: Socket, peer: Peer, listener: usize) {

@@ -152,11 +152,16 @@ impl Wire {
         }
     }
 
-    /// Says that nothing more will come.
-    pub(crate) fn finish_sending(&self) {
+    /// Says, where TLS can, that what has come was all: a connection that breaks off looks otherwise.
+    pub(crate) fn say_goodbye(&self) {
         if let Some(session) = self.tls.get() {
             session.say_goodbye(self);
         }
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn finish_sending(&self) {
+        self.say_goodbye();
         // The peer may be gone already, and then there is nothing left to say to it.
         let _ = self.socket.shutdown(Shutdown::Write);
     }

@@ -137,7 +137,11 @@ impl Front {
                 Some(step) => self.close_door(wire, step),
                 None => self.refuse_late_head(wire),
             },
-            Phase::Writing | Phase::Idle | Phase::Linger => self.remove(wire.id),
+            Phase::Idle => {
+                wire.say_goodbye();
+                self.remove(wire.id);
+            }
+            Phase::Writing | Phase::Linger => self.remove(wire.id),
         }
     }
 
