@@ -4,7 +4,7 @@
 FROM rust:1-slim-bookworm AS rust
 
 FROM python:3.12-slim-bookworm AS build
-# A linker, and Rust's tools from their own image: the same Debian, so they run here.
+# A C compiler, and Rust's tools from their own image: the same Debian, so they run here.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*

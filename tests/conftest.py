@@ -11,6 +11,7 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "site")]
 
 from serving import REMUDA, serving  # noqa: E402
+from tls_files import TlsFiles  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,3 +34,11 @@ def wsgi_class(request: pytest.FixtureRequest) -> str:
 def serve(tmp_path: Path):
     """Start servers whose logs live in the test's folder: ``with serve("--workers", "2"):``."""
     return partial(serving, tmp_path)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> TlsFiles:
+    """Certificates for a server and its clients."""
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    return TlsFiles(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 from dataclasses import dataclass, field
 
 
@@ -29,8 +30,18 @@ class Response:
 class Client:
     """One connection."""
 
-    def __init__(self, port: int, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        port: int,
+        timeout: float = 30.0,
+        context: ssl.SSLContext | None = None,
+        opening: bytes = b"",
+    ) -> None:
+        """Connect to a loopback port and send ``opening``; with ``context``, speak TLS then."""
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+        self.socket.sendall(opening)
+        if context:
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         self._buffer = b""
 
     def __enter__(self) -> Client:

@@ -35,6 +35,7 @@ class Worker:
     def __init__(
         self,
         plan: str,
+        groundwork: Groundwork,
         app: Callable[..., Any],
         journal: Journal,
         errors: _TextStream,
@@ -43,7 +44,7 @@ class Worker:
         line: int,
         channel: int,
         max_requests: int,
-        wait_write: Callable[[int, float], bool] | None = None,
+        wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
     ) -> None:
@@ -51,6 +52,7 @@ class Worker:
 
         Args:
             plan: The master's plan, as JSON.
+            groundwork: What the zygote has made of it.
             app: The WSGI or ASGI app.
             journal: Where errors of the app are logged.
             errors: ``wsgi.errors``.
@@ -58,8 +60,9 @@ class Worker:
             line: This worker's line of it.
             channel: Descriptor of the channel to the master.
             max_requests: Requests after which it asks to be replaced; 0 = never.
-            wait_write: Waits until a descriptor takes bytes, at most so many seconds, while others
-                run; for cooperative loops. Without it the process blocks.
+            wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
+                bytes, at most so many seconds, while others run; for cooperative loops. Without it
+                the process blocks.
             schedule: Has ``collect`` or ``attend`` called as soon as the loop runs; for cooperative
                 loops.
             tasks: What ASGI conversations need from their loop.
@@ -115,6 +118,8 @@ class StartResponse:
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]: ...
+    def send_trailers(self, trailers: list[tuple[str, str]]) -> None:
+        """``gunicorn.http2.send_trailers``: fields that leave when the body has."""
 
 class ClientDisconnected(OSError):
     """Raised by ASGI's ``send`` when the client has left."""
@@ -131,11 +136,18 @@ class WebSocketConversation:
     def receive(self) -> Awaitable[dict[str, Any]]: ...
     def send(self, event: dict[str, Any]) -> Awaitable[None]: ...
 
-def check_plan(plan: str) -> None:
-    """Look at what only workers use, before there are any: peers, access log and its format.
+class Groundwork:
+    """What workers get from their zygote: certificate, key, and what is shared of them."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the operator should know."""
+
+def lay_groundwork(plan: str) -> Groundwork:
+    """Look at what only workers use, before there are any: peers, access log, certificates.
 
     Raises:
-        ValueError: A value cannot be read.
+        ValueError: A value cannot be read, or TLS cannot be had from its files.
         OSError: The access log cannot be opened.
     """
 

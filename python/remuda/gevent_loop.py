@@ -21,10 +21,10 @@ READ = 1
 BEAT_DRAINING_S = 0.05
 
 
-def wait_write(fd: int, timeout: float) -> bool:
-    """Let others run until a socket takes bytes again; false after ``timeout`` seconds."""
+def wait_socket(fd: int, readable: bool, timeout: float) -> bool:
+    """Let others run until a socket gives or takes bytes; false after ``timeout`` seconds."""
     with gevent.Timeout(timeout, False):
-        gevent.socket.wait_write(fd)
+        (gevent.socket.wait_read if readable else gevent.socket.wait_write)(fd)
         return True
     return False
 
@@ -75,7 +75,7 @@ def serve(duty: Duty) -> int:
         if worker.draining:
             pulse.quicken()
 
-    worker = duty.begin(wait_write=wait_write, schedule=lambda: hub.loop.run_callback(on_ready))
+    worker = duty.begin(wait_socket=wait_socket, schedule=lambda: hub.loop.run_callback(on_ready))
     statuses = handle_signals(worker, lambda: worker.busy and getcurrent() is not hub)
     readiness = hub.loop.io(worker.fileno(), READ)
     readiness.start(on_ready)

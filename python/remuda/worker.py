@@ -55,12 +55,14 @@ class Duty:
     Attributes:
         assignment: What the master has asked for.
         plan: The master's plan.
+        groundwork: What the zygote has made of it.
         app: What it serves.
         journal: The error log.
     """
 
     assignment: Assignment
     plan: dict[str, Any]
+    groundwork: _remuda.Groundwork
     app: App
     journal: _remuda.Journal
 
@@ -68,6 +70,7 @@ class Duty:
         """Take over the listeners. ``loop`` is what Rust needs of the loop that drives it."""
         return _remuda.Worker(
             json.dumps(self.plan),
+            self.groundwork,
             self.app,
             self.journal,
             sys.stderr if self.plan["errorlog"] == "-" else ErrorStream(self.journal),
@@ -99,7 +102,11 @@ class ErrorStream:
 
 
 def run(
-    assignment: Assignment, plan: dict[str, Any], app: App | None, journal: _remuda.Journal
+    assignment: Assignment,
+    plan: dict[str, Any],
+    groundwork: _remuda.Groundwork,
+    app: App | None,
+    journal: _remuda.Journal,
 ) -> int:
     """Serve until told to leave. Returns the exit status."""
     os.setpgid(0, 0)
@@ -114,7 +121,7 @@ def run(
         return error.status
 
     loop = importlib.import_module(LOOPS[plan["worker_class"]])
-    status: int = loop.serve(Duty(assignment, plan, app, journal))
+    status: int = loop.serve(Duty(assignment, plan, groundwork, app, journal))
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 

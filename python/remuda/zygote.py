@@ -35,6 +35,7 @@ class Zygote:
         self.boot = boot
         self.plan: dict[str, Any] = boot["plan"]
         self.journal = _remuda.Journal(self.plan["errorlog"], self.plan["loglevel"])
+        self.groundwork: _remuda.Groundwork
         self.app: App | None = None
         # As it was before the app could change it.
         self.environ = dict(os.environ)
@@ -42,9 +43,11 @@ class Zygote:
     def load(self, *, bare: bool) -> None:
         """Load what workers will share, and leave it in a state that can be forked."""
         try:
-            _remuda.check_plan(json.dumps(self.plan))
+            self.groundwork = _remuda.lay_groundwork(json.dumps(self.plan))
         except (ValueError, OSError) as error:
             raise BootError("setup", str(error)) from None
+        for warning in self.groundwork.warnings:
+            self.journal.warning(warning)
         loading.prepare_path(self.plan["chdir"], self.plan["pythonpath"])
         if self.plan["worker_class"] == "gevent":
             # Before the app: what it imports must see the patched modules.
@@ -244,7 +247,7 @@ def main() -> int:
     assignment = zygote.serve()
     if assignment is None:
         return 0
-    return worker.run(assignment, zygote.plan, zygote.app, zygote.journal)
+    return worker.run(assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.journal)
 
 
 if __name__ == "__main__":

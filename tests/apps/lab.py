@@ -231,6 +231,19 @@ def file(environ, start_response):
     return environ["wsgi.file_wrapper"](open(__file__, "rb"))
 
 
+def trailers(environ, start_response):
+    environ["gunicorn.http2.send_trailers"]([("X-Sum", "7")])
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"whole"]
+
+
+def late_trailers(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"in "
+    yield b"pieces"
+    environ["gunicorn.http2.send_trailers"]([("X-Sum", "8")])
+
+
 def errors(environ, start_response):
     environ["wsgi.errors"].write("written to wsgi.errors\n")
     environ["wsgi.errors"].flush()
@@ -336,6 +349,8 @@ PAGES = {
     "/big": big,
     "/big-stream": big_stream,
     "/file": file,
+    "/trailers": trailers,
+    "/late-trailers": late_trailers,
     "/errors": errors,
     "/sleep": sleep,
     "/peak": show_peak,

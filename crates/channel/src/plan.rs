@@ -39,6 +39,44 @@ pub struct ListenerPlan {
     pub port: Option<u16>,
 }
 
+/// What TLS is made from; paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsPlan {
+    /// PEM: the server's certificate and those that lead to its authority.
+    pub certificate: String,
+    /// PEM: its private key; `None` = in the same file.
+    pub key: Option<String>,
+    /// PEM: who may sign clients' certificates.
+    pub authorities: Option<String>,
+    /// Whether clients need one: 0 = no, 1 = if they have one, 2 = yes.
+    pub client_certificates: u8,
+    /// Names of cipher suites; none = all.
+    pub ciphers: Vec<String>,
+    /// What ALPN offers, most wanted first; none = it is not spoken.
+    pub protocols: Vec<String>,
+}
+
+/// What is spoken on the listeners beside plain HTTP/1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolPlan {
+    /// PROXY headers: off, v1, v2 or auto.
+    pub proxy: String,
+    /// Who may send them: `*`, addresses or networks.
+    pub proxy_allow_ips: Vec<String>,
+    /// Encryption; `None` = none.
+    pub tls: Option<TlsPlan>,
+    /// HTTP/2 without TLS: off, prior-knowledge, upgrade or both.
+    pub http2_cleartext: String,
+    /// HTTP/2 requests at the same time on a connection.
+    pub http2_streams: u32,
+    /// Bytes of an HTTP/2 request body that may be under way.
+    pub http2_window_bytes: u32,
+    /// Bytes of an HTTP/2 frame from a client, at most.
+    pub http2_frame_bytes: u32,
+    /// Bytes of all header fields of an HTTP/2 request, decoded; 0 = no limit of its own.
+    pub http2_header_list_bytes: u32,
+}
+
 /// What only an `asgi` worker needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AsgiPlan {
@@ -103,6 +141,8 @@ pub struct WorkerPlan {
     pub limit_request_field_size: usize,
     /// Peers whose scheme headers are believed: `*`, addresses or networks.
     pub forwarded_allow_ips: Vec<String>,
+    /// What is spoken on the listeners.
+    pub protocols: ProtocolPlan,
     /// `-` = standard error, else a path.
     pub errorlog: String,
     /// `-` = standard output, else a path; `None` = no access log.

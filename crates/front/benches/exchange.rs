@@ -14,7 +14,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use remuda_front::http::Response;
 use remuda_front::http::header::{CONTENT_TYPE, HeaderValue};
-use remuda_front::{Content, Front, Limits, Listener, TrustedPeers};
+use remuda_front::{Content, Front, Limits, Listener, Protocols, TrustedPeers};
 use requests::requests;
 
 /// A front, and a client that is connected to it.
@@ -33,7 +33,14 @@ impl Pair {
         let listener = Listener::new(listener.into(), path.display().to_string(), None);
         let watched: OwnedFd = UnixDatagram::unbound().expect("socket").into();
         let trusted = TrustedPeers::Everyone;
-        let front = Front::new(vec![listener], Limits::default(), trusted, None, watched);
+        let front = Front::new(
+            vec![listener],
+            Limits::default(),
+            trusted,
+            Protocols::default(),
+            None,
+            watched,
+        );
         Self { front: front.expect("front"), client }
     }
 

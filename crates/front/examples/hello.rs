@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::http::header::{CONTENT_TYPE, HeaderValue};
-use remuda_front::{Batch, Content, Front, Limits, Listener, Reply, TrustedPeers};
+use remuda_front::{Batch, Content, Front, Limits, Listener, Protocols, Reply, TrustedPeers};
 
 const PACE: Duration = Duration::from_secs(1);
 
@@ -36,7 +36,14 @@ fn serve(port: u16) -> std::io::Result<()> {
     // Stands for the channel to a master.
     let watched: OwnedFd = UnixDatagram::unbound()?.into();
     let trusted = TrustedPeers::Everyone;
-    let front = Front::new(vec![listener], Limits::default(), trusted, None, watched)?;
+    let front = Front::new(
+        vec![listener],
+        Limits::default(),
+        trusted,
+        Protocols::default(),
+        None,
+        watched,
+    )?;
     let waiter = front.waiter();
     let mut batch = Batch::default();
     let mut swept = Instant::now();

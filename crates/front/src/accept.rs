@@ -5,7 +5,7 @@ use std::rc::Rc;
 use socket2::Socket;
 
 use crate::Front;
-use crate::connection::{Connection, Stage};
+use crate::connection::Connection;
 use crate::front::{Accepting, Notice};
 use crate::listener::Accepted;
 use crate::wire::{Peer, Phase, Wire};
@@ -58,7 +58,12 @@ impl Front {
     }
 
     fn close_oldest_idle(&self) -> bool {
-        self.oldest_idle().map(|id| self.forget(id)).is_some()
+        let Some(id) = self.oldest_idle() else { return false };
+        if let Some(connection) = self.connections.borrow().get(id) {
+            connection.wire.say_goodbye();
+        }
+        self.forget(id);
+        true
     }
 
     pub(crate) fn add(&self, socket: Socket, peer: Peer, listener: usize) {
@@ -75,7 +80,8 @@ impl Front {
             Rc::new(Wire::new((id, serial), socket, peer, listener, self.trusted.contains(peer)));
         wire.since.set(self.core.now.get());
         self.core.enqueue(&wire);
-        entry.insert(Connection { wire, stage: Stage::Parked });
+        let stage = self.door.first_stage(&wire);
+        entry.insert(Connection { wire, stage });
     }
 
     fn requeue(&self, index: usize) {

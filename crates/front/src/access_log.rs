@@ -224,7 +224,7 @@ impl Entry {
     fn protocol(&self) -> &'static str {
         match self.head.version {
             Version::HTTP_10 => "HTTP/1.0",
-            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_2 => "HTTP/2.0",
             _ => "HTTP/1.1",
         }
     }

@@ -1,8 +1,8 @@
 //! One request with the app, and the way back for its response.
 
-use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,10 +13,12 @@ use hyper::{Method, StatusCode};
 
 use crate::access_log::Entry;
 use crate::front::Core;
+use crate::proxy::Told;
 use crate::reply::ReplyBody;
+use crate::tls::TlsFacts;
 use crate::turn::Turn;
 use crate::wire::{Peer, Wire};
-use crate::{Content, Front, Handshake, Reply, RequestBody, WebSocket};
+use crate::{Content, Front, Handshake, Reply, RequestBody, Scheme, WebSocket};
 
 /// A complete request that the app has to answer.
 ///
@@ -68,13 +70,13 @@ impl Exchange {
     /// Who sent it.
     #[must_use]
     pub fn peer(&self) -> Peer {
-        self.wire.peer
+        self.wire.peer.get()
     }
 
     /// The peer's address and port as text; both empty on a unix socket.
     #[must_use]
     pub fn peer_text(&self) -> (&str, &str) {
-        let (ip, port) = self.wire.peer_text.get_or_init(|| match self.wire.peer {
+        let (ip, port) = self.wire.peer_text.get_or_init(|| match self.wire.peer.get() {
             Peer::Inet(ip, port) => (ip.to_string(), port.to_string()),
             Peer::Unix => Default::default(),
         });
@@ -91,6 +93,29 @@ impl Exchange {
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.wire.trusted
+    }
+
+    /// How it came, as far as the front has seen; a trusted peer may know better.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        if self.wire.tls.get().is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// What was agreed on for encryption; `None` on a plain connection.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.wire.tls.get().map(|session| session.facts())
+    }
+
+    /// What a PROXY header has said about the connection.
+    #[must_use]
+    pub fn told(&self) -> Option<&Told> {
+        self.wire.told.get().map(|told| &**told)
+    }
+
+    /// The client wants no response any more.
+    pub(crate) fn is_taken_back(&self) -> bool {
+        self.turn.is_reset()
     }
 
     /// The connection, to be polled after pieces were pushed to a stream.
@@ -112,8 +137,13 @@ impl Exchange {
 
     /// Sends a `103 Early Hints` with these `Link` values at once. Hints are only hints: where they
     /// cannot be sent (HTTP/1.0, a client that does not read) nothing happens.
-    pub fn early_hints(&self, links: &[Vec<u8>]) {
+    pub fn early_hints(&self, front: &Front, links: &[Vec<u8>]) {
         let wire = &self.wire;
+        if self.head.version == Version::HTTP_2 {
+            let valid = links.iter().filter_map(|link| HeaderValue::from_bytes(link).ok());
+            self.turn.add_hints(valid);
+            return front.poll_connection(self.connection());
+        }
         if self.head.version != Version::HTTP_11 || !wire.writable.get() || links.is_empty() {
             return;
         }
@@ -125,9 +155,9 @@ impl Exchange {
         }
         head.extend_from_slice(b"\r\n");
         // hyper holds nothing back before a response, so these bytes stand in their right place.
-        match (&wire.socket).write(&head) {
-            Ok(count) if count == head.len() => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        match wire.transmit(&head) {
+            Poll::Ready(Ok(count)) if count == head.len() => {}
+            Poll::Pending => {}
             // Half of it has left, and the response cannot follow that.
             _ => drop(wire.socket.shutdown(Shutdown::Both)),
         }
@@ -135,10 +165,13 @@ impl Exchange {
 
     /// Hands the response to the connection and writes what the socket takes now.
     pub fn reply(mut self, front: &Front, mut reply: Reply) {
+        // The app may have taken its time, and what begins now must not count from before.
+        self.core.read_clock();
         let switches = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let is_http1 = self.head.version != Version::HTTP_2;
         let headers = reply.headers_mut();
         headers.insert(SERVER, HeaderValue::from_static("remuda"));
-        if self.core.draining.get() && !switches {
+        if self.core.draining.get() && is_http1 && !switches {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let length = body_length(&self.head.method, &reply);
@@ -175,7 +208,7 @@ impl Exchange {
         let (placeholder, ()) = hyper::Request::new(()).into_parts();
         let head = std::mem::replace(&mut self.head, placeholder);
         let started = self.handed_over.unwrap_or_else(Instant::now);
-        Some(Box::new(Entry::new(log.clone(), head, self.wire.peer, reply, started)))
+        Some(Box::new(Entry::new(log.clone(), head, self.wire.peer.get(), reply, started)))
     }
 }
 

@@ -72,7 +72,7 @@ impl TrustedPeers {
 pub enum Scheme {
     /// Plain, or a proxy that says so.
     Http,
-    /// A trusted proxy has seen TLS.
+    /// The front has seen TLS, or a trusted proxy has.
     Https,
 }
 
@@ -101,13 +101,14 @@ impl SchemeHeaders {
         self.said = Some(secure);
     }
 
-    /// The scheme; `None` when two headers disagree.
+    /// The scheme, `own` when no header says one; `None` when two headers disagree.
     #[must_use]
-    pub fn scheme(&self) -> Option<Scheme> {
+    pub fn scheme(&self, own: Scheme) -> Option<Scheme> {
         match (self.contradiction, self.said) {
             (true, _) => None,
+            (false, None) => Some(own),
             (false, Some(true)) => Some(Scheme::Https),
-            (false, _) => Some(Scheme::Http),
+            (false, Some(false)) => Some(Scheme::Http),
         }
     }
 }
@@ -151,7 +152,15 @@ mod tests {
         for (name, value) in headers {
             seen.see(&HeaderName::from_static(name), &HeaderValue::from_static(value));
         }
-        seen.scheme()
+        seen.scheme(Scheme::Http)
+    }
+
+    #[test]
+    fn what_nobody_says_is_what_the_front_has_seen() {
+        let mut seen = SchemeHeaders::default();
+        assert_eq!(seen.scheme(Scheme::Https), Some(Scheme::Https));
+        seen.see(&HeaderName::from_static("x-forwarded-proto"), &HeaderValue::from_static("http"));
+        assert_eq!(seen.scheme(Scheme::Https), Some(Scheme::Http));
     }
 
     #[test]

@@ -3,21 +3,25 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::server::conn::http1;
+use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
 use crate::access_log::{AccessFormat, AccessLines};
 use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
-use crate::http1::{Http1, Polled};
+use crate::http1::{Failure, Http1, Polled};
+use crate::http2::Http2;
 use crate::ingress::Ingress;
 use crate::listener::Listener;
+use crate::opening::{Door, Protocols};
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
+use crate::tls::{Certificates, TlsError};
 use crate::transport::{Scratch, Transport, scratch};
 use crate::websocket::{Course, WebSocket};
 use crate::wire::{Peer, Phase, Wire};
@@ -30,7 +34,11 @@ pub enum Notice {
     CannotAccept(io::Error),
     /// A request body could not be written to its temporary file.
     SpoolFailed(io::Error),
-    /// The client's bytes were no HTTP.
+    /// Files have changed, and new connections get this certificate.
+    CertificateRenewed(Arc<Certificates>),
+    /// Files have changed, but cannot be used: the certificate of before stays.
+    CertificateRefused(TlsError),
+    /// The client's bytes were no HTTP, or not what had to come before it.
     InvalidRequest {
         /// Who sent them.
         peer: Peer,
@@ -47,8 +55,11 @@ pub(crate) struct Core {
     pub(crate) notices: RefCell<Vec<Notice>>,
     pub(crate) access: Option<Rc<AccessLines>>,
     ready: RefCell<VecDeque<usize>>,
+    /// Connections that have had their turn, and have more to read.
+    later: RefCell<Vec<usize>>,
     arrived: RefCell<VecDeque<Exchange>>,
-    begun: Instant,
+    /// Some of them were taken back.
+    pub(crate) unwanted: Cell<bool>,
 }
 
 impl Core {
@@ -63,10 +74,20 @@ impl Core {
         }
     }
 
+    /// The same, once others have had their turn.
+    fn enqueue_later(&self, wire: &Wire) {
+        if !wire.queued.replace(true) {
+            self.later.borrow_mut().push(wire.id);
+        }
+    }
+
+    /// The kernel's coarse clock: some milliseconds more or less change no limit of time, and it is
+    /// read at each step of a request.
     pub(crate) fn read_clock(&self) -> u64 {
-        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.now.set(now);
-        now
+        if let Ok(time) = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) {
+            self.now.set(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64);
+        }
+        self.now.get()
     }
 }
 
@@ -75,7 +96,8 @@ pub struct Front {
     pub(crate) core: Rc<Core>,
     pub(crate) poller: Arc<Poller>,
     batch: RefCell<Batch>,
-    pub(crate) builder: http1::Builder,
+    builder: http1::Builder,
+    pub(crate) door: Door,
     pub(crate) scratch: Scratch,
     pub(crate) trusted: TrustedPeers,
     pub(crate) listeners: Vec<Listener>,
@@ -87,6 +109,16 @@ pub struct Front {
     pub(crate) serial: Cell<u32>,
     watched_ready: Cell<bool>,
     watched: OwnedFd,
+}
+
+/// What a response that does not leave waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Awaited {
+    /// The connection's socket.
+    pub socket: RawFd,
+    /// The client has to say that it has room again, so that the socket becomes readable. Somebody
+    /// else may read that first: whoever waits must look again before long.
+    pub room_is_said: bool,
 }
 
 /// Whether the listeners are watched.
@@ -104,13 +136,16 @@ const ACCEPTS_WITH_SIBLINGS: usize = 1;
 const ACCEPTS_ALONE: usize = 64;
 /// A client that goes on sending after our last word is cut off then.
 const LINGERING_READS_MAX: usize = 4;
+/// Bytes that one connection may bring before others have their turn. More comes in at once only
+/// with an upload on a quick line, or from somebody who means harm.
+const TURN_BYTES_MAX: usize = 512 * 1024;
 /// Bytes hyper may hold of one connection's requests or of its unsent response.
 const CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
 
 impl Front {
     /// A front over listeners that the master has bound.
     ///
-    /// `watched` is one more descriptor in the same epoll instance, the worker's channel to the
+    /// `protocols` is what they speak beside plain HTTP/1. `watched` is one more descriptor in the same epoll instance, the worker's channel to the
     /// master; see [`Front::take_watched`].
     ///
     /// # Errors
@@ -120,6 +155,7 @@ impl Front {
         listeners: Vec<Listener>,
         limits: Limits,
         trusted: TrustedPeers,
+        protocols: Protocols,
         access: Option<AccessFormat>,
         watched: OwnedFd,
     ) -> io::Result<Self> {
@@ -135,20 +171,25 @@ impl Front {
             .title_case_headers(limits.title_case)
             .max_headers(limits.header_fields.clamp(1, 32_768))
             .max_buf_size(CONNECTION_BUFFER_BYTES);
+        let door = Door::new(protocols);
+        // Certificates that were loaded before the fork may have been exchanged since.
+        let notices = door.look(0).into_iter().collect();
         Ok(Self {
             core: Rc::new(Core {
                 limits,
                 now: Cell::new(0),
                 draining: Cell::new(false),
-                notices: RefCell::default(),
+                notices: RefCell::new(notices),
                 access: access.map(|format| Rc::new(AccessLines::new(format))),
                 ready: RefCell::default(),
+                later: RefCell::default(),
                 arrived: RefCell::default(),
-                begun: Instant::now(),
+                unwanted: Cell::new(false),
             }),
             poller,
             batch: RefCell::default(),
             builder,
+            door,
             scratch: scratch(),
             trusted,
             listeners,
@@ -187,23 +228,7 @@ impl Front {
 
     /// Takes what a [`Waiter`] has brought.
     pub fn take(&self, batch: &Batch) {
-        let mut listening: u64 = 0;
-        {
-            let connections = self.connections.borrow();
-            for ready in batch.ready() {
-                match ready.token {
-                    Token::Listener(index) => listening |= 1 << index.min(63),
-                    Token::Watched => self.watched_ready.set(true),
-                    Token::Connection(id, serial) => {
-                        let connection = connections.get(id);
-                        if let Some(connection) = connection.filter(|c| c.wire.serial == serial) {
-                            self.note(&connection.wire, ready);
-                        }
-                    }
-                }
-            }
-        }
-        self.core.read_clock();
+        let listening = self.note_all(batch);
         for index in 0..self.listeners.len() {
             if listening & 1 << index.min(63) != 0 {
                 let most = if self.core.limits.has_siblings {
@@ -214,6 +239,43 @@ impl Front {
                 self.accept(index, most);
             }
         }
+    }
+
+    /// Takes what the kernel has of open connections, and accepts none: a worker that is busy looks
+    /// whom it keeps waiting, before it calls them late.
+    pub(crate) fn catch_up(&self) {
+        let mut batch = self.batch.borrow_mut();
+        loop {
+            // What epoll cannot say now it says to the next who asks.
+            if self.poller.wait(&mut batch, Duration::ZERO).is_err() {
+                return;
+            }
+            self.note_all(&batch);
+            if !batch.is_full() {
+                return;
+            }
+        }
+    }
+
+    /// Notes what is ready; the listeners among it as bits.
+    fn note_all(&self, batch: &Batch) -> u64 {
+        let mut listening: u64 = 0;
+        self.core.read_clock();
+        self.core.ready.borrow_mut().extend(self.core.later.borrow_mut().drain(..));
+        let connections = self.connections.borrow();
+        for ready in batch.ready() {
+            match ready.token {
+                Token::Listener(index) => listening |= 1 << index.min(63),
+                Token::Watched => self.watched_ready.set(true),
+                Token::Connection(id, serial) => {
+                    let connection = connections.get(id);
+                    if let Some(connection) = connection.filter(|c| c.wire.serial == serial) {
+                        self.note(&connection.wire, ready);
+                    }
+                }
+            }
+        }
+        listening
     }
 
     fn note(&self, wire: &Wire, ready: Ready) {
@@ -233,7 +295,9 @@ impl Front {
     /// Whether a connection or a request waits for its turn.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.core.ready.borrow().is_empty() || !self.core.arrived.borrow().is_empty()
+        !self.core.ready.borrow().is_empty()
+            || !self.core.arrived.borrow().is_empty()
+            || !self.core.later.borrow().is_empty()
     }
 
     /// Whether the watched descriptor became readable since the last call.
@@ -252,12 +316,24 @@ impl Front {
     #[must_use]
     pub fn next_exchange(&self) -> Option<Exchange> {
         loop {
+            if self.core.unwanted.take() {
+                self.drop_unwanted();
+            }
             if let Some(exchange) = self.core.arrived.borrow_mut().pop_front() {
                 return Some(exchange);
             }
             let id = self.core.ready.borrow_mut().pop_front()?;
             self.poll_connection(ConnectionId(id));
         }
+    }
+
+    /// Requests that were taken back before the app has got them.
+    fn drop_unwanted(&self) {
+        let arrived = self.core.arrived.take();
+        let (unwanted, wanted): (VecDeque<_>, _) =
+            arrived.into_iter().partition(Exchange::is_taken_back);
+        self.core.arrived.replace(wanted);
+        drop(unwanted);
     }
 
     /// Lets a connection read and write as far as its socket allows.
@@ -270,30 +346,38 @@ impl Front {
             (stage, connection.wire.clone())
         };
         match stage {
-            Stage::Parked if wire.has_bytes() => self.drive(self.open(&wire), &wire),
+            Stage::Parked if wire.has_bytes() => self.drive(self.begin_http1(&wire), &wire),
             Stage::Parked => self.keep(&wire, Stage::Parked),
             Stage::Http1(http1) => self.drive(http1, &wire),
+            Stage::Opening(step) => self.open(&wire, step),
+            Stage::Http2(http2) => self.drive_http2(http2, &wire),
             Stage::WebSocket(websocket) => self.talk(websocket, &wire),
             Stage::Lingering => self.linger(&wire),
             Stage::Polled => {}
         }
     }
 
-    fn open(&self, wire: &Rc<Wire>) -> Box<Http1> {
-        let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
-        let ingress = Ingress { core: self.core.clone(), wire: wire.clone() };
+    fn transport(&self, wire: &Rc<Wire>) -> (Transport, Ingress) {
+        (
+            Transport { wire: wire.clone(), scratch: self.scratch.clone() },
+            Ingress { core: self.core.clone(), wire: wire.clone() },
+        )
+    }
+
+    pub(crate) fn begin_http1(&self, wire: &Rc<Wire>) -> Box<Http1> {
+        let (transport, ingress) = self.transport(wire);
         Http1::new(self.builder.serve_connection(transport, ingress))
     }
 
-    fn drive(&self, mut http1: Box<Http1>, wire: &Rc<Wire>) {
+    pub(crate) fn begin_http2(&self, wire: &Rc<Wire>) -> Box<Http2> {
+        let (transport, ingress) = self.transport(wire);
+        Http2::new(transport, ingress, &self.core.limits.http2)
+    }
+
+    pub(crate) fn drive(&self, mut http1: Box<Http1>, wire: &Rc<Wire>) {
+        wire.budget.set(TURN_BYTES_MAX);
         match http1.poll(wire, self.core.now.get()) {
-            Polled::Pending => {
-                self.keep(wire, Stage::Http1(http1));
-                // It can give way to somebody who waits.
-                if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
-                    self.resume();
-                }
-            }
+            Polled::Pending => self.rest(wire, Stage::Http1(http1)),
             Polled::Closed => match wire.take_successor() {
                 Some(websocket) => {
                     websocket.take_ahead(&http1.into_unread(), self.core.now.get());
@@ -304,45 +388,73 @@ impl Front {
                     self.close(wire);
                 }
             },
-            Polled::Failed(error) => {
+            Polled::Failed(failure) => {
                 drop(http1);
-                self.fail(wire, &error);
+                self.fail(wire, failure);
             }
         }
     }
 
+    #[inline(never)]
+    pub(crate) fn drive_http2(&self, mut http2: Box<Http2>, wire: &Rc<Wire>) {
+        wire.budget.set(TURN_BYTES_MAX);
+        match http2.poll() {
+            Polled::Pending => self.rest(wire, Stage::Http2(http2)),
+            Polled::Closed => {
+                drop(http2);
+                self.close(wire);
+            }
+            Polled::Failed(failure) => {
+                drop(http2);
+                self.fail(wire, failure);
+            }
+        }
+    }
+
+    /// A connection has had its turn.
+    #[inline]
+    fn rest(&self, wire: &Wire, stage: Stage) {
+        self.keep(wire, stage);
+        if wire.budget.get() == 0 {
+            self.core.enqueue_later(wire);
+        }
+        // It can give way to somebody who waits.
+        if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
+            self.resume();
+        }
+    }
+
     fn talk(&self, websocket: Rc<WebSocket>, wire: &Rc<Wire>) {
+        wire.budget.set(TURN_BYTES_MAX);
         let course = websocket.poll(&mut self.scratch.borrow_mut(), self.core.now.get());
         match course {
-            Course::GoesOn => self.keep(wire, Stage::WebSocket(websocket)),
+            Course::GoesOn => self.rest(wire, Stage::WebSocket(websocket)),
             Course::Over => self.close(wire),
             Course::Lost => self.remove(wire.id),
         }
     }
 
     /// Puts a connection's stage back, unless it is gone.
-    fn keep(&self, wire: &Wire, stage: Stage) {
+    #[inline]
+    pub(crate) fn keep(&self, wire: &Wire, stage: Stage) {
         if let Some(connection) = self.connections.borrow_mut().get_mut(wire.id) {
             connection.stage = stage;
         }
     }
 
     /// Our last word is said.
-    fn close(&self, wire: &Rc<Wire>) {
-        // The peer may be gone already, and then there is nothing left to say to it.
-        let _ = wire.socket.shutdown(std::net::Shutdown::Write);
+    pub(crate) fn close(&self, wire: &Rc<Wire>) {
+        wire.finish_sending();
         wire.phase.set(Phase::Linger);
         wire.since.set(self.core.now.get());
         self.linger(wire);
     }
 
-    /// The client spoke no HTTP (hyper has answered 400 or 431), or went away.
-    fn fail(&self, wire: &Rc<Wire>, error: &hyper::Error) {
-        if !error.is_parse() {
-            return self.remove(wire.id);
-        }
-        let reason = error.to_string();
-        self.core.notices.borrow_mut().push(Notice::InvalidRequest { peer: wire.peer, reason });
+    /// The client spoke no HTTP (it was answered 400 or 431, or GOAWAY), or went away.
+    fn fail(&self, wire: &Rc<Wire>, failure: Failure) {
+        let Failure::Invalid(reason) = failure else { return self.remove(wire.id) };
+        let peer = wire.peer.get();
+        self.core.notices.borrow_mut().push(Notice::InvalidRequest { peer, reason });
         wire.readable.set(true);
         self.close(wire);
     }
@@ -391,17 +503,23 @@ impl Front {
         }
     }
 
-    /// The socket of a connection, to be waited for; `None` when the connection is gone.
+    /// What a response that does not leave waits for; `None` when the connection is gone.
     #[must_use]
-    pub fn socket_of(&self, ConnectionId(id): ConnectionId) -> Option<RawFd> {
-        use std::os::fd::AsRawFd;
-        Some(self.connections.borrow().get(id)?.wire.socket.as_raw_fd())
+    pub fn awaited(&self, ConnectionId(id): ConnectionId) -> Option<Awaited> {
+        let connections = self.connections.borrow();
+        let connection = connections.get(id)?;
+        let socket = connection.wire.socket.as_raw_fd();
+        // HTTP/2 clients make room by saying so.
+        let is_http2 = matches!(connection.stage, Stage::Http2(_));
+        Some(Awaited { socket, room_is_said: is_http2 && connection.wire.writable.get() })
     }
 
-    /// Notes that a connection's socket takes bytes again, and writes.
+    /// Looks at a connection's socket again, for room and for news, and writes.
     pub fn resume_writing(&self, connection: ConnectionId) {
+        self.core.read_clock();
         if let Some(connection) = self.connections.borrow().get(connection.0) {
             connection.wire.writable.set(true);
+            connection.wire.readable.set(true);
         }
         self.poll_connection(connection);
     }

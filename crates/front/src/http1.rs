@@ -14,7 +14,17 @@ use crate::wire::Wire;
 
 /// Remembers that a future asked to be polled again while it was being polled.
 #[derive(Default)]
-struct Again(AtomicBool);
+pub(crate) struct Again(AtomicBool);
+
+impl Again {
+    pub(crate) fn reset(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 impl Wake for Again {
     fn wake(self: Arc<Self>) {
@@ -37,8 +47,15 @@ pub(crate) enum Polled {
     Pending,
     /// Everything is written, and nothing more will be.
     Closed,
-    /// The client's bytes were no HTTP, or the client is gone.
-    Failed(hyper::Error),
+    Failed(Failure),
+}
+
+/// Why a connection cannot go on.
+pub(crate) enum Failure {
+    /// The client's bytes were no HTTP; it has been told so.
+    Invalid(String),
+    /// The client is gone.
+    Gone,
 }
 
 impl Http1 {
@@ -50,13 +67,16 @@ impl Http1 {
     /// Polls until hyper waits for the socket or for the app.
     pub(crate) fn poll(&mut self, wire: &Wire, now: u64) -> Polled {
         loop {
-            self.again.0.store(false, Ordering::Relaxed);
+            self.again.reset();
             let mut context = Context::from_waker(&self.waker);
             match self.connection.poll_without_shutdown(&mut context) {
                 Poll::Ready(Ok(())) => return Polled::Closed,
-                Poll::Ready(Err(error)) => return Polled::Failed(error),
+                Poll::Ready(Err(error)) if error.is_parse() => {
+                    return Polled::Failed(Failure::Invalid(error.to_string()));
+                }
+                Poll::Ready(Err(_)) => return Polled::Failed(Failure::Gone),
                 Poll::Pending if wire.pump(&mut context, now) => {}
-                Poll::Pending if self.again.0.load(Ordering::Relaxed) => {}
+                Poll::Pending if self.again.is_wanted() => {}
                 Poll::Pending => {
                     wire.settle(now);
                     return Polled::Pending;

@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Body;
-use hyper::body::Incoming;
+
+use crate::arriving::Arriving;
 
 /// Bytes that wait for the app before the client has to wait.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
@@ -18,7 +19,7 @@ const WAITING_BYTES_MAX: usize = 64 * 1024;
 /// A request body on its way in.
 #[derive(Debug)]
 pub struct Inbound {
-    incoming: RefCell<Option<Incoming>>,
+    incoming: RefCell<Option<Arriving>>,
     waiting: RefCell<VecDeque<Bytes>>,
     waiting_bytes: Cell<usize>,
     /// The last piece was taken from hyper.
@@ -45,7 +46,7 @@ pub enum Arrived {
 impl Inbound {
     /// `expected`: the client waits for `100 Continue`, which hyper sends when it is first asked
     /// for a piece; so that has to wait for the app.
-    pub(crate) fn new(incoming: Incoming, expected: bool) -> Self {
+    pub(crate) fn new(incoming: Arriving, expected: bool) -> Self {
         Self {
             held: Cell::new(expected),
             incoming: RefCell::new(Some(incoming)),

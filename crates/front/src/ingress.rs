@@ -11,10 +11,12 @@ use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::header::EXPECT;
+use hyper::http::Version;
 use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Request, Response};
 
+use crate::arriving::Arriving;
 use crate::body::Spool;
 use crate::exchange::Exchange;
 use crate::front::{Core, Notice};
@@ -25,7 +27,7 @@ use crate::turn::Turn;
 use crate::wire::Wire;
 use crate::{Handshake, Limits, RequestBody};
 
-/// hyper's service of one connection.
+/// Where the requests of one connection come in; hyper's service.
 pub(crate) struct Ingress {
     pub(crate) core: Rc<Core>,
     pub(crate) wire: Rc<Wire>,
@@ -36,12 +38,27 @@ impl Service<Request<Incoming>> for Ingress {
     type Error = io::Error;
     type Future = Handling;
 
+    #[inline]
     fn call(&self, request: Request<Incoming>) -> Handling {
         self.wire.head_begun.set(false);
         let (head, incoming) = request.into_parts();
+        let refusal = out_of_bounds(&head, &self.core.limits);
+        self.take(head, Arriving::Http1(incoming), refusal)
+    }
+}
+
+impl Ingress {
+    /// Takes a request with its body to come, or refuses it.
+    #[inline]
+    pub(crate) fn take(
+        &self,
+        head: Parts,
+        incoming: Arriving,
+        refusal: Option<Refusal>,
+    ) -> Handling {
         let case =
             Case { core: self.core.clone(), wire: self.wire.clone(), turn: self.wire.begin_turn() };
-        let state = match out_of_bounds(&head, &self.core.limits) {
+        let state = match refusal {
             Some(refusal) => State::Refused(refusal),
             None => case.admit(head, incoming),
         };
@@ -57,7 +74,8 @@ struct Case {
 }
 
 impl Case {
-    fn admit(&self, head: Parts, incoming: Incoming) -> State {
+    #[inline]
+    fn admit(&self, head: Parts, incoming: Arriving) -> State {
         if incoming.is_end_stream() {
             let limits = &self.core.limits.websocket;
             let websocket = limits.and_then(|limits| Handshake::among(&head, limits.compression));
@@ -67,17 +85,14 @@ impl Case {
             };
         }
         if self.core.limits.stream_bodies {
-            let inbound = Rc::new(Inbound::new(incoming, head.headers.contains_key(EXPECT)));
+            let is_held = head.version != Version::HTTP_2 && head.headers.contains_key(EXPECT);
+            let inbound = Rc::new(Inbound::new(incoming, is_held));
             self.turn.set_inbound(inbound.clone());
+            self.wire.streams_in.set(true);
             return self.arrive(head, RequestBody::Stream(inbound), None);
         }
-        let pending = PendingBody::of(&self.wire);
-        State::Reading(Box::new(Reading {
-            incoming,
-            head: Some(head),
-            spool: Spool::Empty,
-            pending,
-        }))
+        self.turn.reading.set(true);
+        State::Reading(Box::new(Reading { incoming, head: Some(head), spool: Spool::Empty }))
     }
 
     fn arrive(&self, head: Parts, body: RequestBody, websocket: Option<Handshake>) -> State {
@@ -95,7 +110,8 @@ impl Case {
 }
 
 /// The limits that hyper does not know.
-fn out_of_bounds(head: &Parts, limits: &Limits) -> Option<Refusal> {
+#[inline]
+pub(crate) fn out_of_bounds(head: &Parts, limits: &Limits) -> Option<Refusal> {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     // Method, two spaces and the version stand on the line as well.
     let line = head.method.as_str().len() + target + " HTTP/1.1 ".len();
@@ -112,12 +128,23 @@ fn out_of_bounds(head: &Parts, limits: &Limits) -> Option<Refusal> {
     head.headers.iter().any(too_long).then_some(Refusal::HeaderFieldSize)
 }
 
-/// What hyper polls until there is a response. Dropped before, its client has left.
+/// What is polled until there is a response. Dropped before, its client has left.
 pub(crate) struct Handling {
     case: Case,
     state: State,
     /// There was a response, whose end is the turn's.
     over: bool,
+}
+
+impl Handling {
+    pub(crate) fn turn(&self) -> &Rc<Turn> {
+        &self.case.turn
+    }
+
+    /// Its body is being read, so that a refusal can still be said.
+    pub(crate) fn is_reading(&self) -> bool {
+        matches!(self.state, State::Reading(_))
+    }
 }
 
 enum State {
@@ -135,6 +162,7 @@ impl Future for Handling {
             *state = match state {
                 State::Refused(refusal) => {
                     *over = true;
+                    case.turn.reading.set(false);
                     let response = refusal.response();
                     return Poll::Ready(Ok(whole(response, case.turn.clone(), case.wire.clone())));
                 }
@@ -170,52 +198,35 @@ impl Drop for Handling {
 
 /// A body that is read ahead of the app.
 struct Reading {
-    incoming: Incoming,
+    incoming: Arriving,
     head: Option<Parts>,
     spool: Spool,
-    pending: PendingBody,
-}
-
-/// Counts a body among those that its connection waits for.
-struct PendingBody(Rc<Wire>);
-
-impl PendingBody {
-    fn of(wire: &Rc<Wire>) -> Self {
-        wire.bodies_pending.set(wire.bodies_pending.get() + 1);
-        Self(wire.clone())
-    }
-}
-
-impl Drop for PendingBody {
-    fn drop(&mut self) {
-        self.0.bodies_pending.set(self.0.bodies_pending.get() - 1);
-    }
 }
 
 impl Reading {
     /// Reads on; ready with what comes next.
     fn poll(&mut self, case: &Case, context: &mut Context<'_>) -> Poll<io::Result<State>> {
-        let wire = &self.pending.0;
         loop {
-            if wire.body_late.get() {
+            if case.turn.take_given_up() {
                 return Poll::Ready(Ok(State::Refused(Refusal::BodyTimeout)));
             }
             match Pin::new(&mut self.incoming).poll_frame(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(Ok(self.arrived(case))),
                 Poll::Ready(Some(Ok(frame))) => {
-                    wire.since.set(case.core.now.get());
+                    case.turn.since.set(case.core.now.get());
                     let Ok(piece) = frame.into_data() else { continue };
                     if let Err(error) = self.spool.push(piece, case.core.limits.body_spool_bytes) {
                         return Poll::Ready(Ok(spool_failed(case, error)));
                     }
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io::Error::other(error))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
             }
         }
     }
 
     fn arrived(&mut self, case: &Case) -> State {
+        case.turn.reading.set(false);
         match (self.head.take(), std::mem::replace(&mut self.spool, Spool::Empty).finish()) {
             (Some(head), Ok(body)) => case.arrive(head, body, None),
             (None, _) => State::Waiting,

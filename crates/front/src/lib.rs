@@ -1,14 +1,14 @@
 //! The front: a client's bytes.
 //!
 //! ```text
-//! listener → accept → connection (hyper: parse, limits) → request, body read ahead → executor
-//!                         ▲                                                             │
-//!                         └───────────── response, written without blocking ◀───────────┘
+//! listener → accept → opening (PROXY, TLS) → connection (HTTP/1, HTTP/2) → request → executor
+//!                                                ▲                                      │
+//!                                                └── response, written without blocking ┘
 //! ```
 //!
-//! hyper does no I/O of its own: a connection is a future over a reader and a writer. Here both
-//! work on a non-blocking socket and return `Pending` at `EAGAIN`; one epoll instance tells which
-//! connection to poll next. There is no async runtime and no thread: whoever owns the worker's
+//! hyper, h2 and rustls do no I/O of their own: a connection is a future over a reader and a writer.
+//! Here both work on a non-blocking socket and return `Pending` at `EAGAIN`; one epoll instance tells
+//! which connection to poll next. There is no async runtime and no thread: whoever owns the worker's
 //! loop calls [`Front::collect`] when the epoll descriptor is readable, takes complete requests
 //! by [`Front::next_exchange`], and answers them by [`Exchange::reply`].
 //!
@@ -21,20 +21,26 @@
 
 mod accept;
 mod access_log;
+mod arriving;
 mod body;
 mod connection;
 mod exchange;
 mod forwarded;
 mod front;
 mod http1;
+mod http2;
 mod inbound;
 mod ingress;
+mod layer;
 mod limits;
 mod listener;
+mod opening;
 mod overdue;
 mod poller;
+mod proxy;
 mod refusal;
 mod reply;
+mod tls;
 mod transport;
 mod turn;
 mod websocket;
@@ -44,12 +50,15 @@ pub use access_log::{AccessFormat, AccessFormatError};
 pub use body::RequestBody;
 pub use exchange::{Client, ConnectionId, Exchange, Watcher};
 pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
-pub use front::{Front, Notice};
+pub use front::{Awaited, Front, Notice};
 pub use inbound::{Arrived, Inbound};
-pub use limits::Limits;
+pub use limits::{Http2Limits, Limits};
 pub use listener::Listener;
+pub use opening::{CleartextHttp2, Protocols};
 pub use poller::{Batch, Waiter};
+pub use proxy::{ProxyProtocol, Told};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
+pub use tls::{Certificates, ClientAuth, ClientCertificate, TlsError, TlsFacts, TlsWish};
 pub use websocket::{Handshake, Heard, Message, WebSocket, WebSocketLimits};
 pub use wire::Peer;
 

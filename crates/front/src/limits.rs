@@ -34,6 +34,27 @@ pub struct Limits {
     pub websocket: Option<WebSocketLimits>,
     /// Whether sibling processes accept from the same listeners.
     pub has_siblings: bool,
+    /// What HTTP/2 has beyond that.
+    pub http2: Http2Limits,
+}
+
+/// How much a client may on an HTTP/2 connection.
+#[derive(Clone, Debug)]
+pub struct Http2Limits {
+    /// Requests at the same time; at least 1.
+    pub streams: u32,
+    /// Bytes of a request body that may be under way, up to 2^31-1.
+    pub window_bytes: u32,
+    /// Bytes of a frame, from 16384 to 2^24-1.
+    pub frame_bytes: u32,
+    /// Bytes of all header fields of a request, decoded; 0 = as many as the other limits allow.
+    pub header_list_bytes: u32,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self { streams: 100, window_bytes: 65_535, frame_bytes: 16_384, header_list_bytes: 65_536 }
+    }
 }
 
 impl Default for Limits {
@@ -52,6 +73,7 @@ impl Default for Limits {
             title_case: true,
             websocket: None,
             has_siblings: false,
+            http2: Http2Limits::default(),
         }
     }
 }

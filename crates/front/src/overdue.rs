@@ -1,6 +1,5 @@
 //! The limits of time, and the end: what is late, and how a worker finishes what it holds.
 
-use std::io::Write;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +9,8 @@ use crate::exchange::ConnectionId;
 use crate::front::Accepting;
 use crate::listener::Accepted;
 use crate::refusal::Refusal;
+use crate::reply::whole;
+use crate::turn::Turn;
 use crate::websocket::Course;
 use crate::wire::{Phase, Wire};
 
@@ -24,6 +25,7 @@ const PARKED_AFTER: Duration = Duration::from_secs(1);
 impl Front {
     /// Applies the limits of time; to be called about once a second, more often while draining.
     pub fn sweep(&self) {
+        self.catch_up();
         let now = self.core.read_clock();
         let late: Vec<Rc<Wire>> = {
             let connections = self.connections.borrow();
@@ -34,6 +36,7 @@ impl Front {
             self.on_late(&wire);
         }
         self.park_idle(now);
+        self.let_on(now);
         self.ask_websockets(now);
         if self.accepting.get() == Accepting::Paused && self.could_accept() {
             self.resume();
@@ -87,10 +90,25 @@ impl Front {
         }
     }
 
+    /// Certificates that were exchanged, and connections whose apps have caught up.
+    fn let_on(&self, now: u64) {
+        self.core.notices.borrow_mut().extend(self.door.look(now));
+        for (_, connection) in &*self.connections.borrow() {
+            if let Stage::Http2(http2) = &connection.stage
+                && http2.is_held_up()
+            {
+                self.core.enqueue(&connection.wire);
+            }
+        }
+    }
+
     fn is_late(&self, wire: &Wire, now: u64) -> bool {
         if wire.queued.get() {
             // Bytes may have come that we were too busy to look at: the delay is ours.
             return false;
+        }
+        if wire.late_turn(&self.core.limits, now).is_some() {
+            return true;
         }
         let Some(mut allowance) = wire.allowance(&self.core.limits) else { return false };
         if self.core.draining.get() {
@@ -105,26 +123,69 @@ impl Front {
     }
 
     fn on_late(&self, wire: &Rc<Wire>) {
+        if let Some(turn) = wire.late_turn(&self.core.limits, self.core.now.get()) {
+            return self.on_late_turn(wire, &turn);
+        }
+        let step = self.with_stage(wire, |stage| match stage {
+            Stage::Opening(step) => Some(*step),
+            _ => None,
+        });
         match wire.phase.get() {
-            Phase::Body if wire.is_streaming_in() => {
-                if wire.give_up_bodies() {
-                    self.poll_connection(ConnectionId(wire.id));
-                } else {
-                    self.remove(wire.id);
-                }
-            }
-            Phase::Body => {
-                wire.body_late.set(true);
-                self.poll_connection(ConnectionId(wire.id));
-            }
-            Phase::Head if wire.head_begun.get() => {
-                // hyper has no request to answer yet, so the words go straight to the socket.
-                let _ = (&wire.socket).write(&Refusal::HeadTimeout.to_bytes());
+            Phase::Turns => {}
+            Phase::Head | Phase::Idle if self.say_goodbye(wire) => {}
+            Phase::Head => match step.flatten() {
+                Some(step) => self.close_door(wire, step),
+                None => self.refuse_late_head(wire),
+            },
+            Phase::Idle => {
+                wire.say_goodbye();
                 self.remove(wire.id);
             }
-            Phase::App => {}
-            Phase::Head | Phase::Writing | Phase::Idle | Phase::Linger => self.remove(wire.id),
+            Phase::Writing | Phase::Linger => self.remove(wire.id),
         }
+    }
+
+    /// A client that is too slow with a body, or in reading a response.
+    fn on_late_turn(&self, wire: &Rc<Wire>, turn: &Rc<Turn>) {
+        let is_http2 = self.with_stage(wire, |stage| matches!(stage, Stage::Http2(_)));
+        if turn.reading.get() || is_http2 == Some(true) && !turn.is_awaited() {
+            turn.give_up();
+        } else if turn.is_awaited() {
+            // The app has the request, but has said nothing yet.
+            let response = Refusal::BodyTimeout.response();
+            turn.answer(whole(response, turn.clone(), wire.clone()));
+            turn.leave();
+        } else {
+            return self.remove(wire.id);
+        }
+        self.poll_connection(ConnectionId(wire.id));
+    }
+
+    fn refuse_late_head(&self, wire: &Rc<Wire>) {
+        if wire.head_begun.get() {
+            // hyper has no request to answer yet, so the words go straight to the client.
+            let _ = wire.transmit(&Refusal::HeadTimeout.to_bytes());
+            wire.finish_sending();
+        }
+        self.remove(wire.id);
+    }
+
+    /// Tells an HTTP/2 client that its connection ends, since a request may be on its way; true when
+    /// it was not told before.
+    fn say_goodbye(&self, wire: &Rc<Wire>) -> bool {
+        let mut connections = self.connections.borrow_mut();
+        let Some(connection) = connections.get_mut(wire.id) else { return false };
+        let Stage::Http2(http2) = &mut connection.stage else { return false };
+        let is_new = http2.finish();
+        if is_new {
+            wire.since.set(self.core.now.get());
+            self.core.enqueue(wire);
+        }
+        is_new
+    }
+
+    fn with_stage<T>(&self, wire: &Wire, look: impl FnOnce(&Stage) -> T) -> Option<T> {
+        self.connections.borrow().get(wire.id).map(|connection| look(&connection.stage))
     }
 
     /// Accepts no more and finishes what is held; each response from now on closes its
@@ -148,18 +209,21 @@ impl Front {
         }
         // The limits of draining begin now, not when the connection became idle.
         for (_, connection) in self.connections.borrow_mut().iter_mut() {
-            let phase = connection.wire.phase.get();
-            if matches!(phase, Phase::Idle | Phase::Head) {
-                connection.wire.since.set(self.core.now.get());
+            let wire = &connection.wire;
+            if matches!(wire.phase.get(), Phase::Idle | Phase::Head) {
+                wire.since.set(self.core.now.get());
             }
-            if matches!(phase, Phase::App | Phase::Body)
-                && let Stage::Http1(http1) = &mut connection.stage
-            {
-                http1.finish();
-            }
-            if let Stage::WebSocket(websocket) = &connection.stage {
-                websocket.finish();
-                self.core.enqueue(&connection.wire);
+            match &mut connection.stage {
+                Stage::Http1(http1) if wire.has_turns() => http1.finish(),
+                Stage::Http2(http2) if http2.has_begun() => {
+                    http2.finish();
+                    self.core.enqueue(wire);
+                }
+                Stage::WebSocket(websocket) => {
+                    websocket.finish();
+                    self.core.enqueue(wire);
+                }
+                _ => {}
             }
         }
     }

@@ -92,6 +92,11 @@ impl Waiter {
 }
 
 impl Batch {
+    /// There may be more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.count == self.events.len()
+    }
+
     pub(crate) fn ready(&self) -> impl Iterator<Item = Ready> {
         self.events[..self.count].iter().map(|event| {
             let flags = event.events();

@@ -7,9 +7,20 @@ use hyper::{Response, StatusCode};
 /// Why a request is refused. The connection is closed after each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    RequestLine { bytes: usize, bytes_max: usize },
+    RequestLine {
+        bytes: usize,
+        bytes_max: usize,
+    },
     HeaderFields,
     HeaderFieldSize,
+    /// Named twice, and differently.
+    Host,
+    /// Not what the PROXY protocol says.
+    ProxyHeader,
+    /// HTTP/1 where only HTTP/2 is expected.
+    Preface,
+    /// A PROXY header from somebody who may not send one.
+    Forbidden,
     HeadTimeout,
     BodyTimeout,
     SpoolFull,
@@ -24,6 +35,8 @@ impl Refusal {
             Self::HeaderFields | Self::HeaderFieldSize => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
+            Self::Host | Self::ProxyHeader | Self::Preface => StatusCode::BAD_REQUEST,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::SpoolFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::WebSocketKey => StatusCode::BAD_REQUEST,
@@ -42,6 +55,10 @@ impl Refusal {
             Self::HeaderFieldSize => {
                 "Error parsing headers: &#x27;limit request headers fields size&#x27;".into()
             }
+            Self::Host => "Invalid HTTP Header: &#x27;HOST&#x27;".into(),
+            Self::ProxyHeader => "Invalid PROXY header".into(),
+            Self::Preface => "Expected HTTP/2 connection preface".into(),
+            Self::Forbidden => "Request forbidden".into(),
             Self::HeadTimeout => "The request head did not arrive in time".into(),
             Self::BodyTimeout => "The request body did not arrive in time".into(),
             Self::SpoolFull => "The server has no room for the request body".into(),

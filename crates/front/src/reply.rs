@@ -154,6 +154,22 @@ impl ReplyBody {
     ) -> Self {
         Self { content, turn, wire, length, sent_bytes: 0, entry }
     }
+
+    /// Whether trailers will follow the last piece.
+    pub(crate) fn has_trailers(&self) -> bool {
+        match &self.content {
+            Content::Whole(_) => false,
+            Content::Pieces(pieces) => pieces.trailers.borrow().is_some(),
+        }
+    }
+
+    /// What it shares with the app, if that makes it in pieces.
+    pub(crate) fn pieces(&self) -> Option<Rc<Pieces>> {
+        match &self.content {
+            Content::Whole(_) => None,
+            Content::Pieces(pieces) => Some(pieces.clone()),
+        }
+    }
 }
 
 /// The app gave up in the middle of a response.
@@ -227,7 +243,7 @@ impl Drop for ReplyBody {
     fn drop(&mut self) {
         if let Content::Pieces(pieces) = &self.content {
             // hyper asks for no more than fits, and lets go then; or the client is gone.
-            let is_sated = self.length == Some(self.sent_bytes);
+            let is_sated = self.length.is_some_and(|length| self.sent_bytes >= length);
             let end = if is_sated { PiecesState::Sated } else { PiecesState::Closed };
             let was_open = pieces.state.replace(end) == PiecesState::Open;
             pieces.queue.borrow_mut().clear();

@@ -1,13 +1,13 @@
-//! hyper's reader and writer over a non-blocking socket.
+//! The reader and writer that hyper and h2 work on: a connection's layer, in their words.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::rt::ReadBufCursor;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::wire::Wire;
 
@@ -27,74 +27,8 @@ pub(crate) struct Transport {
     pub(crate) scratch: Scratch,
 }
 
-impl hyper::rt::Read for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let wire = &*self.wire;
-        let ahead = &mut *wire.ahead.borrow_mut();
-        if !ahead.is_empty() {
-            let piece = ahead.split_to(ahead.len().min(cursor.remaining()));
-            wire.head_begun.set(true);
-            cursor.put_slice(&piece);
-            return Poll::Ready(Ok(()));
-        }
-        if !wire.readable.get() {
-            return Poll::Pending;
-        }
-        let mut scratch = self.scratch.borrow_mut();
-        let room = cursor.remaining().min(scratch.len());
-        loop {
-            return match (&wire.socket).read(&mut scratch[..room]) {
-                Ok(count) => {
-                    // A short read has emptied the kernel's buffer, so the next edge will be
-                    // reported; except for an end of file whose edge came with these bytes.
-                    if count < room && !wire.hangup.get() {
-                        wire.readable.set(false);
-                    }
-                    if count == 0 {
-                        wire.ended.set(true);
-                    } else {
-                        wire.head_begun.set(true);
-                    }
-                    cursor.put_slice(&scratch[..count]);
-                    Poll::Ready(Ok(()))
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    wire.readable.set(false);
-                    Poll::Pending
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    wire.ended.set(true);
-                    Poll::Ready(Err(error))
-                }
-            };
-        }
-    }
-}
-
-/// The outcome of a non-blocking write.
-fn written(wire: &Wire, mut write: impl FnMut() -> io::Result<usize>) -> Poll<io::Result<usize>> {
-    if !wire.writable.get() {
-        return Poll::Pending;
-    }
-    loop {
-        return match write() {
-            Ok(count) => Poll::Ready(Ok(count)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                wire.writable.set(false);
-                Poll::Pending
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => Poll::Ready(Err(error)),
-        };
-    }
-}
-
-/// A head and a small body: copying them together costs less than a vectored system call.
+/// A head and a small body: copying them together costs less than a vectored system call, and
+/// makes one record of TLS.
 const SMALL_BYTES: usize = 2048;
 
 /// Copies the slices together, if they are small enough.
@@ -107,14 +41,40 @@ fn gather<'a>(slices: &[io::IoSlice<'_>], small: &'a mut [u8; SMALL_BYTES]) -> O
     Some(&small[..length])
 }
 
+impl Transport {
+    fn send_slices(&self, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut small = [0; SMALL_BYTES];
+        match gather(slices, &mut small) {
+            Some(bytes) => self.wire.transmit(bytes),
+            None => self.wire.transmit_vectored(slices),
+        }
+    }
+}
+
+impl hyper::rt::Read for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut scratch = self.scratch.borrow_mut();
+        let room = cursor.remaining().min(scratch.len());
+        let count = ready!(self.wire.receive(&mut scratch[..room]))?;
+        if count > 0 {
+            self.wire.head_begun.set(true);
+        }
+        cursor.put_slice(&scratch[..count]);
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl hyper::rt::Write for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut socket = &self.wire.socket;
-        written(&self.wire, || socket.write(bytes))
+        self.wire.transmit(bytes)
     }
 
     fn poll_write_vectored(
@@ -122,12 +82,7 @@ impl hyper::rt::Write for Transport {
         _: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut socket = &self.wire.socket;
-        let mut small = [0; SMALL_BYTES];
-        match gather(slices, &mut small) {
-            Some(bytes) => written(&self.wire, || socket.write(bytes)),
-            None => written(&self.wire, || socket.write_vectored(slices)),
-        }
+        self.send_slices(slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -135,13 +90,56 @@ impl hyper::rt::Write for Transport {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        self.wire.flush()
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The peer may be gone already, and then there is nothing left to say to it.
-        let _ = self.wire.socket.shutdown(Shutdown::Write);
+        // The front does that, see `Front::close`.
+        self.wire.flush()
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut scratch = self.scratch.borrow_mut();
+        let room = buffer.remaining().min(scratch.len());
+        let count = ready!(self.wire.receive(&mut scratch[..room]))?;
+        buffer.put_slice(&scratch[..count]);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.wire.transmit(bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.send_slices(slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.flush()
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.flush()
     }
 }
 

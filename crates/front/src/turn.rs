@@ -5,9 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use hyper::Response;
+use hyper::header::HeaderValue;
 
+use crate::Limits;
 use crate::exchange::Watcher;
 use crate::inbound::Inbound;
 use crate::reply::ReplyBody;
@@ -21,6 +24,34 @@ pub(crate) struct Turn {
     /// Who wants to know that something has changed.
     watcher: RefCell<Option<Rc<dyn Watcher>>>,
     client: Cell<Client>,
+    /// Nobody drives it any more.
+    over: Cell<bool>,
+    /// The client wants no response: it has taken back this one request (HTTP/2).
+    reset: Cell<bool>,
+    /// The body is being read ahead of the app.
+    pub(crate) reading: Cell<bool>,
+    /// The client has no room for more of the response (HTTP/2; else that is the socket's matter).
+    pub(crate) stalled: Cell<bool>,
+    /// What follows from these facts.
+    waits: Cell<Waits>,
+    /// When that began, or last made progress: nanoseconds of the loop's clock.
+    pub(crate) since: Cell<u64>,
+    /// The client was too slow. Whoever drives the turn ends it.
+    late: Cell<bool>,
+    /// `Link` values that shall leave before the response.
+    hints: RefCell<Vec<HeaderValue>>,
+}
+
+/// Whom a turn waits for, and so which limit of time applies.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Waits {
+    /// The app: no limit of the front's.
+    #[default]
+    App,
+    /// The client, for the rest of the body.
+    Body,
+    /// The client, to read.
+    Reader,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -43,11 +74,14 @@ enum Client {
 }
 
 impl Turn {
-    /// Hands over the response; what comes after the first one is dropped.
+    /// Hands over the response; what comes after the first one is dropped. So is what comes when the
+    /// turn is over: nobody would take it, and as it holds the turn, each would keep the other.
     pub(crate) fn answer(&self, response: Response<ReplyBody>) {
         if self.is_awaited() {
             self.answer.set(Answer::Given);
-            *self.response.borrow_mut() = Some(response);
+            if !self.over.get() {
+                *self.response.borrow_mut() = Some(response);
+            }
         }
     }
 
@@ -81,9 +115,42 @@ impl Turn {
         self.inbound.borrow().clone()
     }
 
-    /// The app waits for a piece of the body.
-    pub(crate) fn is_body_wanted(&self) -> bool {
-        self.inbound.borrow().as_ref().is_some_and(|inbound| inbound.is_wanted())
+    /// Derives from the facts whom it waits for; a change starts its time anew.
+    pub(crate) fn settle(&self, now: u64) {
+        let is_wanted = |inbound: &Rc<Inbound>| inbound.is_wanted();
+        let waits = if self.reading.get() || self.inbound.borrow().as_ref().is_some_and(is_wanted) {
+            Waits::Body
+        } else if self.stalled.get() {
+            Waits::Reader
+        } else {
+            Waits::App
+        };
+        if waits != self.waits.replace(waits) {
+            self.since.set(now);
+        }
+    }
+
+    /// The client has been too slow since it last did something.
+    pub(crate) fn is_late(&self, limits: &Limits, now: u64) -> bool {
+        let allowance = match self.waits.get() {
+            Waits::App => return false,
+            Waits::Body => limits.body_pause,
+            Waits::Reader => limits.write_pause,
+        };
+        Duration::from_nanos(now.saturating_sub(self.since.get())) >= allowance
+    }
+
+    pub(crate) fn give_up(&self) {
+        self.late.set(true);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.late.get()
+    }
+
+    /// Says so once, to whoever can still tell the client.
+    pub(crate) fn take_given_up(&self) -> bool {
+        self.late.take()
     }
 
     pub(crate) fn watch(&self, watcher: Rc<dyn Watcher>) {
@@ -124,9 +191,31 @@ impl Turn {
         self.client.get() == Client::Gone
     }
 
-    /// The response is written: nobody watches, and what is left of the body is not wanted.
+    /// The client has taken the request back.
+    pub(crate) fn reset(&self) {
+        self.reset.set(true);
+        self.leave();
+    }
+
+    pub(crate) fn is_reset(&self) -> bool {
+        self.reset.get()
+    }
+
+    pub(crate) fn add_hints(&self, links: impl Iterator<Item = HeaderValue>) {
+        self.hints.borrow_mut().extend(links);
+    }
+
+    pub(crate) fn take_hints(&self) -> Vec<HeaderValue> {
+        self.hints.take()
+    }
+
+    /// The response is written, or there is nobody to write it to: nobody watches, and what is left
+    /// of the body is not wanted.
     pub(crate) fn end(&self) {
-        self.inbound.take();
+        self.over.set(true);
+        if let Some(inbound) = self.inbound.take() {
+            inbound.fail();
+        }
         self.watcher.take();
     }
 }

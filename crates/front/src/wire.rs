@@ -10,8 +10,8 @@ use bytes::Bytes;
 use socket2::Socket;
 
 use crate::Limits;
-use crate::refusal::Refusal;
-use crate::reply::whole;
+use crate::proxy::Told;
+use crate::tls::Session;
 use crate::turn::Turn;
 use crate::websocket::WebSocket;
 
@@ -35,15 +35,14 @@ impl Peer {
     }
 }
 
-/// What a connection is waiting for, and so which limit of time applies.
+/// What a connection is waiting for, and so which limit of time applies. What its requests wait for
+/// is theirs, see [`Turn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The first request head, or the rest of one.
     Head,
-    /// The rest of a request body.
-    Body,
-    /// The app: no limit of the front's.
-    App,
+    /// Its requests: no limit but theirs.
+    Turns,
     /// The client to read what was written.
     Writing,
     /// The next request, on a connection that has had one.
@@ -57,24 +56,29 @@ pub(crate) struct Wire {
     /// Tells it from others that had its place before.
     pub(crate) serial: u32,
     pub(crate) socket: Socket,
-    pub(crate) peer: Peer,
+    /// Who has connected, or in whose name a proxy has.
+    pub(crate) peer: Cell<Peer>,
     /// The peer's address and port as text, made at its first request.
     pub(crate) peer_text: OnceCell<(String, String)>,
     pub(crate) listener: usize,
-    /// The peer's scheme and forwarder headers are believed.
+    /// Who has connected is believed, in its scheme and forwarder headers.
     pub(crate) trusted: bool,
+    /// What a PROXY header has said.
+    pub(crate) told: OnceCell<Box<Told>>,
+    /// Encryption, from the first byte of its handshake on.
+    pub(crate) tls: OnceCell<Box<Session>>,
     pub(crate) readable: Cell<bool>,
     pub(crate) writable: Cell<bool>,
     pub(crate) hangup: Cell<bool>,
     pub(crate) ended: Cell<bool>,
-    /// Bytes that were read already, and come before those of the socket.
+    /// Bytes that were read and decrypted already, and come before those of the socket.
     pub(crate) ahead: RefCell<Bytes>,
     /// Bytes of a head have come in that is not complete yet.
     pub(crate) head_begun: Cell<bool>,
-    /// Bodies that are being read ahead of the app.
-    pub(crate) bodies_pending: Cell<usize>,
-    /// A body came too slowly; the service future answers 408.
-    pub(crate) body_late: Cell<bool>,
+    /// It has had a body that its app takes piece by piece.
+    pub(crate) streams_in: Cell<bool>,
+    /// It was told that no request will be taken any more, and may say goodbye.
+    pub(crate) leaving: Cell<bool>,
     /// Requests whose response is not written to the end.
     turns: RefCell<Vec<Rc<Turn>>>,
     /// Takes over once HTTP's last response is written.
@@ -84,6 +88,8 @@ pub(crate) struct Wire {
     pub(crate) since: Cell<u64>,
     /// It stands in the ready queue already.
     pub(crate) queued: Cell<bool>,
+    /// Bytes that may be read before others have their turn.
+    pub(crate) budget: Cell<usize>,
 }
 
 impl Wire {
@@ -98,10 +104,12 @@ impl Wire {
             id,
             serial,
             socket,
-            peer,
+            peer: Cell::new(peer),
             peer_text: OnceCell::new(),
             listener,
             trusted,
+            told: OnceCell::new(),
+            tls: OnceCell::new(),
             // Most clients send at once: the first read is tried without waiting for an event.
             readable: Cell::new(true),
             writable: Cell::new(true),
@@ -109,24 +117,27 @@ impl Wire {
             ended: Cell::new(false),
             ahead: RefCell::default(),
             head_begun: Cell::new(false),
-            bodies_pending: Cell::new(0),
-            body_late: Cell::new(false),
+            streams_in: Cell::new(false),
+            leaving: Cell::new(false),
             turns: RefCell::default(),
             successor: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
             queued: Cell::new(false),
+            budget: Cell::new(0),
         }
     }
 
     /// Derives the phase from the facts; a change starts its time anew.
     pub(crate) fn settle(&self, now: u64) {
-        let phase = if self.bodies_pending.get() > 0 || self.is_body_wanted() {
-            Phase::Body
-        } else if !self.writable.get() {
+        let turns = self.turns.borrow();
+        for turn in &*turns {
+            turn.settle(now);
+        }
+        let phase = if !self.writable.get() {
             Phase::Writing
-        } else if self.has_turns() {
-            Phase::App
+        } else if !turns.is_empty() {
+            Phase::Turns
         } else if self.head_begun.get() || self.phase.get() == Phase::Head {
             Phase::Head
         } else {
@@ -138,10 +149,6 @@ impl Wire {
         }
     }
 
-    fn is_body_wanted(&self) -> bool {
-        self.turns.borrow().iter().any(|turn| turn.is_body_wanted())
-    }
-
     /// There may be something to read.
     pub(crate) fn has_bytes(&self) -> bool {
         self.readable.get() || !self.ahead.borrow().is_empty()
@@ -151,9 +158,9 @@ impl Wire {
         !self.turns.borrow().is_empty()
     }
 
-    /// A body comes in that its app takes piece by piece.
-    pub(crate) fn is_streaming_in(&self) -> bool {
-        self.turns.borrow().iter().any(|turn| turn.inbound().is_some())
+    /// Its oldest turn that has waited for its client too long.
+    pub(crate) fn late_turn(&self, limits: &Limits, now: u64) -> Option<Rc<Turn>> {
+        self.turns.borrow().iter().find(|turn| turn.is_late(limits, now)).cloned()
     }
 
     /// The response that is about to be given is HTTP's last one here.
@@ -178,12 +185,15 @@ impl Wire {
 
     /// Takes what hyper has of the bodies that come in piece by piece; true when there was something.
     pub(crate) fn pump(&self, context: &mut Context<'_>, now: u64) -> bool {
+        if !self.streams_in.get() {
+            return false;
+        }
         let mut moved = false;
         for turn in &*self.turns.borrow() {
             if let Some(inbound) = turn.inbound()
                 && inbound.pump(context)
             {
-                self.since.set(now);
+                turn.since.set(now);
                 turn.notify();
                 moved = true;
             }
@@ -208,27 +218,12 @@ impl Wire {
         }
     }
 
-    /// The app waits for a body that does not come. True when somebody can still be told so.
-    pub(crate) fn give_up_bodies(self: &Rc<Self>) -> bool {
-        let turns = self.turns.borrow().clone();
-        let mut told = false;
-        for turn in turns.iter().filter(|turn| turn.is_body_wanted()) {
-            if turn.is_awaited() {
-                let response = Refusal::BodyTimeout.response();
-                turn.answer(whole(response, turn.clone(), self.clone()));
-                told = true;
-            }
-            turn.leave();
-        }
-        told
-    }
-
     /// The time the current phase may take; `None` = as long as it wants.
     pub(crate) fn allowance(&self, limits: &Limits) -> Option<Duration> {
         match self.phase.get() {
+            Phase::Head | Phase::Idle if self.leaving.get() => Some(LINGER),
             Phase::Head => Some(limits.head),
-            Phase::Body => Some(limits.body_pause),
-            Phase::App => None,
+            Phase::Turns => None,
             Phase::Writing => Some(limits.write_pause),
             Phase::Idle => Some(limits.keepalive),
             Phase::Linger => Some(LINGER),

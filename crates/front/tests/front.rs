@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use remuda_front::http::Response;
-use remuda_front::{Content, Front, Limits, Listener, RequestBody, TrustedPeers};
+use remuda_front::{Content, Front, Limits, Listener, Protocols, RequestBody, TrustedPeers};
 
 struct Bench {
     front: Front,
@@ -21,7 +21,8 @@ fn bench(limits: Limits) -> Bench {
     let listener = Listener::new(listener.into(), "127.0.0.1".into(), Some(port));
     let watched: OwnedFd = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
     let trusted = TrustedPeers::Everyone;
-    let front = Front::new(vec![listener], limits, trusted, None, watched).expect("front");
+    let front = Front::new(vec![listener], limits, trusted, Protocols::default(), None, watched)
+        .expect("front");
     Bench { front, port }
 }
 
@@ -152,4 +153,94 @@ fn at_the_limit_the_longest_idle_connection_gives_way() {
     bench.front.sweep();
     assert_eq!(bench.front.connections(), 2);
     assert_eq!(clients[0].read(&mut [0; 1]).expect("closed, not reset"), 0);
+}
+
+#[test]
+fn a_last_response_is_written_to_its_end_before_the_connection_closes() {
+    const BYTES: usize = 8 << 20;
+    let bench = bench(Limits::default());
+    let mut client = bench.connect();
+    client
+        .write_all(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("write");
+    bench.run_until("the request comes", |front| {
+        let _ = front.collect();
+        let Some(exchange) = front.next_exchange() else { return false };
+        exchange.reply(front, Response::new(Content::Whole(Bytes::from(vec![7; BYTES]))));
+        true
+    });
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).map(|_| all.len())
+    });
+    bench.run_until("the connection is closed", |front| front.connections() == 0);
+    let length = reader.join().expect("reader").expect("read");
+    assert!(length > BYTES, "only {length} bytes");
+}
+
+#[test]
+fn a_response_that_nobody_waits_for_leaves_nothing_behind() {
+    let limits =
+        Limits { stream_bodies: true, body_pause: Duration::from_millis(1), ..Limits::default() };
+    let bench = bench(limits);
+    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("list").count();
+    let before = descriptors();
+    for _ in 0..20 {
+        let mut client = bench.connect();
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+            .expect("write");
+        let mut taken = None;
+        bench.run_until("the request comes", |front| {
+            let _ = front.collect();
+            taken = front.next_exchange();
+            taken.is_some()
+        });
+        let exchange = taken.expect("request");
+        let RequestBody::Stream(inbound) = &exchange.body else { panic!("read ahead") };
+        inbound.want(true);
+        bench.front.poll_connection(exchange.connection());
+        bench.run_until("its connection is cut", |front| front.connections() == 0);
+        exchange.reply(&bench.front, Response::new(Content::Whole(Bytes::from_static(b"late"))));
+    }
+    assert!(descriptors() < before + 10, "{before} descriptors became {}", descriptors());
+}
+
+#[test]
+fn the_time_that_an_app_takes_is_not_counted_as_its_clients() {
+    const BYTES: usize = 8 << 20;
+    let pause = Duration::from_millis(500);
+    let bench = bench(Limits { write_pause: pause, ..Limits::default() });
+    let mut client = bench.connect();
+    client.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    bench.run_until("the request comes", |front| {
+        let _ = front.collect();
+        let Some(exchange) = front.next_exchange() else { return false };
+        std::thread::sleep(pause * 2);
+        exchange.reply(front, Response::new(Content::Whole(Bytes::from(vec![7; BYTES]))));
+        true
+    });
+    bench.front.sweep();
+    assert_eq!(bench.front.connections(), 1, "cut before the client had a chance to read");
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; BYTES];
+        client.read_exact(&mut all).map(|()| all)
+    });
+    bench.run_until("the response is read", |_| reader.is_finished());
+    assert!(reader.join().expect("reader").is_ok());
+}
+
+#[test]
+fn a_request_that_came_while_the_worker_was_busy_is_not_late() {
+    let bench = bench(Limits { keepalive: Duration::from_millis(500), ..Limits::default() });
+    let mut client = bench.connect();
+    client.write_all(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    bench.answer(1);
+    read_until(&mut client, "/first 0");
+    client.write_all(b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    // Another app holds the worker up for longer than idle connections are kept.
+    std::thread::sleep(Duration::from_secs(1));
+    bench.front.sweep();
+    bench.answer(1);
+    read_until(&mut client, "/second 0");
 }

@@ -18,8 +18,9 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
-use remuda_channel::{AsgiPlan, ListenerPlan, Preload, WorkerClass, WorkerPlan};
+use remuda_channel::{ListenerPlan, WorkerPlan};
 use remuda_scoreboard::Board;
+use remuda_settings::Outcome;
 use requests::requests;
 
 const APP: &str = r#"
@@ -61,8 +62,10 @@ impl Pair {
         keywords.set_item("line", 0)?;
         keywords.set_item("channel", theirs.into_raw_fd())?;
         keywords.set_item("max_requests", 0)?;
-        let worker =
-            module.getattr("Worker")?.call((plan, app, journal, errors), Some(&keywords))?;
+        let groundwork = module.call_method1("lay_groundwork", (&plan,))?;
+        let worker = module
+            .getattr("Worker")?
+            .call((plan, groundwork, app, journal, errors), Some(&keywords))?;
         Ok(Self { worker: worker.unbind(), client, _master: (board, board_fd, ours) })
     }
 
@@ -78,43 +81,12 @@ impl Pair {
     }
 }
 
-/// The defaults of remuda's settings.
+/// What the command would tell a worker without any wish of the user's.
 fn plan(fd: i32, path: &str) -> WorkerPlan {
-    WorkerPlan {
-        app: "app:app".into(),
-        worker_class: WorkerClass::Sync,
-        preload: Preload::Auto,
-        chdir: "/".into(),
-        pythonpath: Vec::new(),
-        workers: 1,
-        listeners: vec![ListenerPlan { fd, host: path.into(), port: None }],
-        threads: 1,
-        asgi: AsgiPlan {
-            event_loop: "auto".into(),
-            lifespan: "auto".into(),
-            disconnect_grace_s: 3.0,
-            websocket_message_bytes: 1 << 24,
-            websocket_compression: true,
-            websocket_ping_interval_s: 20.0,
-            root_path: String::new(),
-        },
-        worker_connections: 1000,
-        timeout_s: 30.0,
-        graceful_timeout_s: 30.0,
-        keepalive_s: 75.0,
-        head_timeout_s: 30.0,
-        body_timeout_s: 60.0,
-        write_timeout_s: 60.0,
-        body_spool_bytes: 1 << 20,
-        limit_request_line: 4094,
-        limit_request_fields: 100,
-        limit_request_field_size: 8190,
-        forwarded_allow_ips: vec!["127.0.0.1".into(), "::1".into()],
-        errorlog: "-".into(),
-        accesslog: None,
-        access_log_format: String::new(),
-        loglevel: "error".into(),
-    }
+    let outcome = remuda_settings::load(["app:app".into()], [], "/".as_ref());
+    let Outcome::Run(settings, _) = outcome else { panic!("{outcome:?}") };
+    let listener = ListenerPlan { fd, host: path.into(), port: None };
+    remuda::plan::for_workers(&settings, vec![listener])
 }
 
 fn worker(criterion: &mut Criterion) {

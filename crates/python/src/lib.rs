@@ -31,7 +31,8 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<asgi::WebSocketConversation>()?;
     module.add_class::<asgi::Ready>()?;
     module.add("ClientDisconnected", module.py().get_type::<asgi::ClientDisconnected>())?;
-    module.add_function(wrap_pyfunction!(setup::check_plan, module)?)?;
+    module.add_class::<setup::Groundwork>()?;
+    module.add_function(wrap_pyfunction!(setup::lay_groundwork, module)?)?;
     module.add_function(wrap_pyfunction!(process::fork_without_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(process::await_middle, module)?)?;
     module.add_function(wrap_pyfunction!(process::die_with_parent, module)?)?;

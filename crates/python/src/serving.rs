@@ -10,11 +10,14 @@ use nix::sys::socket::{MsgFlags, send};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use remuda_channel::FromWorker;
-use remuda_front::{Exchange, Front};
+use remuda_front::{Awaited, Exchange, Front};
 use remuda_journal::Level;
 use remuda_scoreboard::{LineWriter, Ticket, now_ns};
 
 use crate::journal::PyJournal;
+
+/// How long a wait lasts that somebody else's reading may have made vain.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What requests share while they are served.
 pub(crate) struct Serving {
@@ -25,7 +28,7 @@ pub(crate) struct Serving {
     /// To the master.
     pub(crate) channel: RawFd,
     /// Waits for a socket without blocking the hub; `None` blocks the thread.
-    pub(crate) wait_write: Option<Py<PyAny>>,
+    pub(crate) wait_socket: Option<Py<PyAny>>,
     pub(crate) write_pause: Duration,
     /// Has `Worker.collect` called as soon as the loop runs; `None` where no loop has to be told.
     pub(crate) schedule: Option<Py<PyAny>>,
@@ -88,18 +91,21 @@ impl Serving {
         Ok(())
     }
 
-    /// Waits until a socket takes bytes again; false when the client is too slow.
-    pub(crate) fn wait_writable(&self, py: Python<'_>, socket: RawFd) -> PyResult<bool> {
+    /// Waits until a response may go on; false when there was no sign of that in time.
+    pub(crate) fn wait_for_room(&self, py: Python<'_>, awaited: Awaited) -> PyResult<bool> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        if let Some(wait) = &self.wait_write {
-            return wait.call1(py, (socket, self.write_pause.as_secs_f64()))?.extract(py);
+        let pause = if awaited.room_is_said { LOOK_AGAIN } else { self.write_pause };
+        if let Some(wait) = &self.wait_socket {
+            let arguments = (awaited.socket, awaited.room_is_said, pause.as_secs_f64());
+            return wait.call1(py, arguments)?.extract(py);
         }
-        let timeout = PollTimeout::try_from(self.write_pause).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
+        let flags = if awaited.room_is_said { PollFlags::POLLIN } else { PollFlags::POLLOUT };
         loop {
             // SAFETY: another thread may close the connection meanwhile. Then poll reports that, or
             // the state of whatever has got the number; the caller looks again in either case.
-            let fd = unsafe { BorrowedFd::borrow_raw(socket) };
-            match py.detach(|| poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], timeout)) {
+            let fd = unsafe { BorrowedFd::borrow_raw(awaited.socket) };
+            match py.detach(|| poll(&mut [PollFd::new(fd, flags)], timeout)) {
                 Ok(count) => return Ok(count > 0),
                 Err(Errno::EINTR) => py.check_signals()?,
                 Err(error) => return Err(PyOSError::new_err(error.desc())),

@@ -1,12 +1,16 @@
 //! From the master's plan to what a worker is made of.
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use remuda_channel::{WorkerClass, WorkerPlan};
-use remuda_front::{AccessFormat, Limits, Listener, TrustedPeers, WebSocketLimits};
+use remuda_channel::{TlsPlan, WorkerClass, WorkerPlan};
+use remuda_front::{
+    AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Limits, Listener,
+    Protocols, ProxyProtocol, TlsWish, TrustedPeers, WebSocketLimits,
+};
 use remuda_journal::AccessLog;
 
 pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
@@ -14,18 +18,80 @@ pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
 }
 
 pub(crate) fn trusted_peers(plan: &WorkerPlan) -> PyResult<TrustedPeers> {
-    TrustedPeers::parse(&plan.forwarded_allow_ips).map_err(|entry| {
+    peers("forwarded_allow_ips", &plan.forwarded_allow_ips)
+}
+
+fn peers(setting: &str, entries: &[String]) -> PyResult<TrustedPeers> {
+    TrustedPeers::parse(entries).map_err(|entry| {
         let what = "is neither an address nor a network";
-        PyValueError::new_err(format!("forwarded_allow_ips: `{entry}` {what}"))
+        PyValueError::new_err(format!("{setting}: `{entry}` {what}"))
     })
 }
 
-/// Looks at what only workers use, before there are any: better one error than a crash loop.
+/// What workers get from their zygote, made before there are any: what is wrong is then one error
+/// and not a crash loop, and files are read as the user that has started remuda.
+#[pyclass(module = "remuda._remuda", frozen)]
+pub(crate) struct Groundwork {
+    certificates: Option<Arc<Certificates>>,
+    /// What the operator should know.
+    #[pyo3(get)]
+    warnings: Vec<String>,
+}
+
+/// Looks at what only workers use, and loads what they share.
 #[pyfunction]
-pub(crate) fn check_plan(plan: &str) -> PyResult<()> {
+pub(crate) fn lay_groundwork(plan: &str) -> PyResult<Groundwork> {
     let plan = read_plan(plan)?;
     trusted_peers(&plan)?;
-    open_access_log(&plan).map(drop)
+    open_access_log(&plan)?;
+    proxy_protocol(&plan)?;
+    let certificates = match &plan.protocols.tls {
+        Some(tls) => {
+            let loaded = Certificates::load(wish(tls));
+            Some(Arc::new(loaded.map_err(|error| PyValueError::new_err(error.to_string()))?))
+        }
+        None => None,
+    };
+    let warnings = certificates.iter().filter_map(|certificates| certificates.warning()).collect();
+    Ok(Groundwork { certificates, warnings })
+}
+
+fn wish(tls: &TlsPlan) -> TlsWish {
+    TlsWish {
+        certificate: tls.certificate.clone().into(),
+        key: tls.key.clone().map(Into::into),
+        authorities: tls.authorities.clone().map(Into::into),
+        client: match tls.client_certificates {
+            0 => ClientAuth::None,
+            1 => ClientAuth::Optional,
+            _ => ClientAuth::Required,
+        },
+        suites: tls.ciphers.clone(),
+        protocols: tls.protocols.clone(),
+    }
+}
+
+fn proxy_protocol(plan: &WorkerPlan) -> PyResult<Option<(ProxyProtocol, TrustedPeers)>> {
+    let version = match plan.protocols.proxy.as_str() {
+        "v1" => ProxyProtocol::V1,
+        "v2" => ProxyProtocol::V2,
+        "auto" => ProxyProtocol::Auto,
+        _ => return Ok(None),
+    };
+    Ok(Some((version, peers("proxy_allow_ips", &plan.protocols.proxy_allow_ips)?)))
+}
+
+/// What is spoken on the listeners.
+pub(crate) fn protocols(plan: &WorkerPlan, groundwork: &Groundwork) -> PyResult<Protocols> {
+    Ok(Protocols {
+        proxy: proxy_protocol(plan)?,
+        tls: groundwork.certificates.clone(),
+        cleartext_http2: match plan.protocols.http2_cleartext.as_str() {
+            "prior-knowledge" => CleartextHttp2::Only,
+            "both" => CleartextHttp2::Also,
+            _ => CleartextHttp2::Off,
+        },
+    })
 }
 
 /// The descriptors of the plan, which this process inherited and owns from now on.
@@ -66,6 +132,12 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
             ping_interval: Duration::from_secs_f64(plan.asgi.websocket_ping_interval_s),
         }),
         has_siblings: plan.workers > 1,
+        http2: Http2Limits {
+            streams: plan.protocols.http2_streams,
+            window_bytes: plan.protocols.http2_window_bytes,
+            frame_bytes: plan.protocols.http2_frame_bytes,
+            header_list_bytes: plan.protocols.http2_header_list_bytes,
+        },
     }
 }
 

@@ -67,22 +67,23 @@ unsafe impl Sync for Worker {}
 /// How long a loop of ours sleeps at most: the pace of the time limits.
 const PACE: Duration = Duration::from_secs(1);
 const PACE_DRAINING: Duration = Duration::from_millis(50);
-/// After so many requests asyncio's loop looks after everything else before more are taken.
+/// After so many looks and requests asyncio's loop looks after everything else before more are taken.
 const ATTENDED_MAX: usize = 64;
 
 #[pymethods]
 impl Worker {
     /// A worker that serves `app`.
     ///
-    /// `plan` is the master's JSON; `line` its line of the scoreboard at `board`; `channel` the
-    /// descriptor of its channel to the master. `wait_write(fd, seconds) -> bool` and
+    /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of the scoreboard at `board`; `channel` the
+    /// descriptor of its channel to the master. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's.
     #[new]
-    #[pyo3(signature = (plan, app, journal, errors, *, board, line, channel, max_requests, wait_write=None, schedule=None, tasks=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, wait_socket=None, schedule=None, tasks=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
         plan: &str,
+        groundwork: &setup::Groundwork,
         app: Py<PyAny>,
         journal: Py<PyJournal>,
         errors: &Bound<'_, PyAny>,
@@ -90,22 +91,16 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
-        wait_write: Option<Py<PyAny>>,
+        wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let plan = setup::read_plan(plan)?;
         let listeners = setup::take_listeners(&plan);
         let executor = match tasks {
-            Some(tasks) => Executor::Asgi(Asgi::new(py, &listeners, &plan.asgi, tasks)?),
+            Some(tasks) => Executor::Asgi(Asgi::new(py, &listeners, &plan, tasks)?),
             None => Executor::Wsgi {
-                environ: EnvironBuilder::new(
-                    py,
-                    &listeners,
-                    plan.workers > 1,
-                    plan.worker_class != WorkerClass::Sync,
-                    errors,
-                )?,
+                environ: EnvironBuilder::new(py, &listeners, &plan, errors)?,
                 fresh_context: plan.worker_class != WorkerClass::Sync,
             },
         };
@@ -116,6 +111,7 @@ impl Worker {
             listeners,
             setup::limits(&plan),
             setup::trusted_peers(&plan)?,
+            setup::protocols(&plan, groundwork)?,
             format,
             setup::duplicate(channel)?,
         )?;
@@ -126,7 +122,7 @@ impl Worker {
                 journal,
                 line,
                 channel,
-                wait_write,
+                wait_socket,
                 write_pause: Duration::from_secs_f64(plan.write_timeout_s),
                 schedule,
                 scheduled: Cell::new(false),
@@ -171,6 +167,7 @@ impl Worker {
             self.write_access_lines();
             self.sweep_when_due();
         }
+        self.report();
         self.write_access_lines();
         Ok(())
     }
@@ -226,24 +223,27 @@ impl Worker {
                 return Ok(false);
             }
         }
+        self.come_back(py)?;
         self.write_access_lines();
         Ok(true)
     }
 
     /// Takes what the kernel has ready, starts tasks for requests, and wakes waiting ones.
     fn attend(&self, py: Python<'_>) -> PyResult<()> {
-        let mut served = 0;
+        let mut attended = 0;
         // What has come meanwhile is cheaper to see here than by another turn of the loop.
-        while self.collect()? && served < ATTENDED_MAX {
+        while self.collect()? && attended < ATTENDED_MAX {
+            attended += 1;
             self.serving.attending.set(true);
             while let Some(exchange) = self.front().next_exchange() {
                 self.serve(py, exchange);
-                served += 1;
+                attended += 1;
             }
             self.serving.attending.set(false);
             self.wake(py)?;
         }
         self.wake(py)?;
+        self.come_back(py)?;
         self.write_access_lines();
         Ok(())
     }
@@ -254,9 +254,7 @@ impl Worker {
         self.sweep();
         self.wake(py)?;
         self.write_access_lines();
-        if self.front().has_work() {
-            self.serving.call_schedule(py)?;
-        }
+        self.come_back(py)?;
         Ok(self.is_finished())
     }
 
@@ -322,6 +320,14 @@ impl Worker {
         self.left.get() || self.front().is_drained() && self.serving.in_app.get() == 0
     }
 
+    /// Has the loop look at what others had to have their turn before: epoll has said it already.
+    fn come_back(&self, py: Python<'_>) -> PyResult<()> {
+        if self.front().has_work() {
+            self.serving.call_schedule(py)?;
+        }
+        Ok(())
+    }
+
     fn look_at_channel(&self) {
         if self.front().take_watched() {
             self.listen();
@@ -364,6 +370,11 @@ impl Worker {
     fn sweep(&self) {
         self.swept.set(now_ns());
         self.front().sweep();
+        self.report();
+    }
+
+    /// What the front has noticed, for the operator.
+    fn report(&self) {
         for notice in self.front().take_notices() {
             let (level, message) = words(notice);
             self.serving.log(level, &message);
@@ -422,6 +433,17 @@ fn words(notice: Notice) -> (Level, String) {
         }
         Notice::SpoolFailed(error) => {
             (Level::Error, format!("Cannot keep a request body in a temporary file: {error}"))
+        }
+        Notice::CertificateRenewed(certificates) => {
+            let path = certificates.path().display();
+            let renewed = format!("Certificate renewed from `{path}`, for new connections");
+            match certificates.warning() {
+                Some(warning) => (Level::Warning, format!("{renewed}. {warning}")),
+                None => (Level::Info, renewed),
+            }
+        }
+        Notice::CertificateRefused(error) => {
+            (Level::Error, format!("The certificate of before stays in use: {error}"))
         }
         Notice::InvalidRequest { peer, reason } => {
             let ip = peer.ip().map_or("unix".to_owned(), |ip| ip.to_string());

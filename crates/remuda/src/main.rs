@@ -7,7 +7,6 @@
 
 mod banner;
 mod failure;
-mod plan;
 mod python;
 
 use std::env;
@@ -19,6 +18,8 @@ use remuda_journal::{Journal, JournalLayer, Level, exit, log};
 use remuda_runtime::{Config, Listeners, Pidfile};
 use remuda_settings::{Outcome, Settings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
+
+use remuda::plan;
 
 use crate::failure::Failure;
 
@@ -59,7 +60,8 @@ fn serve(settings: &Settings, warnings: &[Warning]) -> Result<u8, Failure> {
     log!(STARTING, version = env!("CARGO_PKG_VERSION"));
     let _pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
     let listeners = Listeners::bind(&plan::binding(settings))?;
-    log!(LISTENING, addresses = listeners, pid = std::process::id());
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    log!(LISTENING, addresses = listeners.urls(scheme), pid = std::process::id());
     log!(USING_WORKER, class = settings.worker_class.name());
     let config = Config {
         plan: plan::for_supervisor(settings),

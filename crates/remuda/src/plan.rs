@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use remuda_channel::{AsgiPlan, ListenerPlan, Preload, WorkerClass, WorkerPlan};
+use remuda_channel::{
+    AsgiPlan, ListenerPlan, Preload, ProtocolPlan, TlsPlan, WorkerClass, WorkerPlan,
+};
 use remuda_runtime::{Address, Binding, listen_fds};
-use remuda_settings::{AsgiSettings, Settings};
+use remuda_settings::{AsgiSettings, Settings, TlsSettings};
 use remuda_supervisor::Plan;
 
 /// What the supervisor decides by.
-pub(crate) fn for_supervisor(settings: &Settings) -> Plan {
+pub fn for_supervisor(settings: &Settings) -> Plan {
     Plan {
         workers: settings.workers,
         max_surge: settings.max_surge,
@@ -33,7 +35,7 @@ fn seed() -> u64 {
 }
 
 /// What zygotes and workers are told.
-pub(crate) fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerPlan {
+pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerPlan {
     let seconds = |length: Duration| length.as_secs_f64();
     WorkerPlan {
         app: settings.app.clone(),
@@ -66,10 +68,41 @@ pub(crate) fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> 
         limit_request_fields: settings.limit_request_fields,
         limit_request_field_size: settings.limit_request_field_size,
         forwarded_allow_ips: settings.forwarded_allow_ips.clone(),
+        protocols: protocols(settings),
         errorlog: settings.errorlog.clone(),
         accesslog: settings.accesslog.clone(),
         access_log_format: settings.access_log_format.clone(),
         loglevel: settings.loglevel.clone(),
+    }
+}
+
+fn protocols(settings: &Settings) -> ProtocolPlan {
+    let http2 = &settings.http2;
+    ProtocolPlan {
+        proxy: settings.proxy.mode.clone(),
+        proxy_allow_ips: settings.proxy.allowed.clone(),
+        tls: settings.tls.as_ref().map(|tls| for_tls(tls, &http2.protocols)),
+        http2_cleartext: http2.cleartext.clone(),
+        http2_streams: http2.streams,
+        http2_window_bytes: http2.window_bytes,
+        http2_frame_bytes: http2.frame_bytes,
+        http2_header_list_bytes: http2.header_list_bytes,
+    }
+}
+
+fn for_tls(tls: &TlsSettings, protocols: &[String]) -> TlsPlan {
+    let text = |path: &std::path::PathBuf| path.display().to_string();
+    // Without HTTP/2 there is nothing to choose, and clients that offer only what we do not have
+    // would be turned away.
+    let offered = if protocols.iter().any(|name| name == "h2") { protocols } else { &[] };
+    let alpn = |name: &String| if name == "h2" { "h2" } else { "http/1.1" }.to_owned();
+    TlsPlan {
+        certificate: text(&tls.certificate),
+        key: tls.key.as_ref().map(text),
+        authorities: tls.authorities.as_ref().map(text),
+        client_certificates: tls.client_certificates,
+        ciphers: tls.ciphers.clone(),
+        protocols: offered.iter().map(alpn).collect(),
     }
 }
 
@@ -86,7 +119,7 @@ fn for_asgi(settings: &AsgiSettings) -> AsgiPlan {
 }
 
 /// What to bind.
-pub(crate) fn binding(settings: &Settings) -> Binding {
+pub fn binding(settings: &Settings) -> Binding {
     let env = |name| std::env::var(name).ok();
     Binding {
         addresses: settings.binds.iter().map(address).collect(),
@@ -107,6 +140,6 @@ fn address(address: &remuda_settings::Address) -> Address {
 }
 
 /// What is added to the environment of the application.
-pub(crate) fn environment(settings: &Settings) -> BTreeMap<String, String> {
+pub fn environment(settings: &Settings) -> BTreeMap<String, String> {
     settings.raw_env.iter().cloned().collect()
 }

@@ -100,6 +100,19 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Listeners {
+    /// `http://host:port` with this scheme, comma-joined as gunicorn prints it.
+    #[must_use]
+    pub fn urls(&self, scheme: &str) -> String {
+        let url = |listener: &Listener| match listener.port {
+            Some(port) if listener.host.contains(':') => {
+                format!("{scheme}://[{}]:{port}", listener.host)
+            }
+            Some(port) => format!("{scheme}://{}:{port}", listener.host),
+            None => format!("unix:{}", listener.host),
+        };
+        self.0.iter().map(url).collect::<Vec<_>>().join(",")
+    }
+
     /// Binds all addresses; one that is in use is tried again for a few seconds, since the
     /// previous process may still be leaving.
     ///
@@ -145,25 +158,6 @@ impl Listeners {
                 None => drop(listener.socket.attach_filter(&drop_all)),
             }
         }
-    }
-}
-
-/// `http://host:port`, comma-joined as gunicorn prints it.
-impl fmt::Display for Listeners {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, listener) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(",")?;
-            }
-            match listener.port {
-                Some(port) if listener.host.contains(':') => {
-                    write!(f, "http://[{}]:{port}", listener.host)?;
-                }
-                Some(port) => write!(f, "http://{}:{port}", listener.host)?,
-                None => write!(f, "unix:{}", listener.host)?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -299,7 +293,7 @@ mod tests {
             Listeners::bind(&binding(vec![local(), Address::Unix(path.clone())])).expect("bind");
         let port = listeners.plans()[0].port.expect("a port");
         let shown = format!("http://127.0.0.1:{port},unix:{}", path.display());
-        assert_eq!(listeners.to_string(), shown);
+        assert_eq!(listeners.urls("http"), shown);
         assert_eq!(listeners.plans()[1].fd, FIRST_LISTENER_FD + 1);
     }
 

@@ -135,8 +135,12 @@ pub enum Kind {
     Networks,
     /// Texts in one text, separated by commas.
     CommaList,
-    /// Any text, or none at all: `--flag` and `--flag value`.
-    OptionalText,
+    /// A list of cipher suites as OpenSSL reads it.
+    Ciphers,
+    /// Some of these words in one text, separated by commas.
+    CommaChoices(&'static [&'static str]),
+    /// One of these words, or as a flag none at all, which means the last: `--flag`, `--flag word`.
+    OptionalChoice(&'static [&'static str]),
     /// A table or a function of a Python configuration file; has no flag.
     Python,
 }
@@ -166,14 +170,22 @@ impl fmt::Display for Kind {
             Self::Bytes { max } => {
                 write!(f, "bytes such as `65536`, `512k`, `1m`, at most {}m", max >> 20)
             }
-            Self::Text | Self::OptionalText => f.write_str("a text"),
+            Self::Text => f.write_str("a text"),
+            Self::Ciphers => f.write_str("a list of cipher suites in OpenSSL's form"),
             Self::LogTarget { or_none: true } => f.write_str("the path of a file, `-` or `none`"),
             Self::LogTarget { or_none: false } => f.write_str("the path of a file or `-`"),
             Self::Path => f.write_str("a path"),
             Self::Level => f.write_str("debug, info, warning, error or critical"),
             Self::WorkerClass => f.write_str("sync, gthread, gevent or asgi"),
-            Self::Choice([words @ .., last]) => write!(f, "{} or {last}", words.join(", ")),
-            Self::Choice([]) => f.write_str("nothing"),
+            Self::Choice([words @ .., last]) | Self::OptionalChoice([words @ .., last]) => {
+                write!(f, "{} or {last}", words.join(", "))
+            }
+            Self::CommaChoices([words @ .., last]) => {
+                write!(f, "one or more of {} and {last}, separated by commas", words.join(", "))
+            }
+            Self::Choice([]) | Self::OptionalChoice([]) | Self::CommaChoices([]) => {
+                f.write_str("nothing")
+            }
             Self::List => f.write_str("texts"),
             Self::Addresses => {
                 f.write_str("`HOST:PORT`, `HOST`, `:PORT`, `[IPV6]:PORT`, `unix:PATH` or `fd://N`")

@@ -110,7 +110,9 @@ fn texts_of(setting: &Setting, value: &Value) -> Option<Vec<String>> {
         Value::Array(values) => {
             let texts: Vec<String> = values.iter().map(text_of).collect::<Option<_>>()?;
             match setting.kind {
-                Kind::CommaList | Kind::Networks => Some(vec![texts.join(",")]),
+                Kind::CommaList | Kind::CommaChoices(_) | Kind::Networks => {
+                    Some(vec![texts.join(",")])
+                }
                 kind if kind.is_many() || !setting.is_full() => Some(texts),
                 _ => None,
             }

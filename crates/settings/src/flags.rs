@@ -107,7 +107,9 @@ fn arg(setting: &'static Setting) -> Arg {
             // The value is shown nowhere: nearly nobody needs `--preload=false`.
             return arg.hide_possible_values(true).value_name("BOOL").action(ArgAction::Set);
         }
-        Kind::OptionalText => arg.num_args(0..=1).default_missing_value("auto"),
+        Kind::OptionalChoice(words) => {
+            arg.num_args(0..=1).default_missing_value(words.last().copied().unwrap_or_default())
+        }
         _ => arg.num_args(1),
     };
     let action = if setting.kind.is_many() { ArgAction::Append } else { ArgAction::Set };
@@ -123,12 +125,14 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::LogTarget { .. } | Kind::Path => "PATH",
         Kind::Level => "LEVEL",
         Kind::WorkerClass => "CLASS",
-        Kind::Choice(_) => "WORD",
+        Kind::Choice(_) | Kind::OptionalChoice(_) => "WORD",
+        Kind::CommaChoices(_) => "WORDS",
         Kind::Addresses => "ADDRESS",
         Kind::Pairs => "NAME=VALUE",
         Kind::Networks => "NETWORKS",
         Kind::CommaList => "PATHS",
-        Kind::Text | Kind::OptionalText | Kind::List | Kind::Python => "TEXT",
+        Kind::Ciphers => "SUITES",
+        Kind::Text | Kind::List | Kind::Python => "TEXT",
     }
 }
 
@@ -232,7 +236,7 @@ mod tests {
     fn every_flag_of_the_table_is_taken() {
         for setting in table::all() {
             let value = match setting.kind {
-                Kind::Switch | Kind::OptionalText => "",
+                Kind::Switch | Kind::OptionalChoice(_) => "",
                 _ => " 1",
             };
             for flag in setting.flags {

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod ciphers;
 mod declare;
 mod environment;
 mod file;
@@ -24,6 +25,7 @@ mod nearest;
 mod origin;
 mod print;
 mod problem;
+mod protocols;
 mod resolve;
 mod settings;
 pub mod table;
@@ -37,5 +39,5 @@ pub use load::{Outcome, load};
 pub use origin::Origin;
 pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
-pub use settings::{AsgiSettings, Changed, Settings};
+pub use settings::{AsgiSettings, Changed, Http2Settings, ProxySettings, Settings, TlsSettings};
 pub use worker_class::WorkerClass;

@@ -29,6 +29,7 @@ pub(crate) struct Resolved {
 pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
     let mut reader = Reader { wishes, problems: Vec::new(), warnings: Vec::new() };
     let chdir = reader.chdir(start);
+    let tls = reader.tls(&chdir);
     let mut settings = Settings {
         app: reader.text(&WSGI_APP),
         python: reader.python(start),
@@ -37,7 +38,10 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         pidfile: reader.pidfile(&chdir),
         binds: reader.binds(&chdir),
         backlog: reader.whole(&BACKLOG) as u32,
-        forwarded_allow_ips: reader.networks(),
+        forwarded_allow_ips: reader.networks(&FORWARDED_ALLOW_IPS),
+        proxy: reader.proxy(),
+        http2: reader.http2(tls.is_some()),
+        tls,
         workers: reader.whole(&WORKERS) as u16,
         worker_class: reader.worker_class(),
         threads: reader.threads(),
@@ -95,16 +99,16 @@ fn changed(wishes: &Wishes) -> Vec<Changed> {
         .collect()
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     wishes: &'a Wishes,
-    problems: Vec<Problem>,
-    warnings: Vec<Warning>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl Reader<'_> {
     /// Reads one value. A bad one becomes a problem, and the default stands in for it, so that
     /// reading can go on and find the next problem.
-    fn read<T: Default>(
+    pub(crate) fn read<T: Default>(
         &mut self,
         setting: &Setting,
         parse: impl Fn(&Given) -> Result<T, Misfit>,
@@ -120,11 +124,11 @@ impl Reader<'_> {
         }
     }
 
-    fn text(&mut self, setting: &Setting) -> String {
+    pub(crate) fn text(&mut self, setting: &Setting) -> String {
         self.read(setting, |given| Ok(given.text()))
     }
 
-    fn whole(&mut self, setting: &Setting) -> u64 {
+    pub(crate) fn whole(&mut self, setting: &Setting) -> u64 {
         let (min, max) = match setting.kind {
             Kind::Whole { min, max } => (min, max),
             _ => (0, u64::MAX),
@@ -155,8 +159,14 @@ impl Reader<'_> {
         }
     }
 
-    fn networks(&mut self) -> Vec<String> {
-        self.read(&FORWARDED_ALLOW_IPS, |given| value::networks(&given.text()))
+    pub(crate) fn networks(&mut self, setting: &Setting) -> Vec<String> {
+        self.read(setting, |given| value::networks(&given.text()))
+    }
+
+    /// A setting that somebody has changed: its name as it was given, and by whom.
+    pub(crate) fn subject_of(&self, setting: &Setting) -> Option<(String, Origin)> {
+        let given = self.wishes.get(setting).filter(|given| !is_default(setting, given))?;
+        Some((subject(setting, &given.origin).to_owned(), given.origin.clone()))
     }
 
     fn worker_class(&mut self) -> WorkerClass {
@@ -356,6 +366,6 @@ fn problem(setting: &Setting, given: &Given, misfit: Misfit) -> Problem {
 }
 
 /// Joins without touching the file system, so that links stay as they were written.
-fn absolute(base: &Path, path: &Path) -> PathBuf {
+pub(crate) fn absolute(base: &Path, path: &Path) -> PathBuf {
     base.join(path).components().collect()
 }

@@ -60,6 +60,12 @@ pub struct Settings {
     pub limit_request_field_size: usize,
     /// Proxies that are believed: `*`, addresses or networks.
     pub forwarded_allow_ips: Vec<String>,
+    /// Who may name its clients before a connection's first byte, and how.
+    pub proxy: ProxySettings,
+    /// Encryption; `None` = none.
+    pub tls: Option<TlsSettings>,
+    /// Versions of HTTP, and the limits of HTTP/2.
+    pub http2: Http2Settings,
     /// Directory to work in: absolute, exists.
     pub chdir: PathBuf,
     /// For the front of Python's search path, in order of insertion; absolute.
@@ -82,6 +88,47 @@ pub struct Settings {
     pub loglevel: String,
     /// What [`Settings::changed`] gives.
     pub(crate) changed: Vec<Changed>,
+}
+
+/// The PROXY protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// off, v1, v2 or auto.
+    pub mode: String,
+    /// Who may speak it: `*`, addresses or networks.
+    pub allowed: Vec<String>,
+}
+
+/// What TLS is made from; paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// PEM: the server's certificate and those that lead to its authority.
+    pub certificate: PathBuf,
+    /// PEM: its private key; `None` = in the same file.
+    pub key: Option<PathBuf>,
+    /// PEM: who may sign clients' certificates.
+    pub authorities: Option<PathBuf>,
+    /// Whether clients need one: 0 = no, 1 = if they have one, 2 = yes.
+    pub client_certificates: u8,
+    /// Names of suites; none = all.
+    pub ciphers: Vec<String>,
+}
+
+/// Versions of HTTP, and the limits of HTTP/2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2Settings {
+    /// h1, h2 or both, most wanted first.
+    pub protocols: Vec<String>,
+    /// Without TLS: off, prior-knowledge, upgrade or both.
+    pub cleartext: String,
+    /// Requests at the same time on a connection; at least 1.
+    pub streams: u32,
+    /// Bytes of a request body that may be under way.
+    pub window_bytes: u32,
+    /// Bytes of a frame from a client, at most.
+    pub frame_bytes: u32,
+    /// Bytes of all header fields of a request, decoded; 0 = no limit of its own.
+    pub header_list_bytes: u32,
 }
 
 /// What only an `asgi` worker needs.

@@ -252,3 +252,28 @@ fn no_argument_and_no_variable_breaks_the_reader() {
         }
     }
 }
+
+#[test]
+fn protocols_are_plain_http1_unless_something_else_is_asked_for() {
+    let start = Start::new();
+    let plain = start.settings("app", &[]);
+    assert_eq!((plain.tls, plain.proxy.mode.as_str()), (None, "off"));
+    assert_eq!(plain.http2.protocols, ["h1"]);
+    let (settings, warnings) = start.run(
+        "app --proxy-protocol=v2 --certfile tls/cert.pem",
+        &[("GUNICORN_HTTP_PROTOCOLS", "h2, h1"), ("GUNICORN_CIPHERS", "ECDHE+AESGCM")],
+    );
+    let tls = settings.tls.expect("TLS");
+    assert_eq!(tls.certificate, start.path().join("tls/cert.pem"));
+    assert_eq!((tls.key, tls.client_certificates, tls.ciphers.len()), (None, 0, 7));
+    assert_eq!(settings.http2.protocols, ["h2", "h1"]);
+    assert_eq!((settings.proxy.mode.as_str(), warnings), ("v2", Vec::new()));
+}
+
+#[test]
+fn truth_values_of_gunicorns_file_are_understood() {
+    let file = "proxy_protocol = true\nhttp2_cleartext = true\nhttp_protocols = ['h1', 'h2']\n";
+    let settings = Start::new().file("remuda.toml", file).settings("app", &[]);
+    assert_eq!(settings.proxy.mode, "auto");
+    assert_eq!(settings.http2.cleartext, "prior-knowledge");
+}

@@ -118,8 +118,38 @@ fn without_effect() {
     let variables =
         [("GUNICORN_RELOAD", "true"), ("GUNICORN_WROKERS", "3"), ("GUNICORN_CMD_ARGS", "-u www")];
     let file = "statsd_host = 'localhost:8125'\n[logconfig_dict]\nversion = 1\n";
-    let line = "app -D --certfile cert.pem --log-level verbos";
+    let line = "app -D --ssl-version 5 --log-level verbos";
     assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
+}
+
+#[test]
+fn encryption_that_cannot_be() {
+    let lines = [
+        "app --keyfile key.pem --cert-reqs 2 --ciphers HIGH",
+        "app --certfile cert.pem --cert-reqs 1 --ciphers RC4-SHA:aNULL",
+        "app --certfile cert.pem --ca-certs ca.pem --http2-cleartext both",
+    ];
+    for (number, line) in lines.iter().enumerate() {
+        with_settings!({ snapshot_suffix => number.to_string() }, {
+            assert_snapshot!(words(line, &[], &[]));
+        });
+    }
+}
+
+#[test]
+fn protocols() {
+    let lines = [
+        "app --http-protocols h2,h3 --http2-max-frame-size 1 --http2-cleartext yes",
+        "app --http-protocols h2",
+        "app --http2-cleartext both",
+        "app --http-protocols h2,h1 --http2-cleartext upgrade",
+        "--proxy-protocol app",
+    ];
+    for (number, line) in lines.iter().enumerate() {
+        with_settings!({ snapshot_suffix => number.to_string() }, {
+            assert_snapshot!(words(line, &[], &[]));
+        });
+    }
 }
 
 #[test]

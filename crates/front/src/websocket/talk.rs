@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -215,21 +215,16 @@ impl WebSocket {
                 return Course::Lost;
             }
             if self.deaf.get() {
-                let all_said = self.unsent.borrow().is_empty();
+                let all_said = self.unsent.borrow().is_empty() && self.wire.flush().is_ready();
                 return if all_said { Course::Over } else { Course::GoesOn };
             }
-            let has_room = self.heard_bytes.get() < UNHEARD_BYTES_MAX;
-            if !has_room || !self.wire.readable.get() {
+            if self.heard_bytes.get() >= UNHEARD_BYTES_MAX {
                 return Course::GoesOn;
             }
-            match (&self.wire.socket).read(scratch) {
-                Ok(0) => return Course::Lost,
-                Ok(count) => self.read(&mut scratch[..count], now),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.wire.readable.set(false);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Course::Lost,
+            match self.wire.receive(scratch) {
+                Poll::Pending => return Course::GoesOn,
+                Poll::Ready(Ok(count)) if count > 0 => self.read(&mut scratch[..count], now),
+                Poll::Ready(_) => return Course::Lost,
             }
         }
     }
@@ -238,22 +233,17 @@ impl WebSocket {
     fn write(&self) -> bool {
         let had_unsent = self.unsent_bytes.get() > 0;
         let mut unsent = self.unsent.borrow_mut();
-        while self.wire.writable.get()
-            && let Some(first) = unsent.front_mut()
-        {
-            match (&self.wire.socket).write(first) {
-                Ok(count) => {
+        while let Some(first) = unsent.front_mut() {
+            match self.wire.transmit(first) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) => {
                     self.unsent_bytes.set(self.unsent_bytes.get() - count);
                     drop(first.split_to(count));
                     if first.is_empty() {
                         unsent.pop_front();
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.wire.writable.set(false);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return false,
+                Poll::Ready(Err(_)) => return false,
             }
         }
         drop(unsent);
@@ -261,7 +251,7 @@ impl WebSocket {
             // The app may have waited for room.
             self.notify();
         }
-        true
+        !matches!(self.wire.flush(), Poll::Ready(Err(_)))
     }
 
     fn read(&self, bytes: &mut [u8], now: u64) {
@@ -329,7 +319,7 @@ impl WebSocket {
         } else if self.close_said.get() {
             Phase::Linger
         } else {
-            Phase::App
+            Phase::Turns
         };
         if phase != self.wire.phase.replace(phase) {
             self.wire.since.set(now);

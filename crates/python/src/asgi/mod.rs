@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use remuda_channel::AsgiPlan;
+use remuda_channel::WorkerPlan;
 use remuda_front::http::{Method, Uri};
 use remuda_front::{Exchange, Listener};
 use remuda_scoreboard::Ticket;
@@ -80,12 +80,12 @@ impl Asgi {
     pub(crate) fn new(
         py: Python<'_>,
         listeners: &[Listener],
-        plan: &AsgiPlan,
+        plan: &WorkerPlan,
         tasks: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let state = tasks.getattr("state")?.cast_into::<PyDict>()?;
         Ok(Self {
-            scopes: ScopeBuilder::new(py, listeners, plan, state)?,
+            scopes: ScopeBuilder::new(py, listeners, &plan.asgi, state)?,
             shared: Rc::new(Shared {
                 due: RefCell::default(),
                 create_future: tasks.getattr("create_future")?.unbind(),
@@ -94,7 +94,7 @@ impl Asgi {
                 task_keywords: tasks.getattr("task_keywords")?.cast_into()?.unbind(),
                 call_later: tasks.getattr("call_later")?.unbind(),
                 nothing: Py::new(py, Ready(None))?,
-                grace: Duration::from_secs_f64(plan.disconnect_grace_s),
+                grace: Duration::from_secs_f64(plan.asgi.disconnect_grace_s),
             }),
         })
     }

@@ -202,7 +202,7 @@ impl Responder {
             links.push(bytes.as_bytes().to_vec());
         }
         if let Some(exchange) = &*self.exchange.borrow() {
-            exchange.early_hints(&links);
+            exchange.early_hints(&self.serving.front, &links);
         }
         Ok(())
     }

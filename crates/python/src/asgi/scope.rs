@@ -95,7 +95,9 @@ impl ScopeBuilder {
             ref other => PyString::new(py, other.as_str()),
         };
         scope.set_item(intern!(py, "method"), method)?;
-        scope.set_item(intern!(py, "extensions"), self.http_extensions.bind(py).copy()?)?;
+        let extensions = self.http_extensions.bind(py).copy()?;
+        add_tls(&extensions, exchange)?;
+        scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(Some(scope))
     }
 
@@ -118,6 +120,7 @@ impl ScopeBuilder {
         scope.set_item(intern!(py, "subprotocols"), offered)?;
         let extensions = PyDict::new(py);
         extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
+        add_tls(&extensions, exchange)?;
         scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(Some(scope))
     }
@@ -183,7 +186,25 @@ fn scheme_of(exchange: &Exchange) -> Option<Scheme> {
             scheme.see(name, value);
         }
     }
-    scheme.scheme()
+    scheme.scheme(exchange.scheme())
+}
+
+/// The `tls` extension, version 0.2, where there is TLS.
+fn add_tls(extensions: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
+    let py = extensions.py();
+    let Some(facts) = exchange.tls() else { return Ok(()) };
+    let client = facts.client.as_ref();
+    let chain: &[String] = client.map_or(&[], |client| &client.chain);
+    let name = client.map(|client| &client.subject);
+    let extension = PyDict::new(py);
+    extension.set_item(intern!(py, "server_cert"), facts.server_pem())?;
+    extension.set_item(intern!(py, "client_cert_chain"), PyTuple::new(py, chain)?)?;
+    extension.set_item(intern!(py, "client_cert_name"), name)?;
+    // One that does not verify ends the handshake.
+    extension.set_item(intern!(py, "client_cert_error"), py.None())?;
+    extension.set_item(intern!(py, "tls_version"), facts.version)?;
+    extension.set_item(intern!(py, "cipher_suite"), facts.suite)?;
+    extensions.set_item(intern!(py, "tls"), extension)
 }
 
 /// Address and port of the client; `None` on a unix socket.

@@ -11,11 +11,12 @@ use std::os::fd::IntoRawFd;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
+use remuda_channel::{WorkerClass, WorkerPlan};
 use remuda_front::http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use remuda_front::http::{Method, Version};
-use remuda_front::{Exchange, Listener, Peer, RequestBody, Scheme, SchemeHeaders};
+use remuda_front::{Exchange, Listener, Peer, RequestBody, Scheme, SchemeHeaders, TlsFacts};
 
 /// Why an environ cannot be built; the request is refused with this status and message.
 #[derive(Debug)]
@@ -43,8 +44,7 @@ impl EnvironBuilder {
     pub(crate) fn new(
         py: Python<'_>,
         listeners: &[Listener],
-        multiprocess: bool,
-        multithread: bool,
+        plan: &WorkerPlan,
         errors: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let script_name = std::env::var("SCRIPT_NAME").unwrap_or_default();
@@ -53,10 +53,11 @@ impl EnvironBuilder {
         let bases = listeners.iter().map(|listener| {
             let base = PyDict::new(py);
             base.set_item("wsgi.version", (1, 0))?;
-            base.set_item("wsgi.url_scheme", intern!(py, "http"))?;
+            let scheme = if plan.protocols.tls.is_some() { "https" } else { "http" };
+            base.set_item("wsgi.url_scheme", PyString::intern(py, scheme))?;
             base.set_item("wsgi.errors", errors)?;
-            base.set_item("wsgi.multithread", multithread)?;
-            base.set_item("wsgi.multiprocess", multiprocess)?;
+            base.set_item("wsgi.multithread", plan.worker_class != WorkerClass::Sync)?;
+            base.set_item("wsgi.multiprocess", plan.workers > 1)?;
             base.set_item("wsgi.run_once", false)?;
             base.set_item("wsgi.input_terminated", true)?;
             base.set_item("wsgi.file_wrapper", &wrapper)?;
@@ -121,8 +122,13 @@ impl EnvironBuilder {
             };
             self.set_header(&environ, name, value)?;
         }
-        match scheme.scheme() {
-            Some(Scheme::Http) => {}
+        set_what_came_before(&environ, exchange)?;
+        let own = exchange.scheme();
+        match scheme.scheme(own) {
+            Some(scheme) if scheme == own => {}
+            Some(Scheme::Http) => {
+                environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "http"))?;
+            }
             Some(Scheme::Https) => {
                 environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
             }
@@ -214,6 +220,7 @@ fn set_request_line(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResul
     environ.set_item(intern!(py, "QUERY_STRING"), head.uri.query().unwrap_or_default())?;
     let protocol = match head.version {
         Version::HTTP_10 => intern!(py, "HTTP/1.0"),
+        Version::HTTP_2 => intern!(py, "HTTP/2.0"),
         _ => intern!(py, "HTTP/1.1"),
     };
     environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol)?;
@@ -235,6 +242,41 @@ fn set_peer(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
     environ.set_item(intern!(py, "REMOTE_PORT"), port)
 }
 
+/// What was said before the request: by a proxy, in a TLS handshake, by the choice of HTTP/2. After
+/// the headers, so that none of them can pretend to be one of these.
+fn set_what_came_before(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
+    let py = environ.py();
+    if exchange.head.version == Version::HTTP_2 {
+        environ.set_item(intern!(py, "HTTP_VERSION"), intern!(py, "2"))?;
+    }
+    if let Some(told) = exchange.told() {
+        environ.set_item(intern!(py, "PROXY_PROTOCOL"), told.protocol)?;
+        if let Some((_, server)) = told.addresses {
+            environ.set_item(intern!(py, "PROXY_ADDR"), server.ip().to_string())?;
+            environ.set_item(intern!(py, "PROXY_PORT"), server.port().to_string())?;
+        }
+    }
+    match exchange.tls() {
+        Some(facts) => set_tls(environ, facts),
+        None => Ok(()),
+    }
+}
+
+/// In the names of Apache's mod_ssl, which uWSGI and others have taken over.
+fn set_tls(environ: &Bound<'_, PyDict>, facts: &TlsFacts) -> PyResult<()> {
+    let py = environ.py();
+    environ.set_item(intern!(py, "SSL_PROTOCOL"), facts.protocol)?;
+    environ.set_item(intern!(py, "SSL_CIPHER"), facts.cipher)?;
+    let Some(client) = &facts.client else {
+        return environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), intern!(py, "NONE"));
+    };
+    environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), intern!(py, "SUCCESS"))?;
+    environ.set_item(intern!(py, "SSL_CLIENT_S_DN"), latin1(py, client.subject.as_bytes()))?;
+    environ.set_item(intern!(py, "SSL_CLIENT_I_DN"), latin1(py, client.issuer.as_bytes()))?;
+    environ.set_item(intern!(py, "SSL_CLIENT_M_SERIAL"), &client.serial)?;
+    environ.set_item(intern!(py, "SSL_CLIENT_CERT"), client.chain.first())
+}
+
 /// A unix socket has no name that a URL could hold, so the Host header gives it.
 fn set_unix_server(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
     let py = environ.py();
@@ -243,6 +285,7 @@ fn set_unix_server(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult
     };
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ if exchange.scheme() == Scheme::Https => (host, "443"),
         _ => (host, "80"),
     };
     environ.set_item(intern!(py, "SERVER_NAME"), name)?;

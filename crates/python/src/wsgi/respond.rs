@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use remuda_front::Exchange;
+use remuda_front::http::Version;
 use remuda_journal::Level;
 
 use super::start_response::{StartResponse, owned};
@@ -36,13 +37,26 @@ pub(crate) fn run(
             return exchange.reply(&serving.front, page(500, ""));
         }
     };
-    let start = match Bound::new(py, StartResponse::new(serving.clone(), exchange)) {
+    let is_http2 = exchange.head.version == Version::HTTP_2;
+    let start = Bound::new(py, StartResponse::new(serving.clone(), exchange));
+    let start = match start.and_then(|start| {
+        if is_http2 {
+            offer_trailers(&environ, &start)?;
+        }
+        Ok(start)
+    }) {
         Ok(start) => start,
         Err(error) => return serving.report_failure(&name_of(&environ), &describe(py, &error)),
     };
     if let Err(error) = call(py, serving, &environ, &start) {
         fail(py, serving, &environ, &start, &error);
     }
+}
+
+/// HTTP/1 clients have to ask for them, and hardly one does; so gunicorn, too, offers them here only.
+fn offer_trailers(environ: &Bound<'_, PyDict>, start: &Bound<'_, StartResponse>) -> PyResult<()> {
+    let send = start.getattr(intern!(start.py(), "send_trailers"))?;
+    environ.set_item(intern!(start.py(), "gunicorn.http2.send_trailers"), send)
 }
 
 /// `GET /path?query`, for a log line.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
@@ -34,6 +35,8 @@ pub(crate) struct StartResponse {
     /// Set once the head has left, when the body follows in pieces.
     sink: RefCell<Option<StreamSink>>,
     head_sent: Cell<bool>,
+    /// Fields that follow the body, where the client can take them.
+    trailers: RefCell<Option<HeaderMap>>,
 }
 
 // SAFETY: as for `Worker`: touched with the interpreter's lock only, which is not given up while a
@@ -63,6 +66,20 @@ impl StartResponse {
         let head = Head::read(status, headers)?;
         *this.head.borrow_mut() = Some(head);
         Ok(Write(slf.unbind()))
+    }
+
+    /// `gunicorn.http2.send_trailers`: fields that leave when the body has.
+    fn send_trailers(&self, trailers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut map = HeaderMap::new();
+        for trailer in trailers.try_iter()? {
+            let (name, value) = read_header(&trailer?)?;
+            map.append(name, value);
+        }
+        *self.trailers.borrow_mut() = Some(map);
+        if let Some(sink) = self.sink.borrow().as_ref() {
+            sink.expect_trailers();
+        }
+        Ok(())
     }
 }
 
@@ -102,6 +119,7 @@ impl StartResponse {
             head: RefCell::default(),
             sink: RefCell::default(),
             head_sent: Cell::new(false),
+            trailers: RefCell::default(),
         }
     }
 
@@ -125,6 +143,11 @@ impl StartResponse {
 
     /// Sends the head and the whole body at once.
     pub(crate) fn send_whole(&self, body: Bytes) -> PyResult<()> {
+        if self.trailers.borrow().is_some() {
+            self.begin_stream(body)?;
+            self.end_stream();
+            return Ok(());
+        }
         let (exchange, head) = self.take_head()?;
         let content = match head.length {
             Some(length) if length < body.len() as u64 => {
@@ -148,6 +171,9 @@ impl StartResponse {
     fn begin_stream(&self, piece: Bytes) -> PyResult<()> {
         let (exchange, head) = self.take_head()?;
         let (sink, content) = StreamSink::new();
+        if self.trailers.borrow().is_some() {
+            sink.expect_trailers();
+        }
         sink.push(piece).map_err(|_| gone())?;
         *self.sink.borrow_mut() = Some(sink);
         exchange.reply(&self.serving.front, head.into_reply(content));
@@ -168,13 +194,17 @@ impl StartResponse {
 
     fn wait_for_client(&self, py: Python<'_>) -> PyResult<()> {
         let Some(sink) = self.sink.borrow().clone() else { return Ok(()) };
-        while sink.waiting_bytes() > WAITING_BYTES_MAX && !sink.is_closed() {
-            let Some(socket) = self.serving.front.socket_of(self.connection) else {
-                return Err(gone());
-            };
-            if self.serving.wait_writable(py, socket)? {
-                self.serving.front.resume_writing(self.connection);
-            } else {
+        let front = &self.serving.front;
+        let mut waiting = sink.waiting_bytes();
+        let mut moved = Instant::now();
+        while waiting > WAITING_BYTES_MAX && !sink.is_closed() {
+            let Some(awaited) = front.awaited(self.connection) else { return Err(gone()) };
+            let came = self.serving.wait_for_room(py, awaited)?;
+            front.resume_writing(self.connection);
+            let before = std::mem::replace(&mut waiting, sink.waiting_bytes());
+            if came && !awaited.room_is_said || waiting < before {
+                moved = Instant::now();
+            } else if moved.elapsed() >= self.serving.write_pause {
                 self.abort_stream();
                 return Err(gone());
             }
@@ -185,6 +215,9 @@ impl StartResponse {
     /// The last piece has left.
     pub(crate) fn end_stream(&self) {
         if let Some(sink) = self.sink.borrow().as_ref() {
+            if let Some(trailers) = self.trailers.take() {
+                sink.add_trailers(trailers);
+            }
             sink.end();
         }
         self.serving.front.poll_connection(self.connection);

@@ -7,8 +7,10 @@ mod asgi;
 mod listen;
 mod logging;
 mod process;
+mod protocols;
 mod requests;
 mod timeouts;
+mod tls;
 mod unsupported;
 mod unsupported_python;
 mod workers;
@@ -19,8 +21,10 @@ pub(crate) use asgi::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
 pub(crate) use process::*;
+pub(crate) use protocols::*;
 pub(crate) use requests::*;
 pub(crate) use timeouts::*;
+pub(crate) use tls::*;
 pub(crate) use workers::*;
 
 /// What most declarations have in common.
@@ -46,6 +50,8 @@ pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
         workers::ALL,
         timeouts::ALL,
         requests::ALL,
+        tls::ALL,
+        protocols::ALL,
         asgi::ALL,
         logging::ALL,
     ];

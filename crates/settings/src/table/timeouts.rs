@@ -70,6 +70,8 @@ pub(crate) const HEAD_TIMEOUT: Setting = Setting {
     flags: &["head-timeout"],
     gunicorn: false,
     short: "Time that a client may take for a request's head",
+    long: "\
+With the first request that includes what comes before it: a PROXY header, the handshake of TLS.",
     ..FULL
 };
 

@@ -7,8 +7,6 @@ use crate::declare::{Group as G, Kind, Kind::*, Setting, Support};
 const NOT_YET: &str = "this version does not have it yet";
 const NO_PARSER: &str = "requests are read as if it had its default";
 const PLATFORM: &str = "remuda stays in the foreground; let the service manager do it";
-const NO_TLS: &str = "this version speaks plain HTTP; let the platform's router end TLS";
-const NO_HTTP2: &str = "this version speaks HTTP/1.1";
 const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for long jobs";
 const NO_PASTE: &str = "PasteDeploy files are not read; name the app as `module:attribute`";
 const NO_SYSLOG: &str = "the log goes to `errorlog` and `accesslog` only";
@@ -95,26 +93,13 @@ pub(super) const ALL: &[Setting] = &[
     short_flag('n', NAME),
     refused(no("paste", &["paste", "paster"], G::Application, Text, "", "PasteDeploy file", NO_PASTE)),
     no("raw_paste_global_conf", &["paste-global"], G::Application, List, "", "Variable for the PasteDeploy file", NO_PASTE),
-    no("proxy_protocol", &["proxy-protocol"], G::Proxies, OptionalText, "off", "PROXY protocol before a request", NOT_YET),
-    no("proxy_allow_ips", &["proxy-allow-from"], G::Proxies, Networks, "127.0.0.1,::1", "Who may speak it", NOT_YET),
     no("forwarder_headers", &["forwarder-headers"], G::Proxies, Text, "SCRIPT_NAME,PATH_INFO", "Headers with underscores that proxies may set", "headers with underscores are dropped"),
     no("header_map", &["header-map"], G::Proxies, Text, "drop", "What to do with other headers that have underscores", "headers with underscores are dropped"),
     refused(no("protocol", &["protocol"], G::Protocols, Text, "http", "`http` or `uwsgi`", "this version speaks HTTP only")),
     no("uwsgi_allow_ips", &["uwsgi-allow-from"], G::Protocols, Networks, "127.0.0.1,::1", "Who may speak uwsgi", "this version speaks HTTP only"),
-    refused(no("keyfile", &["keyfile"], G::Tls, Path, "", "Private key", NO_TLS)),
-    refused(no("certfile", &["certfile"], G::Tls, Path, "", "Certificate", NO_TLS)),
-    no("ssl_version", &["ssl-version"], G::Tls, Text, "2", "Version of TLS", NO_TLS),
-    no("cert_reqs", &["cert-reqs"], G::Tls, Text, "0", "Whether clients need a certificate", NO_TLS),
-    refused(no("ca_certs", &["ca-certs"], G::Tls, Path, "", "Authorities for clients' certificates", NO_TLS)),
-    no("suppress_ragged_eofs", &["suppress-ragged-eofs"], G::Tls, Switch, "true", "Tolerate a missing end of TLS", NO_TLS),
-    no("do_handshake_on_connect", &["do-handshake-on-connect"], G::Tls, Switch, "false", "Shake hands at once", NO_TLS),
-    no("ciphers", &["ciphers"], G::Tls, Text, "", "Ciphers", NO_TLS),
-    no("http_protocols", &["http-protocols"], G::Protocols, Text, "h1", "Versions of HTTP", NO_HTTP2),
-    no("http2_cleartext", &["http2-cleartext"], G::Protocols, Text, "off", "HTTP/2 without TLS", NO_HTTP2),
-    no("http2_max_concurrent_streams", &["http2-max-concurrent-streams"], G::Protocols, Text, "100", "Streams of a connection", NO_HTTP2),
-    no("http2_initial_window_size", &["http2-initial-window-size"], G::Protocols, Text, "65535", "Window of a stream", NO_HTTP2),
-    no("http2_max_frame_size", &["http2-max-frame-size"], G::Protocols, Text, "16384", "Bytes of a frame", NO_HTTP2),
-    no("http2_max_header_list_size", &["http2-max-header-list-size"], G::Protocols, Text, "65536", "Bytes of decoded headers", NO_HTTP2),
+    no("ssl_version", &["ssl-version"], G::Tls, Text, "2", "Version of TLS", "TLS 1.2 and 1.3 are spoken, and nothing older"),
+    no("suppress_ragged_eofs", &["suppress-ragged-eofs"], G::Tls, Switch, "true", "Tolerate a missing end of TLS", "it is always tolerated, since HTTP says by itself where a message ends"),
+    no("do_handshake_on_connect", &["do-handshake-on-connect"], G::Tls, Switch, "false", "Shake hands at once", "hands are shaken as bytes come in, and no worker waits for them"),
     no("permit_obsolete_folding", &["permit-obsolete-folding"], G::RequestLimits, Switch, "false", "Accept folded header lines", NO_PARSER),
     no("strip_header_spaces", &["strip-header-spaces"], G::RequestLimits, Switch, "false", "Drop blanks before a header's colon", NO_PARSER),
     no("permit_unconventional_http_method", &["permit-unconventional-http-method"], G::RequestLimits, Switch, "false", "Accept unusual methods", NO_PARSER),

@@ -49,7 +49,12 @@ pub(super) const ALL: &[Setting] = &[
     hook("worker_exit", "When a worker exits, in the worker"),
     hook("nworkers_changed", "When the number of workers has changed"),
     hook("on_exit", "Before the master exits"),
-    hook("ssl_context", "Makes the TLS context"),
+    value(
+        "ssl_context",
+        Group::Hooks,
+        "Makes the TLS context",
+        "TLS is rustls here, not Python's ssl; see `certfile`, `ca_certs`, `cert_reqs` and `ciphers`",
+    ),
     hook("on_dirty_starting", "Before dirty workers start"),
     hook("dirty_post_fork", "After a dirty worker was forked"),
     hook("dirty_worker_init", "When a dirty worker has loaded its apps"),

@@ -1,0 +1,5 @@
+//! From settings to what each crate needs: the part of the command that tests and benchmarks use, too.
+
+#![forbid(unsafe_code)]
+
+pub mod plan;
