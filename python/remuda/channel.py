@@ -12,6 +12,7 @@ from typing import Any
 
 CHANNEL_FD = 3
 SCOREBOARD_FD = 4
+RELAY_FDS = (5, 6)
 MESSAGE_BYTES_MAX = 64 * 1024
 FD_BYTES = 4
 

@@ -18,7 +18,7 @@ import time
 from typing import Any, NoReturn
 
 from remuda import _remuda, fork_safety, loading, worker
-from remuda.channel import CHANNEL_FD, SCOREBOARD_FD, Channel
+from remuda.channel import CHANNEL_FD, RELAY_FDS, SCOREBOARD_FD, Channel
 from remuda.loading import App, BootError
 
 FORK_TIMEOUT_S = 5.0
@@ -63,7 +63,7 @@ class Zygote:
 
     def _check_fork_safety(self, app_bytes: int) -> None:
         listeners = {listener["fd"] for listener in self.plan["listeners"]}
-        own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD} | listeners
+        own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD, *RELAY_FDS} | listeners
         event_loops = self.plan["worker_class"] != "gevent"
         hazards = fork_safety.find_hazards(own_fds, event_loops=event_loops)
         if not hazards:

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use remuda_channel::{TlsPlan, WorkerClass, WorkerPlan};
+use remuda_channel::{RELAY_GIVE_FD, RELAY_TAKE_FD, TlsPlan, WorkerClass, WorkerPlan};
 use remuda_front::{
     AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Limits, Listener,
-    Protocols, ProxyProtocol, TlsWish, TrustedPeers, WebSocketLimits,
+    Protocols, ProxyProtocol, Relay, TlsWish, TrustedPeers, WebSocketLimits,
 };
 use remuda_journal::AccessLog;
 
@@ -103,6 +103,13 @@ pub(crate) fn take_listeners(plan: &WorkerPlan) -> Vec<Listener> {
         Listener::new(fd, listener.host.clone(), listener.port)
     };
     plan.listeners.iter().map(take).collect()
+}
+
+/// The relay, which this process inherited as well.
+pub(crate) fn take_relay() -> Relay {
+    // SAFETY: as above: the zygote was started with both, and nothing but the front uses them.
+    let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+    Relay::new(own(RELAY_GIVE_FD), own(RELAY_TAKE_FD))
 }
 
 /// A descriptor of the front's own, so that Python may close the original.
