@@ -92,8 +92,8 @@ class Worker:
     def beat(self) -> bool:
         """Give a sign of life and apply time limits; true once the worker is done."""
 
-    def drain(self, *, queue: bool = False) -> None:
-        """Accept no more, finish what is held; with ``queue`` accept what waits already."""
+    def drain(self) -> None:
+        """Accept no more, finish what is held."""
 
     def leave(self) -> None:
         """End the loop at once, whatever is in flight."""

@@ -65,7 +65,8 @@ class Zygote:
 
     def _check_fork_safety(self, app_bytes: int) -> None:
         listeners = {listener["fd"] for listener in self.plan["listeners"]}
-        own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD} | listeners
+        relay = set(self.plan["relay"].values())
+        own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD} | listeners | relay
         event_loops = self.plan["worker_class"] != "gevent"
         hazards = fork_safety.find_hazards(own_fds, event_loops=event_loops)
         if not hazards:

@@ -18,9 +18,14 @@ mod plan;
 mod word;
 mod zygote;
 
-pub use plan::{AsgiPlan, ListenerPlan, Preload, ProtocolPlan, TlsPlan, WorkerClass, WorkerPlan};
+pub use plan::{
+    AsgiPlan, ListenerPlan, Preload, ProtocolPlan, RelayPlan, TlsPlan, WorkerClass, WorkerPlan,
+};
 pub use word::{FromWorker, ToWorker, UnknownWord};
-pub use zygote::{BootFailure, CHANNEL_FD, FIRST_LISTENER_FD, FromZygote, SCOREBOARD_FD, ToZygote};
+pub use zygote::{
+    BootFailure, CHANNEL_FD, FIRST_LISTENER_FD, FromZygote, RELAY_GIVE_FD, RELAY_TAKE_FD,
+    SCOREBOARD_FD, ToZygote,
+};
 
 /// Longest packet on any channel, in bytes; a longer traceback is cut by its sender.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;

@@ -96,6 +96,15 @@ pub struct AsgiPlan {
     pub root_path: String,
 }
 
+/// The queue through which workers pass connections on to each other: descriptors of its two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayPlan {
+    /// Where they are sent in.
+    pub give_fd: i32,
+    /// Where they are taken out.
+    pub take_fd: i32,
+}
+
 /// Everything a zygote and its workers need to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerPlan {
@@ -113,6 +122,8 @@ pub struct WorkerPlan {
     pub workers: u16,
     /// Listeners, in the order of their descriptors.
     pub listeners: Vec<ListenerPlan>,
+    /// `None` = a worker without siblings, in a test.
+    pub relay: Option<RelayPlan>,
     /// Threads of a `gthread` worker.
     pub threads: u16,
     /// What only an `asgi` worker needs.

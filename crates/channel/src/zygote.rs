@@ -8,8 +8,12 @@ use crate::WorkerPlan;
 pub const CHANNEL_FD: i32 = 3;
 /// The scoreboard's memfd in the zygote, inherited by the workers.
 pub const SCOREBOARD_FD: i32 = 4;
+/// The relay's end at which workers send connections in; inherited by the workers as well.
+pub const RELAY_GIVE_FD: i32 = 5;
+/// The end at which they take them out.
+pub const RELAY_TAKE_FD: i32 = 6;
 /// The first listener in the zygote; the others follow without a gap, in the order of the plan.
-pub const FIRST_LISTENER_FD: i32 = 5;
+pub const FIRST_LISTENER_FD: i32 = 7;
 
 /// What the master says to a zygote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -40,6 +40,7 @@ impl Pair {
             Protocols::default(),
             None,
             watched,
+            None,
         );
         Self { front: front.expect("front"), client }
     }

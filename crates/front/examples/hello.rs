@@ -43,6 +43,7 @@ fn serve(port: u16) -> std::io::Result<()> {
         Protocols::default(),
         None,
         watched,
+        None,
     )?;
     let waiter = front.waiter();
     let mut batch = Batch::default();

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use socket2::Socket;
 
 use crate::Front;
-use crate::connection::Connection;
+use crate::claim::Claimed;
+use crate::connection::{Connection, Stage};
 use crate::front::{Accepting, Notice};
 use crate::listener::Accepted;
 use crate::wire::{Peer, Phase, Wire};
@@ -17,18 +18,13 @@ const ACCEPTS_BEFORE_REQUEUE: u32 = 16;
 impl Front {
     pub(crate) fn accept(&self, index: usize, most: usize) {
         for taken in 0..most {
-            if self.is_full() {
-                // Only now is it sure that somebody waits, and worth an idle connection's end;
-                // later ones are reported again.
-                if taken > 0 {
-                    return;
-                }
-                if !self.close_oldest_idle() {
-                    return self.pause();
-                }
+            // Only for the first is it sure that somebody waits, and worth an idle connection's end;
+            // later ones are reported again.
+            if taken > 0 && self.is_full() || !self.make_room() {
+                return;
             }
             match self.listeners[index].accept() {
-                Accepted::One(socket, peer) => self.add(socket, peer, index),
+                Accepted::One(socket, peer) => self.welcome(socket, peer, index),
                 Accepted::None => return,
                 Accepted::Exhausted(error) => {
                     self.core.notices.borrow_mut().push(Notice::CannotAccept(error));
@@ -40,6 +36,15 @@ impl Front {
         if self.core.limits.has_siblings && self.accepted.get() >= ACCEPTS_BEFORE_REQUEUE {
             self.requeue(index);
         }
+    }
+
+    /// Makes room for one more connection; false when nobody can give way, and accepting pauses.
+    pub(crate) fn make_room(&self) -> bool {
+        let has_room = !self.is_full() || self.close_oldest_idle();
+        if !has_room {
+            self.pause();
+        }
+        has_room
     }
 
     fn is_full(&self) -> bool {
@@ -59,29 +64,46 @@ impl Front {
 
     fn close_oldest_idle(&self) -> bool {
         let Some(id) = self.oldest_idle() else { return false };
-        if let Some(connection) = self.connections.borrow().get(id) {
-            connection.wire.say_goodbye();
+        let wire = self.connections.borrow().get(id).map(|connection| connection.wire.clone());
+        // One that the lookout reaches for is about to leave by itself.
+        if let Some(wire) = wire.filter(|wire| wire.claim.claim() == Claimed::Ours) {
+            wire.say_goodbye();
+            self.forget(id);
         }
-        self.forget(id);
         true
     }
 
-    pub(crate) fn add(&self, socket: Socket, peer: Peer, listener: usize) {
+    /// Adds a new connection.
+    pub(crate) fn welcome(&self, socket: Socket, peer: Peer, listener: usize) {
         self.accepted.set(self.accepted.get() + 1);
+        let trusted = self.trusted.contains(peer);
+        self.add(socket, peer, listener, self.door.first_stage(trusted));
+    }
+
+    /// Adds a connection at some stage; `None` when it had to be closed.
+    pub(crate) fn add(
+        &self,
+        socket: Socket,
+        peer: Peer,
+        listener: usize,
+        stage: Stage,
+    ) -> Option<Rc<Wire>> {
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
         let id = entry.key();
         // Without a place in epoll it would never be heard again: closing it is the honest end.
         let serial = self.serial.replace(self.serial.get().wrapping_add(1));
-        if self.poller.add_connection(&socket, id, serial).is_err() {
-            return;
-        }
+        self.poller.add_connection(&socket, id, serial).ok()?;
         let wire =
             Rc::new(Wire::new((id, serial), socket, peer, listener, self.trusted.contains(peer)));
         wire.since.set(self.core.now.get());
         self.core.enqueue(&wire);
-        let stage = self.door.first_stage(&wire);
-        entry.insert(Connection { wire, stage });
+        if let (Some(lookout), Stage::Parked) = (&self.lookout, &stage) {
+            lookout.add(wire.key(), wire.claim.clone());
+        }
+        self.release(&wire, &stage);
+        entry.insert(Connection { wire: wire.clone(), stage });
+        Some(wire)
     }
 
     fn requeue(&self, index: usize) {
@@ -96,10 +118,12 @@ impl Front {
     }
 
     fn pause(&self) {
-        if self.accepting.replace(Accepting::Paused) == Accepting::Yes {
+        if self.accepting.get() == Accepting::Yes {
+            self.accepting.set(Accepting::Paused);
             for listener in &self.listeners {
                 let _ = self.poller.remove(listener);
             }
+            self.unwatch_relay();
         }
     }
 
@@ -109,5 +133,6 @@ impl Front {
             // Already watched is what we want.
             let _ = self.poller.add_listener(listener, index, self.core.limits.has_siblings);
         }
+        self.watch_relay();
     }
 }

@@ -86,7 +86,7 @@ impl Exchange {
     /// The index of the listener it came by.
     #[must_use]
     pub fn listener(&self) -> usize {
-        self.wire.listener
+        self.wire.listener()
     }
 
     /// Whether the peer's scheme and forwarder headers are believed.
@@ -159,7 +159,7 @@ impl Exchange {
             Poll::Ready(Ok(count)) if count == head.len() => {}
             Poll::Pending => {}
             // Half of it has left, and the response cannot follow that.
-            _ => drop(wire.socket.shutdown(Shutdown::Both)),
+            _ => drop(wire.socket().shutdown(Shutdown::Both)),
         }
     }
 
@@ -171,7 +171,8 @@ impl Exchange {
         let is_http1 = self.head.version != Version::HTTP_2;
         let headers = reply.headers_mut();
         headers.insert(SERVER, HeaderValue::from_static("remuda"));
-        if self.core.draining.get() && is_http1 && !switches {
+        let may_stay = self.core.hands_over.get() && self.wire.can_move();
+        if self.core.draining.get() && is_http1 && !switches && !may_stay {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let length = body_length(&self.head.method, &reply);

@@ -19,8 +19,10 @@ use crate::http1::{Failure, Http1, Polled};
 use crate::http2::Http2;
 use crate::ingress::Ingress;
 use crate::listener::Listener;
+use crate::lookout::Lookout;
 use crate::opening::{Door, Protocols};
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
+use crate::relay::Relay;
 use crate::tls::{Certificates, TlsError};
 use crate::transport::{Scratch, Transport, scratch};
 use crate::websocket::{Course, WebSocket};
@@ -32,6 +34,8 @@ use crate::{Exchange, Limits, TrustedPeers};
 pub enum Notice {
     /// No descriptor or memory for another connection; accepting pauses for a moment.
     CannotAccept(io::Error),
+    /// No thread for a lookout: a long request holds up others on the same worker.
+    NoLookout(io::Error),
     /// A request body could not be written to its temporary file.
     SpoolFailed(io::Error),
     /// Files have changed, and new connections get this certificate.
@@ -52,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) limits: Limits,
     pub(crate) now: Cell<u64>,
     pub(crate) draining: Cell<bool>,
+    /// Connections between two requests go to the siblings.
+    pub(crate) hands_over: Cell<bool>,
     pub(crate) notices: RefCell<Vec<Notice>>,
     pub(crate) access: Option<Rc<AccessLines>>,
     ready: RefCell<VecDeque<usize>>,
@@ -75,7 +81,7 @@ impl Core {
     }
 
     /// The same, once others have had their turn.
-    fn enqueue_later(&self, wire: &Wire) {
+    pub(crate) fn enqueue_later(&self, wire: &Wire) {
         if !wire.queued.replace(true) {
             self.later.borrow_mut().push(wire.id);
         }
@@ -109,6 +115,19 @@ pub struct Front {
     pub(crate) serial: Cell<u32>,
     watched_ready: Cell<bool>,
     watched: OwnedFd,
+    pub(crate) relay: Option<Arc<Relay>>,
+    pub(crate) lookout: Option<Lookout>,
+}
+
+/// How a front ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Siblings serve on: connections go to them as soon as they have no request.
+    ToSiblings,
+    /// Each connection is closed after its answer.
+    Alone,
+    /// The same, but first what waits in the queues is accepted: nobody else will.
+    Last,
 }
 
 /// What a response that does not leave waits for.
@@ -134,6 +153,13 @@ pub(crate) enum Accepting {
 /// With siblings, one connection a turn: whoever is busy with it leaves the rest to them.
 const ACCEPTS_WITH_SIBLINGS: usize = 1;
 const ACCEPTS_ALONE: usize = 64;
+/// What stands for the relay among the bits of listeners.
+const RELAY: u64 = 1 << 63;
+
+fn listener_bit(index: usize) -> u64 {
+    1 << index.min(62)
+}
+
 /// A client that goes on sending after our last word is cut off then.
 const LINGERING_READS_MAX: usize = 4;
 /// Bytes that one connection may bring before others have their turn. More comes in at once only
@@ -158,9 +184,15 @@ impl Front {
         protocols: Protocols,
         access: Option<AccessFormat>,
         watched: OwnedFd,
+        relay: Option<Relay>,
     ) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         poller.add_watched(&watched)?;
+        let relay = relay.map(Arc::new);
+        let lookout = relay
+            .as_ref()
+            .filter(|_| limits.has_siblings)
+            .map(|relay| Lookout::start(poller.clone(), relay.clone()));
         for (index, listener) in listeners.iter().enumerate() {
             poller.add_listener(listener, index, limits.has_siblings)?;
         }
@@ -173,12 +205,16 @@ impl Front {
             .max_buf_size(CONNECTION_BUFFER_BYTES);
         let door = Door::new(protocols);
         // Certificates that were loaded before the fork may have been exchanged since.
-        let notices = door.look(0).into_iter().collect();
-        Ok(Self {
+        let mut notices: Vec<_> = door.look(0).into_iter().collect();
+        let lookout = lookout.and_then(|lookout| {
+            lookout.map_err(|error| notices.push(Notice::NoLookout(error))).ok()
+        });
+        let front = Self {
             core: Rc::new(Core {
                 limits,
                 now: Cell::new(0),
                 draining: Cell::new(false),
+                hands_over: Cell::new(false),
                 notices: RefCell::new(notices),
                 access: access.map(|format| Rc::new(AccessLines::new(format))),
                 ready: RefCell::default(),
@@ -199,7 +235,11 @@ impl Front {
             serial: Cell::new(0),
             watched_ready: Cell::new(false),
             watched,
-        })
+            relay,
+            lookout,
+        };
+        front.watch_relay();
+        Ok(front)
     }
 
     /// The epoll descriptor: readable when [`Front::collect`] has something to collect.
@@ -229,8 +269,11 @@ impl Front {
     /// Takes what a [`Waiter`] has brought.
     pub fn take(&self, batch: &Batch) {
         let listening = self.note_all(batch);
+        if listening & RELAY != 0 {
+            self.take_passed();
+        }
         for index in 0..self.listeners.len() {
-            if listening & 1 << index.min(63) != 0 {
+            if listening & listener_bit(index) != 0 {
                 let most = if self.core.limits.has_siblings {
                     ACCEPTS_WITH_SIBLINGS
                 } else {
@@ -260,12 +303,16 @@ impl Front {
     /// Notes what is ready; the listeners among it as bits.
     fn note_all(&self, batch: &Batch) -> u64 {
         let mut listening: u64 = 0;
+        if let Some(lookout) = &self.lookout {
+            self.forget_passed(lookout.come_round());
+        }
         self.core.read_clock();
         self.core.ready.borrow_mut().extend(self.core.later.borrow_mut().drain(..));
         let connections = self.connections.borrow();
         for ready in batch.ready() {
             match ready.token {
-                Token::Listener(index) => listening |= 1 << index.min(63),
+                Token::Listener(index) => listening |= listener_bit(index),
+                Token::Relay => listening |= RELAY,
                 Token::Watched => self.watched_ready.set(true),
                 Token::Connection(id, serial) => {
                     let connection = connections.get(id);
@@ -342,12 +389,15 @@ impl Front {
             let mut connections = self.connections.borrow_mut();
             let Some(connection) = connections.get_mut(id) else { return };
             connection.wire.queued.set(false);
+            if !self.claim(&connection.wire) {
+                return;
+            }
             let stage = std::mem::replace(&mut connection.stage, Stage::Polled);
             (stage, connection.wire.clone())
         };
         match stage {
             Stage::Parked if wire.has_bytes() => self.drive(self.begin_http1(&wire), &wire),
-            Stage::Parked => self.keep(&wire, Stage::Parked),
+            Stage::Parked => self.rest(&wire, Stage::Parked),
             Stage::Http1(http1) => self.drive(http1, &wire),
             Stage::Opening(step) => self.open(&wire, step),
             Stage::Http2(http2) => self.drive_http2(http2, &wire),
@@ -413,7 +463,11 @@ impl Front {
 
     /// A connection has had its turn.
     #[inline]
-    fn rest(&self, wire: &Wire, stage: Stage) {
+    fn rest(&self, wire: &Rc<Wire>, stage: Stage) {
+        if self.hand_over_if_leaving(wire, &stage) {
+            return;
+        }
+        self.release(wire, &stage);
         self.keep(wire, stage);
         if wire.budget.get() == 0 {
             self.core.enqueue_later(wire);
@@ -467,7 +521,7 @@ impl Front {
         }
         let mut scratch = self.scratch.borrow_mut();
         for _ in 0..LINGERING_READS_MAX {
-            match (&wire.socket).read(&mut scratch) {
+            match wire.socket().read(&mut scratch) {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -490,6 +544,9 @@ impl Front {
     pub(crate) fn forget(&self, id: usize) {
         let Some(gone) = self.connections.borrow_mut().try_remove(id) else { return };
         let wire = gone.wire.clone();
+        if let Some(lookout) = &self.lookout {
+            lookout.remove(wire.key());
+        }
         wire.leave();
         // After the borrow has ended: a response body on its way out may touch the core.
         if let Stage::WebSocket(websocket) = &gone.stage {
@@ -499,7 +556,7 @@ impl Front {
         if Rc::strong_count(&wire) > 1 {
             // The app still holds the request, and so the socket stays open: it must not go on
             // sending events in the name of a connection that will get this id.
-            let _ = self.poller.remove(&wire.socket);
+            let _ = self.poller.remove(wire.socket());
         }
     }
 
@@ -508,7 +565,7 @@ impl Front {
     pub fn awaited(&self, ConnectionId(id): ConnectionId) -> Option<Awaited> {
         let connections = self.connections.borrow();
         let connection = connections.get(id)?;
-        let socket = connection.wire.socket.as_raw_fd();
+        let socket = connection.wire.socket().as_raw_fd();
         // HTTP/2 clients make room by saying so.
         let is_http2 = matches!(connection.stage, Stage::Http2(_));
         Some(Awaited { socket, room_is_said: is_http2 && connection.wire.writable.get() })

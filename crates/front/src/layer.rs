@@ -19,7 +19,7 @@ impl Wire {
             return Poll::Pending;
         }
         loop {
-            return match (&self.socket).read(room) {
+            return match self.socket().read(room) {
                 Ok(count) => {
                     // A short read has emptied the kernel's buffer, so the next edge will be
                     // reported; except for an end of file whose edge came with these bytes.
@@ -53,7 +53,7 @@ impl Wire {
             return Poll::Pending;
         }
         loop {
-            return match write(&self.socket) {
+            return match write(self.socket()) {
                 Ok(count) => Poll::Ready(Ok(count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.writable.set(false);
@@ -163,6 +163,6 @@ impl Wire {
     pub(crate) fn finish_sending(&self) {
         self.say_goodbye();
         // The peer may be gone already, and then there is nothing left to say to it.
-        let _ = self.socket.shutdown(Shutdown::Write);
+        let _ = self.socket().shutdown(Shutdown::Write);
     }
 }

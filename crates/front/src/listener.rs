@@ -65,7 +65,7 @@ impl AsFd for Listener {
     }
 }
 
-fn peer_of(address: &SockAddr) -> Peer {
+pub(crate) fn peer_of(address: &SockAddr) -> Peer {
     match address.as_socket() {
         // A dual-stack listener sees IPv4 clients as ::ffff:a.b.c.d; nobody else writes them so.
         Some(address) => Peer::Inet(address.ip().to_canonical(), address.port()),

@@ -96,17 +96,17 @@ impl Door {
     }
 
     /// What a new connection begins with.
-    pub(crate) fn first_stage(&self, wire: &Wire) -> Stage {
+    pub(crate) fn first_stage(&self, trusted: bool) -> Stage {
         match self.proxy {
             Some(_) => Stage::Opening(Step::ProxyHeader),
-            None => self.after_proxy(wire).map_or(Stage::Parked, Stage::Opening),
+            None => self.after_proxy(trusted).map_or(Stage::Parked, Stage::Opening),
         }
     }
 
-    fn after_proxy(&self, wire: &Wire) -> Option<Step> {
+    fn after_proxy(&self, trusted: bool) -> Option<Step> {
         if self.renewal.is_some() {
             Some(Step::Hello)
-        } else if self.cleartext_http2 != CleartextHttp2::Off && wire.trusted {
+        } else if self.cleartext_http2 != CleartextHttp2::Off && trusted {
             Some(Step::Preface)
         } else {
             None
@@ -192,7 +192,7 @@ impl Front {
         }
         let mut scratch = self.scratch.borrow_mut();
         loop {
-            return match recv(wire.socket.as_raw_fd(), &mut scratch, MsgFlags::MSG_PEEK) {
+            return match recv(wire.socket().as_raw_fd(), &mut scratch, MsgFlags::MSG_PEEK) {
                 Ok(0) => Peeked::Gone,
                 Ok(count) => {
                     wire.head_begun.set(true);
@@ -242,7 +242,7 @@ impl Front {
                 believe(wire, told);
             }
         }
-        Ok(self.door.after_proxy(wire).map_or(Next::Http1, Next::Step))
+        Ok(self.door.after_proxy(wire.trusted).map_or(Next::Http1, Next::Step))
     }
 
     fn begin_handshake(&self, wire: &Wire) -> io::Result<Next> {

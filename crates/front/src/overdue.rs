@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::Front;
 use crate::connection::Stage;
 use crate::exchange::ConnectionId;
 use crate::front::Accepting;
@@ -13,6 +12,7 @@ use crate::reply::whole;
 use crate::turn::Turn;
 use crate::websocket::Course;
 use crate::wire::{Phase, Wire};
+use crate::{Drain, Front};
 
 /// A draining worker keeps idle connections this long: a request that is on its way to us while
 /// we decide to close would be lost.
@@ -33,7 +33,9 @@ impl Front {
             late.map(|(_, c)| c.wire.clone()).collect()
         };
         for wire in late {
-            self.on_late(&wire);
+            if self.claim(&wire) {
+                self.on_late(&wire);
+            }
         }
         self.park_idle(now);
         self.let_on(now);
@@ -188,25 +190,33 @@ impl Front {
         self.connections.borrow().get(wire.id).map(|connection| look(&connection.stage))
     }
 
-    /// Accepts no more and finishes what is held; each response from now on closes its
-    /// connection. With `queue`, first accepts what already waits: nobody else will.
-    pub fn drain(&self, queue: bool) {
+    /// Accepts no more and finishes what is held.
+    pub fn drain(&self, how: Drain) {
         self.core.read_clock();
-        if queue && self.accepting.get() != Accepting::Never {
+        if how == Drain::Last {
             for index in 0..self.listeners.len() {
                 while let Accepted::One(socket, peer) = self.listeners[index].accept() {
-                    self.add(socket, peer, index);
+                    self.welcome(socket, peer, index);
                 }
             }
+            while let Some(passed) = self.next_passed() {
+                self.welcome_passed(passed);
+            }
         }
+        self.core.hands_over.set(how == Drain::ToSiblings && self.relay.is_some());
         if self.accepting.replace(Accepting::Never) == Accepting::Yes {
             for listener in &self.listeners {
                 let _ = self.poller.remove(listener);
             }
+            self.unwatch_relay();
+        }
+        if self.core.hands_over.get() {
+            self.hand_over_all();
         }
         if self.core.draining.replace(true) {
             return;
         }
+        let may_move = |wire: &Wire| self.core.hands_over.get() && wire.can_move();
         // The limits of draining begin now, not when the connection became idle.
         for (_, connection) in self.connections.borrow_mut().iter_mut() {
             let wire = &connection.wire;
@@ -214,7 +224,7 @@ impl Front {
                 wire.since.set(self.core.now.get());
             }
             match &mut connection.stage {
-                Stage::Http1(http1) if wire.has_turns() => http1.finish(),
+                Stage::Http1(http1) if wire.has_turns() && !may_move(wire) => http1.finish(),
                 Stage::Http2(http2) if http2.has_begun() => {
                     http2.finish();
                     self.core.enqueue(wire);

@@ -2,7 +2,7 @@
 //! `EPOLLEXCLUSIVE`, which mio does not offer.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
     Listener(usize),
+    /// Connections that siblings have passed on.
+    Relay,
     Watched,
     /// Place in the slab, and a serial number: an event that was waited for without the
     /// interpreter's lock may come after its connection's end, when another has that place.
@@ -20,6 +22,7 @@ pub(crate) enum Token {
 
 const LISTENER: u64 = 1 << 62;
 const WATCHED: u64 = 1 << 63;
+const RELAY: u64 = LISTENER | WATCHED;
 /// Bits of a serial number; behind them stands the place.
 const SERIAL_BITS: u32 = 32;
 
@@ -27,13 +30,16 @@ impl Token {
     fn to_bits(self) -> u64 {
         match self {
             Self::Listener(index) => LISTENER | index as u64,
+            Self::Relay => RELAY,
             Self::Watched => WATCHED,
             Self::Connection(id, serial) => (id as u64) << SERIAL_BITS | u64::from(serial),
         }
     }
 
     fn from_bits(bits: u64) -> Self {
-        if bits & WATCHED != 0 {
+        if bits & RELAY == RELAY {
+            Self::Relay
+        } else if bits & WATCHED != 0 {
             Self::Watched
         } else if bits & LISTENER != 0 {
             Self::Listener((bits & !LISTENER) as usize)
@@ -139,6 +145,12 @@ impl Poller {
         Ok(self.0.add(fd, EpollEvent::new(flags, Token::Connection(id, serial).to_bits()))?)
     }
 
+    /// Watches the queue of what siblings pass on, as a listener that all share.
+    pub(crate) fn add_relay(&self, fd: impl AsFd) -> io::Result<()> {
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+        Ok(self.0.add(fd, EpollEvent::new(flags, Token::Relay.to_bits()))?)
+    }
+
     /// Watches one more descriptor for reading, level-triggered.
     pub(crate) fn add_watched(&self, fd: impl AsFd) -> io::Result<()> {
         Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, Token::Watched.to_bits()))?)
@@ -160,13 +172,21 @@ impl Poller {
     }
 }
 
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn tokens_survive_the_round_trip() {
-        for token in [Token::Listener(3), Token::Watched, Token::Connection(77, u32::MAX)] {
+        for token in
+            [Token::Listener(3), Token::Relay, Token::Watched, Token::Connection(77, u32::MAX)]
+        {
             assert_eq!(Token::from_bits(token.to_bits()), token);
         }
     }

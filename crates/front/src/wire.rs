@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use bytes::Bytes;
 use socket2::Socket;
 
 use crate::Limits;
+use crate::claim::Claim;
+use crate::lookout::Key;
 use crate::proxy::Told;
 use crate::tls::Session;
 use crate::turn::Turn;
@@ -55,12 +58,12 @@ pub(crate) struct Wire {
     pub(crate) id: usize,
     /// Tells it from others that had its place before.
     pub(crate) serial: u32,
-    pub(crate) socket: Socket,
+    /// The socket, and whose it is at the moment.
+    pub(crate) claim: Arc<Claim>,
     /// Who has connected, or in whose name a proxy has.
     pub(crate) peer: Cell<Peer>,
     /// The peer's address and port as text, made at its first request.
     pub(crate) peer_text: OnceCell<(String, String)>,
-    pub(crate) listener: usize,
     /// Who has connected is believed, in its scheme and forwarder headers.
     pub(crate) trusted: bool,
     /// What a PROXY header has said.
@@ -103,10 +106,9 @@ impl Wire {
         Self {
             id,
             serial,
-            socket,
+            claim: Arc::new(Claim::new(socket, listener)),
             peer: Cell::new(peer),
             peer_text: OnceCell::new(),
-            listener,
             trusted,
             told: OnceCell::new(),
             tls: OnceCell::new(),
@@ -147,6 +149,36 @@ impl Wire {
             self.phase.set(phase);
             self.since.set(now);
         }
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.claim.socket
+    }
+
+    /// The listener that it came by.
+    pub(crate) fn listener(&self) -> usize {
+        self.claim.listener
+    }
+
+    /// Place and serial number.
+    pub(crate) fn key(&self) -> Key {
+        (self.id, self.serial)
+    }
+
+    /// Another worker could go on with it after the request under way: what it has been told
+    /// before, by TLS or by a proxy, does not travel with the socket.
+    pub(crate) fn can_move(&self) -> bool {
+        self.tls.get().is_none() && self.told.get().is_none()
+    }
+
+    /// Another worker could serve its next request: no byte of that was read.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        let is_between = match self.phase.get() {
+            Phase::Idle => true,
+            Phase::Head => !self.head_begun.get(),
+            _ => false,
+        };
+        is_between && self.can_move() && self.ahead.borrow().is_empty() && !self.has_turns()
     }
 
     /// There may be something to read.

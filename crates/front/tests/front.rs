@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use remuda_front::http::Response;
-use remuda_front::{Content, Front, Limits, Listener, Protocols, RequestBody, TrustedPeers};
+use remuda_front::{Content, Drain, Front, Limits, Listener, Protocols, RequestBody, TrustedPeers};
 
 struct Bench {
     front: Front,
@@ -21,8 +21,9 @@ fn bench(limits: Limits) -> Bench {
     let listener = Listener::new(listener.into(), "127.0.0.1".into(), Some(port));
     let watched: OwnedFd = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
     let trusted = TrustedPeers::Everyone;
-    let front = Front::new(vec![listener], limits, trusted, Protocols::default(), None, watched)
-        .expect("front");
+    let front =
+        Front::new(vec![listener], limits, trusted, Protocols::default(), None, watched, None)
+            .expect("front");
     Bench { front, port }
 }
 
@@ -129,7 +130,7 @@ fn a_drained_front_accepts_nothing_and_ends_when_its_clients_are_served() {
     read_until(&mut idle, "/first 0");
     let mut queued = bench.connect();
     queued.write_all(b"GET /queued HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
-    bench.front.drain(true);
+    bench.front.drain(Drain::Last);
     bench.answer(1);
     let response = read_until(&mut queued, "/queued 0");
     assert!(response.contains("Connection: close\r\n"), "{response}");

@@ -84,7 +84,8 @@ fn front(files: &Files) -> (Front, u16) {
     let tls = Some(Arc::new(files.load().expect("files")));
     let protocols = Protocols { tls, ..Protocols::default() };
     let peers = TrustedPeers::Everyone;
-    let front = Front::new(vec![listener], Limits::default(), peers, protocols, None, watched);
+    let front =
+        Front::new(vec![listener], Limits::default(), peers, protocols, None, watched, None);
     (front.expect("front"), port)
 }
 

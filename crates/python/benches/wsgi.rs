@@ -86,7 +86,7 @@ fn plan(fd: i32, path: &str) -> WorkerPlan {
     let outcome = remuda_settings::load(["app:app".into()], [], "/".as_ref());
     let Outcome::Run(settings, _) = outcome else { panic!("{outcome:?}") };
     let listener = ListenerPlan { fd, host: path.into(), port: None };
-    remuda::plan::for_workers(&settings, vec![listener])
+    WorkerPlan { relay: None, ..remuda::plan::for_workers(&settings, vec![listener]) }
 }
 
 fn worker(criterion: &mut Criterion) {

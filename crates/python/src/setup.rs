@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use remuda_channel::{TlsPlan, WorkerClass, WorkerPlan};
 use remuda_front::{
     AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Limits, Listener,
-    Protocols, ProxyProtocol, TlsWish, TrustedPeers, WebSocketLimits,
+    Protocols, ProxyProtocol, Relay, TlsWish, TrustedPeers, WebSocketLimits,
 };
 use remuda_journal::AccessLog;
 
@@ -103,6 +103,13 @@ pub(crate) fn take_listeners(plan: &WorkerPlan) -> Vec<Listener> {
         Listener::new(fd, listener.host.clone(), listener.port)
     };
     plan.listeners.iter().map(take).collect()
+}
+
+/// The relay, which this process inherited as well.
+pub(crate) fn take_relay(plan: &WorkerPlan) -> Option<Relay> {
+    // SAFETY: as above: the zygote was started with both, and nothing but the front uses them.
+    let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+    plan.relay.map(|relay| Relay::new(own(relay.give_fd), own(relay.take_fd)))
 }
 
 /// A descriptor of the front's own, so that Python may close the original.

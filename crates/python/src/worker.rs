@@ -19,7 +19,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use remuda_channel::{FromWorker, ToWorker, WorkerClass};
-use remuda_front::{Batch, Exchange, Front, Notice, Waiter};
+use remuda_front::{Batch, Drain, Exchange, Front, Notice, Waiter};
 use remuda_journal::{AccessLog, Level};
 use remuda_scoreboard::{Board, now_ns};
 
@@ -114,6 +114,7 @@ impl Worker {
             setup::protocols(&plan, groundwork)?,
             format,
             setup::duplicate(channel)?,
+            setup::take_relay(&plan),
         )?;
         Ok(Self {
             serving: Rc::new(Serving {
@@ -258,10 +259,9 @@ impl Worker {
         Ok(self.is_finished())
     }
 
-    /// Accepts no more, finishes what is held. With `queue`, first accepts what waits already.
-    #[pyo3(signature = (*, queue=false))]
-    fn drain(&self, py: Python<'_>, queue: bool) -> PyResult<()> {
-        self.front().drain(queue);
+    /// Accepts no more, finishes what is held.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        self.front().drain(Drain::Alone);
         // A loop that waits must look at this now.
         self.serving.call_schedule(py)
     }
@@ -269,7 +269,7 @@ impl Worker {
     /// Ends the loop at once, whatever is in flight.
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
         self.left.set(true);
-        self.drain(py, false)
+        self.drain(py)
     }
 
     /// Opens the log files again.
@@ -388,8 +388,8 @@ impl Worker {
             match recv(self.serving.channel, &mut packet, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return self.orphan(),
                 Ok(length) => match ToWorker::try_from(&packet[..length]) {
-                    Ok(ToWorker::Drain) => self.front().drain(false),
-                    Ok(ToWorker::DrainQueue) => self.front().drain(true),
+                    Ok(ToWorker::Drain) => self.front().drain(Drain::ToSiblings),
+                    Ok(ToWorker::DrainQueue) => self.front().drain(Drain::Last),
                     Ok(ToWorker::Reopen) => self.reopen(),
                     Err(_) => self.serving.log(Level::Warning, "The master said an unknown word"),
                 },
@@ -404,7 +404,7 @@ impl Worker {
         // A closed channel stays readable for ever, and there is nothing left to hear.
         self.front().unwatch();
         self.serving.log(Level::Info, "Parent changed, shutting down");
-        self.front().drain(false);
+        self.front().drain(Drain::Last);
     }
 
     fn reopen(&self) {
@@ -431,6 +431,10 @@ fn words(notice: Notice) -> (Level, String) {
         Notice::CannotAccept(error) => {
             (Level::Error, format!("Cannot accept connections: {error}. Trying again."))
         }
+        Notice::NoLookout(error) => (
+            Level::Warning,
+            format!("A long request will hold up others on this worker: no thread: {error}"),
+        ),
         Notice::SpoolFailed(error) => {
             (Level::Error, format!("Cannot keep a request body in a temporary file: {error}"))
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, ListenerPlan, Preload, ProtocolPlan, TlsPlan, WorkerClass, WorkerPlan,
+    AsgiPlan, ListenerPlan, Preload, ProtocolPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
+    TlsPlan, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, listen_fds};
 use remuda_settings::{AsgiSettings, Settings, TlsSettings};
@@ -56,6 +57,7 @@ pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerP
         pythonpath: settings.pythonpath.iter().map(|path| path.display().to_string()).collect(),
         workers: settings.workers,
         listeners,
+        relay: Some(RelayPlan { give_fd: RELAY_GIVE_FD, take_fd: RELAY_TAKE_FD }),
         worker_connections: settings.worker_connections,
         timeout_s: settings.timeout.map_or(0.0, seconds),
         graceful_timeout_s: seconds(settings.graceful_timeout),

@@ -72,7 +72,7 @@ impl Shell {
     }
 
     fn start_zygote(&mut self, generation: Generation) -> Event {
-        match zygote::start(&self.start, &self.board_fd, &self.config.listeners) {
+        match zygote::start(&self.start, &self.shared, &self.config.listeners) {
             Ok(zygote) => {
                 let pid = zygote.pid;
                 if let Some(wire) = &zygote.wire {

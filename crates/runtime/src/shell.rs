@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::listen::Listeners;
 use crate::sample;
 use crate::signals::{Meaning, Signals};
 use crate::wire::{Incoming, Wire};
-use crate::zygote::{Start, Zygote};
+use crate::zygote::{Shared, Start, Zygote};
 
 /// Everything the master runs with.
 pub struct Config {
@@ -58,7 +57,7 @@ pub(crate) struct Shell {
     pub(crate) config: Config,
     pub(crate) start: Start,
     pub(crate) board: Board,
-    pub(crate) board_fd: OwnedFd,
+    pub(crate) shared: Shared,
     pub(crate) zygotes: BTreeMap<Generation, Zygote>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
@@ -97,7 +96,7 @@ impl Shell {
             supervisor: Supervisor::new(config.plan.clone()),
             start: Start { python: config.python.clone(), env: config.env.clone() },
             board,
-            board_fd,
+            shared: Shared::new(board_fd)?,
             zygotes: BTreeMap::new(),
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use command_fds::{CommandFdExt, FdMapping};
-use remuda_channel::{CHANNEL_FD, FIRST_LISTENER_FD, SCOREBOARD_FD};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use remuda_channel::{CHANNEL_FD, FIRST_LISTENER_FD, RELAY_GIVE_FD, RELAY_TAKE_FD, SCOREBOARD_FD};
 use remuda_supervisor::Pid;
 
 use crate::listen::Listeners;
@@ -33,13 +34,33 @@ pub(crate) struct Zygote {
     pub(crate) failed: bool,
 }
 
-/// Executes a zygote with its channel, the scoreboard and the listeners at fixed descriptors.
-pub(crate) fn start(start: &Start, board: &OwnedFd, listeners: &Listeners) -> io::Result<Zygote> {
+/// What all workers of all generations share, beside the listeners.
+pub(crate) struct Shared {
+    /// The scoreboard's memfd.
+    pub(crate) board: OwnedFd,
+    /// Both ends of the queue through which workers pass connections on to each other. The master
+    /// only keeps it: what lies in it outlives the worker that has sent it.
+    relay: (OwnedFd, OwnedFd),
+}
+
+impl Shared {
+    pub(crate) fn new(board: OwnedFd) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let relay = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        Ok(Self { board, relay })
+    }
+}
+
+/// Executes a zygote with its channel and all that workers share at fixed descriptors.
+pub(crate) fn start(start: &Start, shared: &Shared, listeners: &Listeners) -> io::Result<Zygote> {
     let (wire, theirs) = Wire::pair()?;
-    let mut mappings = vec![
-        FdMapping { parent_fd: theirs, child_fd: CHANNEL_FD },
-        FdMapping { parent_fd: board.as_fd().try_clone_to_owned()?, child_fd: SCOREBOARD_FD },
-    ];
+    let mut mappings = vec![FdMapping { parent_fd: theirs, child_fd: CHANNEL_FD }];
+    let (give, take) = &shared.relay;
+    for (fd, child_fd) in
+        [(&shared.board, SCOREBOARD_FD), (give, RELAY_GIVE_FD), (take, RELAY_TAKE_FD)]
+    {
+        mappings.push(FdMapping { parent_fd: fd.try_clone()?, child_fd });
+    }
     for (child_fd, fd) in (FIRST_LISTENER_FD..).zip(listeners.fds()) {
         mappings.push(FdMapping { parent_fd: fd.try_clone_to_owned()?, child_fd });
     }

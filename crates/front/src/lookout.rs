@@ -1,0 +1,171 @@
+//! Sees to it that nobody waits for a worker that is busy while another one is idle.
+//!
+//! A thread of its own, without Python: it waits until the front's epoll instance has news, and
+//! looks a moment later whether the front has come to collect them. If not, the worker is stuck in
+//! a long request; then every connection with a new request that nobody has begun to read goes to
+//! the siblings by the [`Relay`], and is served there. On a worker that comes round in time the
+//! thread does nothing but wake up every [`MOMENT`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+
+use crate::claim::Claim;
+use crate::poller::Poller;
+use crate::relay::Relay;
+
+/// How long a request may hold up others before they are passed on.
+const MOMENT: Duration = Duration::from_millis(2);
+/// How long the lookout of a stuck worker waits for new requests before it looks at the worker again.
+const WATCH: Duration = Duration::from_millis(20);
+const STACK_BYTES: usize = 128 * 1024;
+
+/// The front's side of its lookout.
+#[derive(Debug)]
+pub(crate) struct Lookout(Arc<Shared>);
+
+/// Place and serial number of a connection.
+pub(crate) type Key = (usize, u32);
+
+#[derive(Debug)]
+struct Shared {
+    poller: Arc<Poller>,
+    relay: Arc<Relay>,
+    claims: Mutex<BTreeMap<Key, Arc<Claim>>>,
+    /// Connections that were passed on, for the front to forget.
+    passed: Mutex<Vec<Key>>,
+    any_passed: AtomicBool,
+    /// Moves whenever the front collects.
+    rounds: AtomicU64,
+    over: AtomicBool,
+}
+
+impl Lookout {
+    /// Starts the thread. To be called after the last fork.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no room for a thread.
+    pub(crate) fn start(poller: Arc<Poller>, relay: Arc<Relay>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            poller,
+            relay,
+            claims: Mutex::default(),
+            passed: Mutex::default(),
+            any_passed: AtomicBool::new(false),
+            rounds: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        });
+        let theirs = shared.clone();
+        let thread = std::thread::Builder::new().name("remuda-lookout".into());
+        // Signals are for Python's main thread, which they must wake; a thread inherits its mask.
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+        let started = thread.stack_size(STACK_BYTES).spawn(move || theirs.keep_watch());
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+        started?;
+        Ok(Self(shared))
+    }
+
+    /// The front comes round; connections that were passed on meanwhile.
+    pub(crate) fn come_round(&self) -> Vec<Key> {
+        self.0.rounds.fetch_add(1, Ordering::Release);
+        if self.0.any_passed.swap(false, Ordering::AcqRel) {
+            std::mem::take(&mut *lock(&self.0.passed))
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// A connection that may be free at times.
+    pub(crate) fn add(&self, key: Key, claim: Arc<Claim>) {
+        lock(&self.0.claims).insert(key, claim);
+    }
+
+    pub(crate) fn remove(&self, key: Key) {
+        lock(&self.0.claims).remove(&key);
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Release);
+    }
+}
+
+/// A thread that panics ends the process.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn keep_watch(&self) {
+        while !self.over.load(Ordering::Acquire) {
+            if !self.has_news(None) {
+                continue;
+            }
+            let seen = self.rounds.load(Ordering::Acquire);
+            std::thread::sleep(MOMENT);
+            let is_stuck = || {
+                self.rounds.load(Ordering::Acquire) == seen && !self.over.load(Ordering::Acquire)
+            };
+            while is_stuck() && self.has_news(Some(Duration::ZERO)) {
+                self.pass_on_what_is_ready(&is_stuck);
+            }
+        }
+    }
+
+    /// Waits until epoll has something that the front has not collected.
+    fn has_news(&self, timeout: Option<Duration>) -> bool {
+        let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
+            PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = [PollFd::new(self.poller.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, timeout).is_ok_and(|count| count > 0)
+    }
+
+    /// Waits a while for requests on free connections, and passes those on that have one.
+    fn pass_on_what_is_ready(&self, is_stuck: &dyn Fn() -> bool) {
+        let free: Vec<_> = {
+            let claims = lock(&self.claims);
+            let free = claims.iter().filter(|(_, claim)| claim.is_free());
+            free.map(|(key, claim)| (*key, claim.clone())).collect()
+        };
+        let mut fds: Vec<_> =
+            free.iter().map(|(_, c)| PollFd::new(c.socket.as_fd(), PollFlags::POLLIN)).collect();
+        let timeout = PollTimeout::try_from(WATCH).unwrap_or(PollTimeout::MAX);
+        if !poll(&mut fds, timeout).is_ok_and(|count| count > 0) {
+            return;
+        }
+        let ready = fds.iter().map(|fd| fd.any() == Some(true)).collect::<Vec<_>>();
+        for ((key, claim), _) in free.iter().zip(ready).filter(|(_, ready)| *ready) {
+            if !is_stuck() || !self.pass_on(*key, claim) {
+                return;
+            }
+        }
+    }
+
+    /// False when the queue is full.
+    fn pass_on(&self, key: Key, claim: &Claim) -> bool {
+        // The front was quicker.
+        let Some(served) = claim.take() else { return true };
+        // First, or events of it would go on coming here as long as a sibling has it open.
+        let _ = self.poller.remove(&claim.socket);
+        if self.relay.give(&claim.socket, claim.listener, served).is_ok() {
+            claim.give_away();
+            lock(&self.claims).remove(&key);
+            lock(&self.passed).push(key);
+            self.any_passed.store(true, Ordering::Release);
+            return true;
+        }
+        let _ = self.poller.add_connection(&claim.socket, key.0, key.1);
+        claim.release(served);
+        false
+    }
+}

@@ -1,0 +1,155 @@
+//! Two fronts with the same listener and relay, as two workers have them.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use remuda_front::http::Response;
+use remuda_front::{
+    Content, Drain, Exchange, Front, Limits, Listener, Protocols, Relay, TrustedPeers,
+};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+struct Siblings {
+    busy: Front,
+    idle: Front,
+    port: u16,
+}
+
+fn siblings() -> Siblings {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    listener.set_nonblocking(true).expect("flag");
+    let port = listener.local_addr().expect("address").port();
+    let flags = SocketFlags::CLOEXEC;
+    let (give, take) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("pair");
+    let front = || {
+        let own = |fd: &OwnedFd| fd.try_clone().expect("descriptor");
+        let fd = OwnedFd::from(listener.try_clone().expect("descriptor"));
+        let listener = Listener::new(fd, "127.0.0.1".into(), Some(port));
+        let limits = Limits { has_siblings: true, ..Limits::default() };
+        let watched = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
+        let relay = Relay::new(own(&give), own(&take));
+        let (trusted, protocols) = (TrustedPeers::Everyone, Protocols::default());
+        Front::new(vec![listener], limits, trusted, protocols, None, watched, Some(relay))
+            .expect("front")
+    };
+    Siblings { busy: front(), idle: front(), port }
+}
+
+impl Siblings {
+    /// A connection that `busy` has accepted, and on which it has answered one request.
+    fn client_of_busy(&self) -> TcpStream {
+        let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
+        client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+        ask(&mut client, "/first");
+        reply(&self.busy, wait_for_request(&self.busy), "busy");
+        assert!(answer(&mut client).ends_with("busy /first"));
+        client
+    }
+}
+
+fn ask(client: &mut TcpStream, path: &str) {
+    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("write");
+}
+
+fn answer(client: &mut TcpStream) -> String {
+    let mut bytes = [0; 1000];
+    let length = client.read(&mut bytes).expect("an answer");
+    String::from_utf8(bytes[..length].to_vec()).expect("text")
+}
+
+fn wait_for_request(front: &Front) -> Exchange {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        front.collect().expect("collect");
+        if let Some(exchange) = front.next_exchange() {
+            return exchange;
+        }
+        assert!(Instant::now() < deadline, "no request came");
+    }
+}
+
+fn reply(front: &Front, exchange: Exchange, name: &str) {
+    let text = format!("{name} {}", exchange.head.uri.path());
+    exchange.reply(front, Response::new(Content::Whole(Bytes::from(text))));
+}
+
+#[test]
+fn a_request_to_a_busy_worker_is_served_by_an_idle_one() {
+    let siblings = siblings();
+    let mut waiting = siblings.client_of_busy();
+    let mut slow = siblings.client_of_busy();
+    ask(&mut slow, "/slow");
+    let in_app = wait_for_request(&siblings.busy);
+    // From now on `busy` runs the app, and collects nothing.
+    ask(&mut waiting, "/quick");
+    reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
+    assert!(answer(&mut waiting).ends_with("idle /quick"));
+    reply(&siblings.busy, in_app, "busy");
+    assert!(answer(&mut slow).ends_with("busy /slow"));
+    siblings.busy.collect().expect("collect");
+    assert_eq!((siblings.busy.connections(), siblings.idle.connections()), (1, 1));
+    // It stays where it is.
+    ask(&mut waiting, "/again");
+    reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
+    assert!(answer(&mut waiting).ends_with("idle /again"));
+}
+
+#[test]
+fn a_worker_that_comes_round_in_time_keeps_its_connections() {
+    let siblings = siblings();
+    let mut client = siblings.client_of_busy();
+    for _ in 0..50 {
+        ask(&mut client, "/");
+        reply(&siblings.busy, wait_for_request(&siblings.busy), "busy");
+        assert!(answer(&mut client).ends_with("busy /"));
+    }
+    siblings.idle.collect().expect("collect");
+    assert_eq!((siblings.busy.connections(), siblings.idle.connections()), (1, 0));
+}
+
+#[test]
+fn a_worker_that_leaves_gives_its_idle_connections_to_others() {
+    let siblings = siblings();
+    let mut client = siblings.client_of_busy();
+    siblings.busy.drain(Drain::ToSiblings);
+    assert!(siblings.busy.is_drained());
+    ask(&mut client, "/second");
+    reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
+    let text = answer(&mut client);
+    assert!(text.ends_with("idle /second") && !text.contains("Connection: close"), "{text}");
+}
+
+#[test]
+fn a_worker_that_leaves_answers_what_it_has_and_then_gives_the_connection_away() {
+    let siblings = siblings();
+    let mut client = siblings.client_of_busy();
+    ask(&mut client, "/last");
+    let in_app = wait_for_request(&siblings.busy);
+    siblings.busy.drain(Drain::ToSiblings);
+    assert!(!siblings.busy.is_drained());
+    reply(&siblings.busy, in_app, "busy");
+    let text = answer(&mut client);
+    assert!(text.ends_with("busy /last") && !text.contains("Connection: close"), "{text}");
+    assert!(siblings.busy.is_drained());
+    ask(&mut client, "/next");
+    reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
+    assert!(answer(&mut client).ends_with("idle /next"));
+}
+
+#[test]
+fn the_last_worker_takes_back_what_nobody_has_taken() {
+    let siblings = siblings();
+    let mut client = siblings.client_of_busy();
+    siblings.busy.drain(Drain::ToSiblings);
+    ask(&mut client, "/left");
+    siblings.busy.drain(Drain::Last);
+    reply(&siblings.busy, wait_for_request(&siblings.busy), "busy");
+    let text = answer(&mut client);
+    assert!(text.ends_with("busy /left") && text.contains("Connection: close"), "{text}");
+}
