@@ -41,11 +41,6 @@ impl Backoff {
         self.until = self.until.filter(|&until| until > now);
     }
 
-    /// Deaths were counted and not forgotten.
-    pub(crate) fn is_counting(&self) -> bool {
-        self.deaths > 0
-    }
-
     /// Until when nothing may be tried; `None` = now.
     pub(crate) fn until(&self) -> Option<Tick> {
         self.until

@@ -1,7 +1,8 @@
 //! Lack of room: the kernel refuses processes, or takes them away for want of memory.
 //!
 //! More starts only make it worse, and no slot is to blame. So the whole pool waits, longer each
-//! time, then tries with one worker; when that one is ready, there is room again.
+//! time, then tries with one worker; when that one is ready, there is room again. The waits start
+//! anew only after a stable life: what is ready can still be taken away a moment later.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const SIGKILL: i32 = 9;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shortage {
     backoff: Backoff,
-    refused_at: Tick,
+    /// Of the latest refusal, until there is room again.
+    refused_at: Option<Tick>,
 }
 
 impl Shortage {
@@ -31,7 +33,7 @@ impl Shortage {
         if self.backoff.until().is_some() {
             return None;
         }
-        self.refused_at = now;
+        self.refused_at = Some(now);
         Some(self.backoff.count_death(now, plan, random))
     }
 
@@ -46,23 +48,30 @@ impl Shortage {
 
     /// Whether a worker may be started; `under_way` are on their way.
     pub(crate) fn allows_start(&self, under_way: usize) -> bool {
-        !self.backoff.is_counting() || self.until().is_none() && under_way == 0
+        self.refused_at.is_none() || self.until().is_none() && under_way == 0
     }
 
     /// A worker that was asked for at that time is ready; true when this ends a shortage.
     pub(crate) fn is_ended_by(&mut self, asked_at: Tick) -> bool {
-        let ends = self.backoff.is_counting() && asked_at > self.refused_at;
+        let ends = self.refused_at.is_some_and(|refused_at| asked_at > refused_at);
         if ends {
-            self.backoff.forget();
+            self.refused_at = None;
         }
         ends
     }
+
+    /// A worker has had a stable life: the next refusal is the first one again.
+    pub(crate) fn forget(&mut self) {
+        if self.refused_at.is_none() {
+            self.backoff.forget();
+        }
+    }
 }
 
-/// Whether an end that nobody asked for tells of a shortage: its own word, or KILL from outside,
-/// which is most often the kernel's for want of memory.
-pub(crate) fn is_told_by(ending: Ending) -> bool {
-    matches!(ending, Ending::Exited(STATUS) | Ending::Signaled(SIGKILL))
+/// Whether an end that nobody asked for tells of a shortage: its own word, or KILL from outside
+/// in the boot, which is most often the kernel's for want of memory.
+pub(crate) fn is_told_by(ending: Ending, was_ready: bool) -> bool {
+    ending == Ending::Exited(STATUS) || ending == Ending::Signaled(SIGKILL) && !was_ready
 }
 
 #[cfg(test)]
@@ -96,8 +105,29 @@ mod tests {
     }
 
     #[test]
+    fn only_a_stable_life_makes_the_next_refusal_the_first_again() {
+        let (mut shortage, mut random) = (Shortage::default(), Random::new(1));
+        let mut refuse = |shortage: &mut Shortage, now| {
+            shortage.let_time_pass(at(now));
+            shortage.count(at(now), &Plan::default(), &mut random).map(|(count, _)| count)
+        };
+        assert_eq!(refuse(&mut shortage, 2), Some(1));
+        shortage.forget();
+        assert!(!shortage.allows_start(1), "somebody who has lived for long says nothing of now");
+        assert!(shortage.is_ended_by(at(3)));
+        assert_eq!(refuse(&mut shortage, 4), Some(2));
+        assert!(shortage.is_ended_by(at(5)));
+        shortage.forget();
+        assert_eq!(refuse(&mut shortage, 6), Some(1));
+    }
+
+    #[test]
     fn own_word_and_a_kill_from_outside_tell_of_a_shortage() {
-        assert!(is_told_by(Ending::Exited(75)) && is_told_by(Ending::Signaled(9)));
-        assert!(!is_told_by(Ending::Exited(1)) && !is_told_by(Ending::Signaled(11)));
+        for was_ready in [false, true] {
+            assert!(is_told_by(Ending::Exited(75), was_ready));
+            assert_eq!(is_told_by(Ending::Signaled(9), was_ready), !was_ready);
+            assert!(!is_told_by(Ending::Exited(1), was_ready));
+            assert!(!is_told_by(Ending::Signaled(11), was_ready));
+        }
     }
 }

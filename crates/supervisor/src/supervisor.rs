@@ -333,7 +333,7 @@ impl Supervisor {
             WorkerState::Serving { ready_at, .. }
                 if now.since(ready_at) < self.plan.stable_life =>
             {
-                self.count_early_death(slot, ending, now, out);
+                self.count_early_death(slot, (ending, true), now, out);
             }
             WorkerState::Booting { .. } => {
                 let failure = failure_of(ending);
@@ -344,7 +344,7 @@ impl Supervisor {
                 {
                     self.stop(Some(Reason::Boot(failure)), now, out);
                 } else {
-                    self.count_early_death(slot, ending, now, out);
+                    self.count_early_death(slot, (ending, false), now, out);
                     self.count_unready_death(generation, failure, now, out);
                 }
             }
@@ -356,11 +356,11 @@ impl Supervisor {
     fn count_early_death(
         &mut self,
         slot: SlotId,
-        ending: Ending,
+        (ending, was_ready): (Ending, bool),
         now: Tick,
         out: &mut Vec<Action>,
     ) {
-        if shortage::is_told_by(ending) {
+        if shortage::is_told_by(ending, was_ready) {
             self.count_shortage(now, out);
         } else {
             self.back_off(slot, now, out);
@@ -429,6 +429,7 @@ impl Supervisor {
             (WorkerState::Serving { ready_at, .. }, false) => {
                 if now.since(ready_at) >= self.plan.stable_life {
                     self.pool.forget_deaths(slot);
+                    self.shortage.forget();
                 }
             }
             (WorkerState::Serving { .. }, true) | (_, false) => {}

@@ -127,7 +127,15 @@ impl Backoff {
             Notice::ReloadGivenUp { .. } => ending == Ending::Exited(78),
             _ => false,
         };
-        let by_others = matches!(ending, Ending::Exited(75) | Ending::Signaled(9));
+        let was_ready =
+            step.before.workers.iter().any(|worker| {
+                worker.slot == slot && worker.pid == Some(pid) && worker.is_serving()
+            });
+        let by_others = match ending {
+            Ending::Exited(75) => true,
+            Ending::Signaled(9) => !was_ready,
+            _ => false,
+        };
         if by_others || self.is_looping || step.notices().any(counted) {
             return Ok(());
         }

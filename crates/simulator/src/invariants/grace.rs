@@ -102,7 +102,9 @@ impl Grace {
             Some(worker.generation) == generation && deadline.is_some_and(|at| at <= step.now)
         });
         let too_soon = !is_stuck && since.is_some_and(|at| step.now.since(at) < grace);
-        if was_ready && too_soon && self.quit_since.is_none() && !time_is_over {
+        // A candidate can be given up in the very step in which the stop begins.
+        let was_stopping = step.before.phase == Phase::Stopping;
+        if was_ready && was_stopping && too_soon && self.quit_since.is_none() && !time_is_over {
             let name = crate::world::name(process);
             return Err(step.violation(NAME, format!("{name} is killed before its time")));
         }

@@ -11,6 +11,7 @@ const NAME: &str = "shortage";
 pub(super) struct Shortage {
     refusals: u32,
     until: Tick,
+    is_short: bool,
 }
 
 impl Invariant for Shortage {
@@ -18,22 +19,24 @@ impl Invariant for Shortage {
         for notice in step.notices() {
             match *notice {
                 Notice::Shortage { refusals, wait } => {
-                    if refusals != self.refusals + 1 || self.until > step.now {
+                    // A stable life in between makes it the first again.
+                    let is_next = refusals == self.refusals + 1 || refusals == 1;
+                    if !is_next || self.until > step.now {
                         let what = format!("refusal {refusals} after {}", self.refusals);
                         return Err(step.violation(NAME, what));
                     }
-                    *self = Self { refusals, until: step.now + wait };
+                    *self = Self { refusals, until: step.now + wait, is_short: true };
                     let doubled = step.plan().backoff_first * (1 << (refusals - 1).min(20));
                     let expected = doubled.min(step.plan().backoff_max);
                     if wait < expected * 79 / 100 || wait > expected * 121 / 100 {
                         return Err(step.violation(NAME, format!("{refusals} wait {wait:?}")));
                     }
                 }
-                Notice::ShortageOver => *self = Self::default(),
+                Notice::ShortageOver => self.is_short = false,
                 _ => {}
             }
         }
-        if self.refusals == 0 {
+        if !self.is_short {
             return Ok(());
         }
         for action in step.actions {

@@ -355,15 +355,35 @@ fn without_room_the_whole_pool_waits_and_then_tries_with_one() {
 }
 
 #[test]
-fn early_kill_from_outside_and_status_75_tell_of_a_shortage() {
-    for ending in [KILLED, Ending::Exited(75)] {
+fn kill_from_outside_in_the_boot_and_status_75_tell_of_a_shortage() {
+    let cases = [(KILLED, false, 1), (KILLED, true, 0), (Ending::Exited(75), false, 1)];
+    for (ending, is_ready, short) in cases.into_iter().chain([(Ending::Exited(75), true, 1)]) {
         let mut driver = Driver::settled(plan());
         driver.exit(1, CRASH);
-        driver.boot(3);
+        driver.forked(3);
+        if is_ready {
+            driver.ready(3);
+        }
         driver.take();
         driver.exit(3, ending);
         let actions = driver.take();
-        assert_eq!((shortages(&actions).len(), waits(&actions).len()), (1, 0), "{ending:?}");
+        let counted = (shortages(&actions).len(), waits(&actions).len());
+        assert_eq!(counted, (short, 1 - short), "{ending:?} {is_ready}");
+    }
+}
+
+#[test]
+fn worker_that_is_ready_and_short_again_and_again_waits_longer_each_time() {
+    let mut driver = Driver::settled(Plan { workers: 1, ..plan() });
+    driver.exit(1, CRASH);
+    for refusals in 1..=5 {
+        let worker = driver.under_way()[0];
+        driver.boot(worker);
+        driver.take();
+        driver.exit(worker, Ending::Exited(75));
+        let told = shortages(&driver.take());
+        assert_eq!(told.iter().map(|told| told.0).collect::<Vec<_>>(), [refusals]);
+        driver.pass(told[0].1);
     }
 }
 

@@ -51,6 +51,7 @@ fn stop_does_not_wait_for_processes_that_even_kill_does_not_end() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Stop);
     driver.pass(secs(31));
+    driver.give(Event::Tick);
     assert_eq!(exit_status(&driver.take()), None);
     driver.pass(secs(1));
     assert_eq!(exit_status(&driver.take()), Some(0));
