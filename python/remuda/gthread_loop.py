@@ -1,6 +1,6 @@
 """The ``gthread`` class: a pool of threads over one front.
 
-The threads find their work by themselves, see ``crates/python/src/pool.rs``. This one, the main
+The threads find their work by themselves, see ``crates/front/src/pool.rs``. This one, the main
 thread, has the signal handlers and gives the signs of life.
 """
 

@@ -264,6 +264,21 @@ def show_peak(environ, start_response):
     return plain(start_response, str(max(peak)))
 
 
+meeting = threading.Condition()
+met = [0]
+
+
+def meet(environ, start_response):
+    """Goes on once so many requests are here at the same time."""
+    party = int(environ["QUERY_STRING"])
+    with meeting:
+        met[0] += 1
+        full = -(-met[0] // party) * party
+        meeting.notify_all()
+        meeting.wait_for(lambda: met[0] >= full)
+    return plain(start_response, "met")
+
+
 seen = contextvars.ContextVar("seen", default=None)
 
 
@@ -354,6 +369,7 @@ PAGES = {
     "/errors": errors,
     "/sleep": sleep,
     "/peak": show_peak,
+    "/meet": meet,
     "/thread": thread,
     "/spin": spin,
     "/hang-in-c": hang_in_c,

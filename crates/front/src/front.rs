@@ -254,6 +254,12 @@ impl Front {
         Waiter(self.poller.clone())
     }
 
+    /// Ends the wait of a thread that waits with a [`Waiter`], or else the next wait. For whoever
+    /// leaves something in the queues, which the kernel knows nothing of.
+    pub fn ring(&self) {
+        self.poller.ring();
+    }
+
     /// Takes what the kernel has ready, without waiting; true when there is something to do.
     ///
     /// # Errors
@@ -314,6 +320,8 @@ impl Front {
                 Token::Listener(index) => listening |= listener_bit(index),
                 Token::Relay => listening |= RELAY,
                 Token::Watched => self.watched_ready.set(true),
+                // What it rings for stands in the queues.
+                Token::Bell => {}
                 Token::Connection(id, serial) => {
                     let connection = connections.get(id);
                     if let Some(connection) = connection.filter(|c| c.wire.serial == serial) {

@@ -10,7 +10,6 @@
 mod asgi;
 mod context;
 mod journal;
-mod pool;
 mod process;
 mod serving;
 mod setup;

@@ -30,7 +30,7 @@ pub(crate) struct Serving {
     /// Waits for a socket without blocking the hub; `None` blocks the thread.
     pub(crate) wait_socket: Option<Py<PyAny>>,
     pub(crate) write_pause: Duration,
-    /// Has `Worker.collect` called as soon as the loop runs; `None` where no loop has to be told.
+    /// Has `Worker.collect` called as soon as the loop runs; `None` where a thread waits in epoll.
     pub(crate) schedule: Option<Py<PyAny>>,
     pub(crate) scheduled: Cell<bool>,
     /// Somebody goes through all that is ready, and needs no telling.
@@ -82,10 +82,11 @@ impl Serving {
 
     /// Has the loop look for work as soon as it runs.
     pub(crate) fn call_schedule(&self, py: Python<'_>) -> PyResult<()> {
-        if let Some(schedule) = &self.schedule
-            && !self.attending.get()
-            && !self.scheduled.replace(true)
-        {
+        let Some(schedule) = &self.schedule else {
+            self.front.ring();
+            return Ok(());
+        };
+        if !self.attending.get() && !self.scheduled.replace(true) {
             schedule.call0(py)?;
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! One worker: the front, the app, and the loop that drives them.
 //!
 //! - `sync`: [`Worker::run_blocking`] waits, serves, and returns once drained.
-//! - `gthread`: each thread of the pool calls [`Worker::run_thread`]; see `pool.rs`.
+//! - `gthread`: each thread of the pool calls [`Worker::run_thread`]; see the
+//!   front's `pool.rs`.
 //! - `gevent`: the hub watches [`Worker::fileno`] and calls [`Worker::collect`]; a leader greenlet
 //!   calls [`Worker::lead`], which runs request after request on the leader's own stack. A request
 //!   that blocks switches to the hub from inside `lead`; whatever is ready then belongs to the
@@ -19,14 +20,13 @@ use nix::sys::socket::{MsgFlags, recv};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use remuda_channel::{FromWorker, ToWorker, WorkerClass};
-use remuda_front::{Batch, Drain, Exchange, Front, Notice, Waiter};
+use remuda_front::{Batch, Drain, Exchange, Front, Notice, Pool, Waiter};
 use remuda_journal::{AccessLog, Level};
 use remuda_scoreboard::{Board, now_ns};
 
 use crate::asgi::Asgi;
 use crate::context::FreshContext;
 use crate::journal::PyJournal;
-use crate::pool::Pool;
 use crate::serving::Serving;
 use crate::setup;
 use crate::wsgi::{self, EnvironBuilder};
@@ -157,7 +157,7 @@ impl Worker {
         let waiter = self.front().waiter();
         let mut batch = Batch::default();
         while !self.is_finished() {
-            self.wait(py, &waiter, &mut batch)?;
+            self.wait(py, &waiter, &mut batch, self.pace())?;
             py.check_signals()?;
             while !self.left.get()
                 && let Some(exchange) = self.front().next_exchange()
@@ -185,11 +185,15 @@ impl Worker {
             }
             self.write_access_lines();
             if self.pool.start_watching() {
-                let waited = self.wait(py, &waiter, &mut batch);
+                // The main thread's beats sweep; while draining, they come too late to end at once.
+                let pace = if self.front().is_draining() { PACE_DRAINING } else { Duration::MAX };
+                let waited = self.wait(py, &waiter, &mut batch, pace);
                 self.pool.stop_watching();
                 waited?;
                 self.sweep_when_due();
             } else {
+                // The one that watches knows only what the kernel says.
+                self.come_back(py)?;
                 let pool = &self.pool;
                 py.detach(|| pool.park());
             }
@@ -253,6 +257,7 @@ impl Worker {
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
         self.serving.line.beat(now_ns());
         self.sweep();
+        self.look_at_channel();
         self.wake(py)?;
         self.write_access_lines();
         self.come_back(py)?;
@@ -335,8 +340,14 @@ impl Worker {
     }
 
     /// Waits for the kernel with the interpreter's lock given up, and takes what it has.
-    fn wait(&self, py: Python<'_>, waiter: &Waiter, batch: &mut Batch) -> PyResult<()> {
-        let pace = if self.front().has_work() { Duration::ZERO } else { self.pace() };
+    fn wait(
+        &self,
+        py: Python<'_>,
+        waiter: &Waiter,
+        batch: &mut Batch,
+        pace: Duration,
+    ) -> PyResult<()> {
+        let pace = if self.front().has_work() { Duration::ZERO } else { pace };
         py.detach(|| waiter.wait(batch, pace))?;
         self.front().take(batch);
         self.look_at_channel();
