@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::http1::Http1;
 use crate::wire::Wire;
 
@@ -17,6 +19,8 @@ pub(crate) enum Stage {
     Http1(Box<Http1>),
     /// Taken out, to be polled.
     Polled,
+    /// Our last words are on their way.
+    Parting(Bytes),
     /// Our last word is said; the client may close.
     Lingering,
 }

@@ -118,6 +118,10 @@ impl Exchange {
         if self.core.draining.get() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if self.head.version == Version::HTTP_10 && reply.headers().contains_key(CONNECTION) {
+            // Else hyper would add to `close` that it could be kept.
+            *reply.version_mut() = Version::HTTP_10;
+        }
         let entry = self.access_entry(&reply);
         let (turn, wire) = (self.turn.clone(), self.wire.clone());
         self.turn.answer(reply.map(|content| ReplyBody::new(content, turn, wire, entry)));

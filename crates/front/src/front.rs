@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::{Buf, Bytes};
 use hyper::server::conn::http1;
 use slab::Slab;
 
@@ -16,9 +17,13 @@ use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
 use crate::http1::{Http1, Polled};
 use crate::ingress::Ingress;
+use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
 use crate::listener::Listener;
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
-use crate::transport::{Scratch, Transport, scratch};
+use crate::refusal::Refusal;
+use crate::refusals::Refusals;
+use crate::screen::Screen;
+use crate::transport::{SCRATCH_BYTES, Scratch, Transport, scratch};
 use crate::wire::{Peer, Phase, Wire};
 use crate::{Exchange, Limits, TrustedPeers};
 
@@ -29,12 +34,14 @@ pub enum Notice {
     CannotAccept(io::Error),
     /// A request body could not be written to its temporary file.
     SpoolFailed(io::Error),
-    /// The client's bytes were no HTTP.
+    /// Requests were refused: the first of them, and how many more.
     InvalidRequest {
-        /// Who sent them.
+        /// Who sent it.
         peer: Peer,
-        /// What the parser says.
+        /// Why.
         reason: String,
+        /// Others that were refused since the last notice of the kind.
+        more: u64,
     },
 }
 
@@ -45,6 +52,7 @@ pub(crate) struct Core {
     pub(crate) draining: Cell<bool>,
     pub(crate) notices: RefCell<Vec<Notice>>,
     pub(crate) access: Option<Rc<AccessLines>>,
+    refusals: RefCell<Refusals>,
     ready: RefCell<VecDeque<usize>>,
     arrived: RefCell<VecDeque<Exchange>>,
     begun: Instant,
@@ -53,6 +61,11 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn arrive(&self, exchange: Exchange) {
         self.arrived.borrow_mut().push_back(exchange);
+    }
+
+    /// Remembers a refused request for the log.
+    pub(crate) fn note_refusal(&self, peer: Peer, reason: impl FnOnce() -> String) {
+        self.refusals.borrow_mut().add(peer, reason);
     }
 
     /// Puts a connection into the ready queue, once.
@@ -101,10 +114,8 @@ pub(crate) enum Accepting {
 /// With siblings, one connection a turn: whoever is busy with it leaves the rest to them.
 const ACCEPTS_WITH_SIBLINGS: usize = 1;
 const ACCEPTS_ALONE: usize = 64;
-/// A client that goes on sending after our last word is cut off then.
-const LINGERING_READS_MAX: usize = 4;
-/// Bytes hyper may hold of one connection's requests or of its unsent response.
-const CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
+/// What a client sends after our last word is read in portions: others wait for their turn, too.
+const LINGERING_READS_MAX: usize = 16;
 
 impl Front {
     /// A front over listeners that the master has bound.
@@ -132,14 +143,16 @@ impl Front {
             .keep_alive(!limits.keepalive.is_zero())
             .half_close(true)
             .title_case_headers(true)
-            .max_headers(limits.header_fields.clamp(1, 32_768))
-            .max_buf_size(CONNECTION_BUFFER_BYTES);
+            .max_headers(limits.header_fields.clamp(1, HEADER_FIELDS_MAX))
+            // A whole head and a little more, so that hyper never says that it is too large.
+            .max_buf_size(HEAD_BYTES_MAX + SCRATCH_BYTES);
         Ok(Self {
             core: Rc::new(Core {
                 limits,
                 now: Cell::new(0),
                 draining: Cell::new(false),
                 notices: RefCell::default(),
+                refusals: RefCell::default(),
                 access: access.map(|format| Rc::new(AccessLines::new(format))),
                 ready: RefCell::default(),
                 arrived: RefCell::default(),
@@ -272,13 +285,19 @@ impl Front {
             Stage::Parked if wire.has_bytes() => self.drive(self.open(&wire), &wire),
             Stage::Parked => self.keep(&wire, Stage::Parked),
             Stage::Http1(http1) => self.drive(http1, &wire),
+            Stage::Parting(words) => self.part(&wire, words),
             Stage::Lingering => self.linger(&wire),
             Stage::Polled => {}
         }
     }
 
     fn open(&self, wire: &Rc<Wire>) -> Box<Http1> {
-        let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
+        let transport = Transport {
+            wire: wire.clone(),
+            scratch: self.scratch.clone(),
+            core: self.core.clone(),
+            screen: Screen::default(),
+        };
         let ingress = Ingress { core: self.core.clone(), wire: wire.clone() };
         Http1::new(self.builder.serve_connection(transport, ingress))
     }
@@ -296,6 +315,10 @@ impl Front {
                 drop(http1);
                 self.close(wire);
             }
+            Polled::Refused(refusal) => {
+                drop(http1);
+                self.refuse(wire, refusal);
+            }
             Polled::Failed(error) => {
                 drop(http1);
                 self.fail(wire, &error);
@@ -305,9 +328,12 @@ impl Front {
 
     /// Puts a connection's stage back, unless it is gone.
     fn keep(&self, wire: &Wire, stage: Stage) {
-        if let Some(connection) = self.connections.borrow_mut().get_mut(wire.id) {
-            connection.stage = stage;
-        }
+        let former = match self.connections.borrow_mut().get_mut(wire.id) {
+            Some(connection) => std::mem::replace(&mut connection.stage, stage),
+            None => stage,
+        };
+        // After the borrow has ended: it may touch the core on its way out.
+        drop(former);
     }
 
     /// Our last word is said.
@@ -316,17 +342,46 @@ impl Front {
         let _ = wire.socket.shutdown(std::net::Shutdown::Write);
         wire.phase.set(Phase::Linger);
         wire.since.set(self.core.now.get());
+        // Whoever was refused may have sent more than was looked at.
+        wire.readable.set(true);
         self.linger(wire);
     }
 
-    /// The client spoke no HTTP (hyper has answered 400 or 431), or went away.
+    /// The client's head was no HTTP, or the client went away.
     fn fail(&self, wire: &Rc<Wire>, error: &hyper::Error) {
         if !error.is_parse() {
             return self.remove(wire.id);
         }
-        let reason = error.to_string();
-        self.core.notices.borrow_mut().push(Notice::InvalidRequest { peer: wire.peer, reason });
-        wire.readable.set(true);
+        let refusal = Refusal::of_parser(error);
+        if wire.hyper_reads_head.get() {
+            return self.refuse(wire, refusal);
+        }
+        // hyper has answered by itself, with a status and no more.
+        self.core.note_refusal(wire.peer, || refusal.message());
+        self.close(wire);
+    }
+
+    /// Answers what is no request, with a page, and closes.
+    pub(crate) fn refuse(&self, wire: &Rc<Wire>, refusal: Refusal) {
+        self.core.note_refusal(wire.peer, || refusal.message());
+        wire.phase.set(Phase::Writing);
+        wire.since.set(self.core.now.get());
+        self.part(wire, refusal.to_bytes());
+    }
+
+    /// Writes our last words.
+    fn part(&self, wire: &Rc<Wire>, mut words: Bytes) {
+        while !words.is_empty() {
+            match (&wire.socket).write(&words) {
+                Ok(count) => words.advance(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    wire.writable.set(false);
+                    return self.keep(wire, Stage::Parting(words));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.remove(wire.id),
+            }
+        }
         self.close(wire);
     }
 
@@ -339,16 +394,17 @@ impl Front {
         let mut scratch = self.scratch.borrow_mut();
         for _ in 0..LINGERING_READS_MAX {
             match (&wire.socket).read(&mut scratch) {
-                Ok(0) => break,
+                Ok(0) => return self.remove(wire.id),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return self.keep(wire, Stage::Lingering);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Err(_) => return self.remove(wire.id),
             }
         }
-        self.remove(wire.id);
+        // More bytes will be an event of their own; if there are none, the limit of time ends it.
+        self.keep(wire, Stage::Lingering);
     }
 
     pub(crate) fn remove(&self, id: usize) {
@@ -424,7 +480,9 @@ impl Front {
     /// What the operator should read, since the last call.
     #[must_use]
     pub fn take_notices(&self) -> Vec<Notice> {
-        std::mem::take(&mut self.core.notices.borrow_mut())
+        let mut notices = std::mem::take(&mut *self.core.notices.borrow_mut());
+        notices.extend(self.core.refusals.borrow_mut().take());
+        notices
     }
 
     /// Complete lines for the access log, since the last call; empty when there is none.

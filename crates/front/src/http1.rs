@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 
 use crate::ingress::Ingress;
+use crate::refusal::Refusal;
 use crate::transport::Transport;
 use crate::wire::Wire;
 
@@ -37,6 +38,8 @@ pub(crate) enum Polled {
     Pending,
     /// Everything is written, and nothing more will be.
     Closed,
+    /// What came next is no request that can be answered; everything before is.
+    Refused(Refusal),
     /// The client's bytes were no HTTP, or the client is gone.
     Failed(hyper::Error),
 }
@@ -58,6 +61,11 @@ impl Http1 {
                 Poll::Pending if wire.pump(&mut context, now) => {}
                 Poll::Pending if self.again.0.load(Ordering::Relaxed) => {}
                 Poll::Pending => {
+                    if let Some(refusal) = wire.refusal.get()
+                        && !wire.unflushed.get()
+                    {
+                        return Polled::Refused(refusal);
+                    }
                     wire.settle(now);
                     return Polled::Pending;
                 }

@@ -10,14 +10,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::Service;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, Version};
 
 use crate::body::Spool;
 use crate::exchange::Exchange;
 use crate::front::{Core, Notice};
-use crate::inbound::Inbound;
+use crate::inbound::{Inbound, refusal_of};
 use crate::refusal::Refusal;
 use crate::reply::{ReplyBody, whole};
 use crate::turn::Turn;
@@ -37,10 +38,16 @@ impl Service<Request<Incoming>> for Ingress {
 
     fn call(&self, request: Request<Incoming>) -> Handling {
         self.wire.head_begun.set(false);
-        let (head, incoming) = request.into_parts();
-        let case =
-            Case { core: self.core.clone(), wire: self.wire.clone(), turn: self.wire.begin_turn() };
-        let state = match out_of_bounds(&head, &self.core.limits) {
+        self.wire.hyper_reads_head.set(false);
+        let (mut head, incoming) = request.into_parts();
+        let case = Case {
+            core: self.core.clone(),
+            wire: self.wire.clone(),
+            turn: self.wire.begin_turn(),
+            version: head.version,
+        };
+        let limits = &self.core.limits;
+        let state = match objection(&mut head, limits).or_else(|| too_large(&incoming, limits)) {
             Some(refusal) => State::Refused(refusal),
             None => case.admit(head, incoming),
         };
@@ -53,6 +60,7 @@ struct Case {
     core: Rc<Core>,
     wire: Rc<Wire>,
     turn: Rc<Turn>,
+    version: Version,
 }
 
 impl Case {
@@ -62,7 +70,7 @@ impl Case {
             return State::Waiting;
         }
         if self.core.limits.stream_bodies {
-            let inbound = Rc::new(Inbound::new(incoming));
+            let inbound = Rc::new(Inbound::new(incoming, self.core.limits.body_bytes_max()));
             self.turn.set_inbound(inbound.clone());
             self.arrive(head, RequestBody::Stream(inbound));
             return State::Waiting;
@@ -72,8 +80,14 @@ impl Case {
             incoming,
             head: Some(head),
             spool: Spool::Empty,
+            bytes: 0,
             pending,
         }))
+    }
+
+    /// The app takes the body piece by piece, and the rest will not come.
+    fn is_cut_short(&self) -> bool {
+        self.turn.refusal().is_some() && self.turn.inbound().is_some()
     }
 
     fn arrive(&self, head: Parts, body: RequestBody) {
@@ -88,22 +102,62 @@ impl Case {
     }
 }
 
-/// The limits that hyper does not know.
-fn out_of_bounds(head: &Parts, limits: &Limits) -> Option<Refusal> {
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    // Method, two spaces and the version stand on the line as well.
-    let line = head.method.as_str().len() + target + " HTTP/1.1 ".len();
-    if limits.request_line > 0 && line > limits.request_line {
-        return Some(Refusal::RequestLine { bytes: line, bytes_max: limits.request_line });
+/// What speaks against a head that is HTTP, in any version of it.
+fn objection(head: &mut Parts, limits: &Limits) -> Option<Refusal> {
+    if head.method == Method::CONNECT {
+        return Some(Refusal::Connect);
     }
-    if head.headers.len() > limits.header_fields {
-        return Some(Refusal::HeaderFields);
+    if !limits.lenience.unconventional_method && !is_conventional(&head.method) {
+        return Some(Refusal::Method);
     }
-    let field_bytes_max = limits.header_field_bytes;
-    let too_long = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
-        name.as_str().len() + value.len() + ": \r\n".len() > field_bytes_max
+    let path = head.uri.path();
+    let is_path = path.starts_with('/') || path == "*" && head.method == Method::OPTIONS;
+    let is_ascii = head.uri.path_and_query().is_some_and(|target| target.as_str().is_ascii());
+    if !is_path || !is_ascii {
+        return Some(Refusal::Target);
+    }
+    head.uri.authority().is_some().then(|| settle_host(head))?
+}
+
+/// A registered method has three letters at least, and no small ones; so say gunicorn's rules.
+fn is_conventional(method: &Method) -> bool {
+    let is_common = matches!(
+        *method,
+        Method::GET | Method::POST | Method::HEAD | Method::PUT | Method::PATCH | Method::DELETE
+    );
+    let name = method.as_str();
+    is_common
+        || (3..=20).contains(&name.len())
+            && !name.bytes().any(|byte| byte.is_ascii_lowercase() || byte == b'#')
+}
+
+/// A target that names its host itself. Apps look at the Host field, so the two must not differ:
+/// whoever has let this request through may have looked at the other one.
+fn settle_host(head: &mut Parts) -> Option<Refusal> {
+    let scheme = head.uri.scheme_str();
+    let (Some("http" | "https"), Some(authority)) = (scheme, head.uri.authority()) else {
+        return Some(Refusal::Target);
     };
-    head.headers.iter().any(too_long).then_some(Refusal::HeaderFieldSize)
+    let default_port = if scheme == Some("https") { ":443" } else { ":80" };
+    let bare = |host: &str| host.strip_suffix(default_port).unwrap_or(host).to_ascii_lowercase();
+    match head.headers.get(HOST) {
+        Some(host) => {
+            let same = host.to_str().is_ok_and(|host| bare(host) == bare(authority.as_str()));
+            (!same).then_some(Refusal::Authority)
+        }
+        None => {
+            let host = HeaderValue::from_str(authority.as_str()).ok()?;
+            head.headers.insert(HOST, host);
+            None
+        }
+    }
+}
+
+/// A body that says itself that it is too large.
+fn too_large(incoming: &Incoming, limits: &Limits) -> Option<Refusal> {
+    let bytes_max = limits.body_bytes_max()?;
+    let is_too_large = incoming.size_hint().lower() > bytes_max;
+    is_too_large.then_some(Refusal::BodySize { bytes_max })
 }
 
 /// What hyper polls until there is a response. Dropped before, its client has left.
@@ -129,7 +183,14 @@ impl Future for Handling {
             *state = match state {
                 State::Refused(refusal) => {
                     *over = true;
-                    let response = refusal.response();
+                    if *refusal != Refusal::SpoolFull {
+                        case.core.note_refusal(case.wire.peer, || refusal.message());
+                    }
+                    let mut response = refusal.response();
+                    if case.version == Version::HTTP_10 {
+                        // Else hyper would add to `close` that it could be kept.
+                        *response.version_mut() = case.version;
+                    }
                     return Poll::Ready(Ok(whole(response, case.turn.clone(), case.wire.clone())));
                 }
                 State::Reading(reading) => match reading.poll(case, context) {
@@ -138,6 +199,11 @@ impl Future for Handling {
                 },
                 State::Waiting if case.turn.is_denied() => {
                     return Poll::Ready(Err(io::Error::other("the executor dropped the request")));
+                }
+                State::Waiting if case.is_cut_short() => {
+                    // The app has it already, and learns that there is no more to it.
+                    case.turn.leave();
+                    State::Refused(case.turn.refusal().unwrap_or(Refusal::Chunk))
                 }
                 State::Waiting => {
                     return match case.turn.take_response() {
@@ -167,6 +233,8 @@ struct Reading {
     incoming: Incoming,
     head: Option<Parts>,
     spool: Spool,
+    /// Bytes that have come.
+    bytes: u64,
     pending: PendingBody,
 }
 
@@ -191,8 +259,8 @@ impl Reading {
     fn poll(&mut self, case: &Case, context: &mut Context<'_>) -> Poll<io::Result<State>> {
         let wire = &self.pending.0;
         loop {
-            if wire.body_late.get() {
-                return Poll::Ready(Ok(State::Refused(Refusal::BodyTimeout)));
+            if let Some(refusal) = case.turn.refusal() {
+                return Poll::Ready(Ok(State::Refused(refusal)));
             }
             match Pin::new(&mut self.incoming).poll_frame(context) {
                 Poll::Pending => return Poll::Pending,
@@ -200,11 +268,22 @@ impl Reading {
                 Poll::Ready(Some(Ok(frame))) => {
                     wire.since.set(case.core.now.get());
                     let Ok(piece) = frame.into_data() else { continue };
+                    self.bytes += piece.len() as u64;
+                    if let Some(bytes_max) = case.core.limits.body_bytes_max()
+                        && self.bytes > bytes_max
+                    {
+                        return Poll::Ready(Ok(State::Refused(Refusal::BodySize { bytes_max })));
+                    }
                     if let Err(error) = self.spool.push(piece, case.core.limits.body_spool_bytes) {
                         return Poll::Ready(Ok(spool_failed(case, error)));
                     }
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io::Error::other(error))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(match refusal_of(&error) {
+                        Some(refusal) => Ok(State::Refused(refusal)),
+                        None => Err(io::Error::other(error)),
+                    });
+                }
             }
         }
     }

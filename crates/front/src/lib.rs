@@ -1,9 +1,9 @@
 //! The front: a client's bytes.
 //!
 //! ```text
-//! listener → accept → connection (hyper: parse, limits) → request, body read ahead → executor
-//!                         ▲                                                             │
-//!                         └───────────── response, written without blocking ◀───────────┘
+//! listener → accept → connection (screen → hyper) → request, body read ahead → executor
+//!                         ▲                                                       │
+//!                         └────────── response, written without blocking ◀────────┘
 //! ```
 //!
 //! hyper does no I/O of its own: a connection is a future over a reader and a writer. Here both
@@ -22,19 +22,25 @@
 mod accept;
 mod access_log;
 mod body;
+mod chunks;
 mod connection;
 mod exchange;
 mod forwarded;
 mod front;
+mod head;
 mod http1;
 mod inbound;
 mod ingress;
+mod lenience;
 mod limits;
 mod listener;
 mod overdue;
+mod page;
 mod poller;
 mod refusal;
+mod refusals;
 mod reply;
+mod screen;
 mod transport;
 mod turn;
 mod wire;
@@ -45,8 +51,10 @@ pub use exchange::{ConnectionId, Exchange, Watcher};
 pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
 pub use front::{Front, Notice};
 pub use inbound::{Arrived, Inbound};
-pub use limits::Limits;
+pub use lenience::Lenience;
+pub use limits::{HEADER_FIELDS_MAX, Limits};
 pub use listener::Listener;
+pub use page::error_page;
 pub use poller::{Batch, Waiter};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
 pub use wire::Peer;

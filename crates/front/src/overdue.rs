@@ -1,6 +1,5 @@
 //! The limits of time, and the end: what is late, and how a worker finishes what it holds.
 
-use std::io::Write;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -85,16 +84,16 @@ impl Front {
 
     fn on_late(&self, wire: &Rc<Wire>) {
         match wire.phase.get() {
-            Phase::Body if wire.is_streaming_in() => self.remove(wire.id),
             Phase::Body => {
-                wire.body_late.set(true);
+                wire.refuse_bodies(Refusal::BodyTimeout);
                 self.poll_connection(ConnectionId(wire.id));
+                // Nobody could say so: the app has begun its response already.
+                if wire.phase.get() == Phase::Body {
+                    self.remove(wire.id);
+                }
             }
-            Phase::Head if wire.head_begun.get() => {
-                // hyper has no request to answer yet, so the words go straight to the socket.
-                let _ = (&wire.socket).write(&Refusal::HeadTimeout.to_bytes());
-                self.remove(wire.id);
-            }
+            // hyper has no request to answer yet, so the words go straight to the socket.
+            Phase::Head if wire.head_begun.get() => self.refuse(wire, Refusal::HeadTimeout),
             Phase::App => {}
             Phase::Head | Phase::Writing | Phase::Idle | Phase::Linger => self.remove(wire.id),
         }

@@ -1,18 +1,21 @@
-//! hyper's reader and writer over a non-blocking socket.
+//! hyper's reader and writer over a non-blocking socket. What is read passes a [`Screen`] first.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use hyper::rt::ReadBufCursor;
 
+use crate::front::Core;
+use crate::screen::{Refused, Screen, Seen};
 use crate::wire::Wire;
 
 /// Bytes taken from the kernel at once.
-const SCRATCH_BYTES: usize = 64 * 1024;
+pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// One buffer for all connections of a front: reads end in it, then hyper takes what it wants.
 /// The copy is small beside the system call, and an idle connection holds no buffer of ours.
@@ -25,59 +28,134 @@ pub(crate) fn scratch() -> Scratch {
 pub(crate) struct Transport {
     pub(crate) wire: Rc<Wire>,
     pub(crate) scratch: Scratch,
+    pub(crate) core: Rc<Core>,
+    pub(crate) screen: Screen,
 }
 
-impl hyper::rt::Read for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Transport {
+    /// Screens bytes that were read. Gives how many of them were taken, and whether hyper has got
+    /// any; nothing more is to be read when there is something to refuse.
+    fn screen(&mut self, bytes: &[u8], cursor: &mut ReadBufCursor<'_>) -> Option<(usize, bool)> {
         let wire = &*self.wire;
-        let ahead = &mut *wire.ahead.borrow_mut();
-        if !ahead.is_empty() {
-            let piece = ahead.split_to(ahead.len().min(cursor.remaining()));
-            wire.head_begun.set(true);
-            cursor.put_slice(&piece);
-            return Poll::Ready(Ok(()));
+        match self.screen.look(bytes, &self.core.limits) {
+            Ok(Seen::Head(count)) => {
+                wire.hand_head_to_hyper();
+                cursor.put_slice(&bytes[..count]);
+                Some((count, true))
+            }
+            Ok(Seen::Body(count)) => {
+                cursor.put_slice(&bytes[..count]);
+                Some((count, true))
+            }
+            Ok(Seen::Kept(count)) => {
+                wire.head_begun.set(self.screen.is_within_head());
+                Some((count, false))
+            }
+            Err(Refused::Head(refusal)) => {
+                wire.refusal.set(Some(refusal));
+                None
+            }
+            Err(Refused::Body(refusal)) => {
+                wire.refuse_bodies(refusal);
+                None
+            }
         }
-        if !wire.readable.get() {
-            return Poll::Pending;
-        }
-        let mut scratch = self.scratch.borrow_mut();
-        let room = cursor.remaining().min(scratch.len());
+    }
+
+    /// Gives hyper something of what was read before; false when it needs more than that.
+    fn serve_from_ahead(&mut self, cursor: &mut ReadBufCursor<'_>) -> Poll<bool> {
         loop {
-            return match (&wire.socket).read(&mut scratch[..room]) {
-                Ok(count) => {
-                    // A short read has emptied the kernel's buffer, so the next edge will be
-                    // reported; except for an end of file whose edge came with these bytes.
-                    if count < room && !wire.hangup.get() {
-                        wire.readable.set(false);
-                    }
-                    if count == 0 {
-                        wire.ended.set(true);
-                    } else {
-                        wire.head_begun.set(true);
-                    }
-                    cursor.put_slice(&scratch[..count]);
-                    Poll::Ready(Ok(()))
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    wire.readable.set(false);
-                    Poll::Pending
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    wire.ended.set(true);
-                    Poll::Ready(Err(error))
-                }
+            let passed = self.screen.take_passed(cursor.remaining());
+            if !passed.is_empty() {
+                self.wire.hand_head_to_hyper();
+                cursor.put_slice(&passed);
+                return Poll::Ready(true);
+            }
+            let mut ahead = self.wire.ahead.take();
+            if ahead.is_empty() {
+                return Poll::Ready(false);
+            }
+            let room = ahead.len().min(cursor.remaining());
+            let Some((taken, served)) = self.screen(&ahead[..room], cursor) else {
+                return Poll::Pending;
             };
+            ahead.advance(taken);
+            self.wire.ahead.replace(ahead);
+            if served {
+                return Poll::Ready(true);
+            }
         }
     }
 }
 
+/// The outcome of a non-blocking read of some bytes.
+fn read(wire: &Wire, room: &mut [u8]) -> Poll<io::Result<usize>> {
+    if !wire.readable.get() {
+        return Poll::Pending;
+    }
+    loop {
+        return match (&wire.socket).read(room) {
+            Ok(count) => {
+                // A short read has emptied the kernel's buffer, so the next edge will be
+                // reported; except for an end of file whose edge came with these bytes.
+                if count < room.len() && !wire.hangup.get() {
+                    wire.readable.set(false);
+                }
+                Poll::Ready(Ok(count))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                wire.readable.set(false);
+                Poll::Pending
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => Poll::Ready(Err(error)),
+        };
+    }
+}
+
+impl hyper::rt::Read for Transport {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let scratch = self.scratch.clone();
+        while !self.wire.is_refused() {
+            if ready!(self.serve_from_ahead(&mut cursor)) {
+                return Poll::Ready(Ok(()));
+            }
+            let mut scratch = scratch.borrow_mut();
+            let room = cursor.remaining().min(scratch.len());
+            let count = match ready!(read(&self.wire, &mut scratch[..room])) {
+                Ok(count) if count > 0 => count,
+                ended => {
+                    self.wire.ended.set(true);
+                    return Poll::Ready(ended.map(drop));
+                }
+            };
+            let Some((taken, served)) = self.screen(&scratch[..count], &mut cursor) else { break };
+            if taken < count {
+                self.wire.ahead.replace(Bytes::copy_from_slice(&scratch[taken..count]));
+            }
+            if served {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
+    }
+}
+
 /// The outcome of a non-blocking write.
-fn written(wire: &Wire, mut write: impl FnMut() -> io::Result<usize>) -> Poll<io::Result<usize>> {
+fn written(
+    wire: &Wire,
+    count: usize,
+    mut write: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    if wire.hyper_reads_head.get() {
+        // hyper's own words about a bad head; the front says it with a page.
+        return Poll::Ready(Ok(count));
+    }
+    wire.unflushed.set(true);
     if !wire.writable.get() {
         return Poll::Pending;
     }
@@ -114,7 +192,7 @@ impl hyper::rt::Write for Transport {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut socket = &self.wire.socket;
-        written(&self.wire, || socket.write(bytes))
+        written(&self.wire, bytes.len(), || socket.write(bytes))
     }
 
     fn poll_write_vectored(
@@ -125,8 +203,11 @@ impl hyper::rt::Write for Transport {
         let mut socket = &self.wire.socket;
         let mut small = [0; SMALL_BYTES];
         match gather(slices, &mut small) {
-            Some(bytes) => written(&self.wire, || socket.write(bytes)),
-            None => written(&self.wire, || socket.write_vectored(slices)),
+            Some(bytes) => written(&self.wire, bytes.len(), || socket.write(bytes)),
+            None => {
+                let count = slices.iter().map(|slice| slice.len()).sum();
+                written(&self.wire, count, || socket.write_vectored(slices))
+            }
         }
     }
 
@@ -135,6 +216,7 @@ impl hyper::rt::Write for Transport {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.unflushed.set(false);
         Poll::Ready(Ok(()))
     }
 

@@ -10,6 +10,7 @@ use hyper::Response;
 
 use crate::exchange::Watcher;
 use crate::inbound::Inbound;
+use crate::refusal::Refusal;
 use crate::reply::ReplyBody;
 
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Turn {
     answer: Cell<Answer>,
     /// The body that is coming in, when the app takes it piece by piece.
     inbound: RefCell<Option<Rc<Inbound>>>,
+    /// Why the rest of the body is not wanted.
+    refusal: Cell<Option<Refusal>>,
     /// Who wants to know that something has changed.
     watcher: RefCell<Option<Rc<dyn Watcher>>>,
     /// The client has left, or the connection has failed, before the response was written.
@@ -69,6 +72,16 @@ impl Turn {
     /// The app waits for a piece of the body.
     pub(crate) fn is_body_wanted(&self) -> bool {
         self.inbound.borrow().as_ref().is_some_and(|inbound| inbound.is_wanted())
+    }
+
+    /// The rest of the body is not wanted; the service future says why, if it still can.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.refusal.set(Some(refusal));
+    }
+
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        let of_body = || self.inbound.borrow().as_ref().and_then(|inbound| inbound.refusal());
+        self.refusal.get().or_else(of_body)
     }
 
     pub(crate) fn watch(&self, watcher: Rc<dyn Watcher>) {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use socket2::Socket;
 
 use crate::Limits;
+use crate::refusal::Refusal;
 use crate::turn::Turn;
 
 /// Who is on the other side.
@@ -68,10 +69,14 @@ pub(crate) struct Wire {
     pub(crate) ahead: RefCell<Bytes>,
     /// Bytes of a head have come in that is not complete yet.
     pub(crate) head_begun: Cell<bool>,
+    /// A whole head is with hyper, which has not said yet whether it takes it.
+    pub(crate) hyper_reads_head: Cell<bool>,
+    /// hyper has bytes that the socket has not taken.
+    pub(crate) unflushed: Cell<bool>,
+    /// Why nothing more is read here, once all that came before is answered.
+    pub(crate) refusal: Cell<Option<Refusal>>,
     /// Bodies that are being read ahead of the app.
     pub(crate) bodies_pending: Cell<usize>,
-    /// A body came too slowly; the service future answers 408.
-    pub(crate) body_late: Cell<bool>,
     /// Requests whose response is not written to the end.
     turns: RefCell<Vec<Rc<Turn>>>,
     pub(crate) phase: Cell<Phase>,
@@ -105,7 +110,9 @@ impl Wire {
             ahead: RefCell::default(),
             head_begun: Cell::new(false),
             bodies_pending: Cell::new(0),
-            body_late: Cell::new(false),
+            hyper_reads_head: Cell::new(false),
+            unflushed: Cell::new(false),
+            refusal: Cell::new(None),
             turns: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
@@ -145,11 +152,6 @@ impl Wire {
         !self.turns.borrow().is_empty()
     }
 
-    /// A body comes in that its app takes piece by piece.
-    pub(crate) fn is_streaming_in(&self) -> bool {
-        self.turns.borrow().iter().any(|turn| turn.inbound().is_some())
-    }
-
     pub(crate) fn begin_turn(&self) -> Rc<Turn> {
         let turn = Rc::new(Turn::default());
         self.turns.borrow_mut().push(turn.clone());
@@ -174,6 +176,26 @@ impl Wire {
             }
         }
         moved
+    }
+
+    /// A head goes on to hyper. If it does not like it, it says so at once; unless bytes of an
+    /// earlier response are still on their way, whatever it writes then are those words.
+    pub(crate) fn hand_head_to_hyper(&self) {
+        self.head_begun.set(true);
+        self.hyper_reads_head.set(!self.unflushed.get());
+    }
+
+    /// Whether nothing more is read here.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refusal.get().is_some()
+            || self.turns.borrow().iter().any(|turn| turn.refusal().is_some())
+    }
+
+    /// The bodies that come in are not wanted any more.
+    pub(crate) fn refuse_bodies(&self, refusal: Refusal) {
+        for turn in &*self.turns.borrow() {
+            turn.refuse(refusal);
+        }
     }
 
     /// The client has left.

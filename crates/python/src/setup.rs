@@ -6,7 +6,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use remuda_channel::{WorkerClass, WorkerPlan};
-use remuda_front::{AccessFormat, Limits, Listener, TrustedPeers};
+use remuda_front::{AccessFormat, Lenience, Limits, Listener, TrustedPeers};
 use remuda_journal::AccessLog;
 
 pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
@@ -56,6 +56,8 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
         request_line: plan.limit_request_line,
         header_fields: plan.limit_request_fields,
         header_field_bytes: plan.limit_request_field_size,
+        body_bytes: 0,
+        lenience: Lenience::default(),
         body_spool_bytes: plan.body_spool_bytes,
         stream_bodies: plan.worker_class == WorkerClass::Asgi,
         has_siblings: plan.workers > 1,

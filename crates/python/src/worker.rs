@@ -409,9 +409,10 @@ fn words(notice: Notice) -> (Level, String) {
         Notice::SpoolFailed(error) => {
             (Level::Error, format!("Cannot keep a request body in a temporary file: {error}"))
         }
-        Notice::InvalidRequest { peer, reason } => {
+        Notice::InvalidRequest { peer, reason, more } => {
             let ip = peer.ip().map_or("unix".to_owned(), |ip| ip.to_string());
-            (Level::Warning, format!("Invalid request from ip={ip}: {reason}"))
+            let others = if more > 0 { format!(" ({more} more)") } else { String::new() };
+            (Level::Warning, format!("Invalid request from ip={ip}: {reason}{others}"))
         }
     }
 }
