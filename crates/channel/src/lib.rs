@@ -18,7 +18,9 @@ mod plan;
 mod word;
 mod zygote;
 
-pub use plan::{AsgiPlan, ListenerPlan, Preload, WorkerClass, WorkerPlan};
+pub use plan::{
+    AsgiPlan, LeniencePlan, ListenerPlan, Preload, ProxyPlan, Underscores, WorkerClass, WorkerPlan,
+};
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{BootFailure, CHANNEL_FD, FIRST_LISTENER_FD, FromZygote, SCOREBOARD_FD, ToZygote};
 

@@ -71,8 +71,8 @@ impl Front {
         if self.poller.add_connection(&socket, id, serial).is_err() {
             return;
         }
-        let wire =
-            Rc::new(Wire::new((id, serial), socket, peer, listener, self.trusted.contains(peer)));
+        let trusted = self.core.proxies.trusted.contains(peer);
+        let wire = Rc::new(Wire::new((id, serial), socket, peer, listener, trusted));
         wire.since.set(self.core.now.get());
         self.core.enqueue(&wire);
         entry.insert(Connection { wire, stage: Stage::Parked });

@@ -10,6 +10,7 @@ use hyper::http::Version;
 use hyper::http::request::Parts;
 
 use crate::access_log::Entry;
+use crate::forwarded::{Believed, Scheme};
 use crate::front::Core;
 use crate::reply::ReplyBody;
 use crate::turn::Turn;
@@ -24,6 +25,7 @@ pub struct Exchange {
     pub head: Parts,
     /// The whole body; taken by the executor.
     pub body: RequestBody,
+    pub(crate) believed: Believed,
     pub(crate) wire: Rc<Wire>,
     pub(crate) turn: Rc<Turn>,
     pub(crate) core: Rc<Core>,
@@ -69,6 +71,23 @@ impl Exchange {
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.wire.trusted
+    }
+
+    /// How the client came, as far as we can know.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.believed.scheme.unwrap_or(Scheme::Http)
+    }
+
+    /// Whether there are headers with underscores in their names.
+    #[must_use]
+    pub fn has_underscores(&self) -> bool {
+        self.believed.has_underscores
+    }
+
+    /// Remembers for the log that the request is refused by the executor.
+    pub fn note_refusal(&self, reason: &str) {
+        self.core.note_refusal(self.wire.peer, || reason.to_owned());
     }
 
     /// The connection, to be polled after pieces were pushed to a stream.

@@ -25,7 +25,7 @@ use crate::refusals::Refusals;
 use crate::screen::Screen;
 use crate::transport::{SCRATCH_BYTES, Scratch, Transport, scratch};
 use crate::wire::{Peer, Phase, Wire};
-use crate::{Exchange, Limits, TrustedPeers};
+use crate::{Exchange, Limits, Proxies};
 
 /// Something the operator should read.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ pub enum Notice {
 /// What exchanges, connections and the front share.
 pub(crate) struct Core {
     pub(crate) limits: Limits,
+    pub(crate) proxies: Proxies,
     pub(crate) now: Cell<u64>,
     pub(crate) draining: Cell<bool>,
     pub(crate) notices: RefCell<Vec<Notice>>,
@@ -89,7 +90,6 @@ pub struct Front {
     batch: RefCell<Batch>,
     pub(crate) builder: http1::Builder,
     pub(crate) scratch: Scratch,
-    pub(crate) trusted: TrustedPeers,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) connections: RefCell<Slab<Connection>>,
     pub(crate) accepting: Cell<Accepting>,
@@ -129,7 +129,7 @@ impl Front {
     pub fn new(
         listeners: Vec<Listener>,
         limits: Limits,
-        trusted: TrustedPeers,
+        proxies: Proxies,
         access: Option<AccessFormat>,
         watched: OwnedFd,
     ) -> io::Result<Self> {
@@ -149,6 +149,7 @@ impl Front {
         Ok(Self {
             core: Rc::new(Core {
                 limits,
+                proxies,
                 now: Cell::new(0),
                 draining: Cell::new(false),
                 notices: RefCell::default(),
@@ -162,7 +163,6 @@ impl Front {
             batch: RefCell::default(),
             builder,
             scratch: scratch(),
-            trusted,
             listeners,
             connections: RefCell::default(),
             accepting: Cell::new(Accepting::Yes),
@@ -474,7 +474,7 @@ impl Front {
             return None;
         }
         let named = exchange.head.headers.get("x-forwarded-for")?.to_str().ok()?;
-        self.trusted.client_among(named)
+        self.core.proxies.trusted.client_among(named)
     }
 
     /// What the operator should read, since the last call.

@@ -17,6 +17,7 @@ use hyper::{Method, Request, Response, Version};
 
 use crate::body::Spool;
 use crate::exchange::Exchange;
+use crate::forwarded::Believed;
 use crate::front::{Core, Notice};
 use crate::inbound::{Inbound, refusal_of};
 use crate::refusal::Refusal;
@@ -46,12 +47,22 @@ impl Service<Request<Incoming>> for Ingress {
             turn: self.wire.begin_turn(),
             version: head.version,
         };
-        let limits = &self.core.limits;
-        let state = match objection(&mut head, limits).or_else(|| too_large(&incoming, limits)) {
-            Some(refusal) => State::Refused(refusal),
-            None => case.admit(head, incoming),
+        let state = match self.judge(&mut head, &incoming) {
+            Ok(believed) => case.admit(head, incoming, believed),
+            Err(refusal) => State::Refused(refusal),
         };
         Handling { case, state, over: false }
+    }
+}
+
+impl Ingress {
+    /// Whether a request may reach the app, and what is believed of it.
+    fn judge(&self, head: &mut Parts, incoming: &Incoming) -> Result<Believed, Refusal> {
+        let limits = &self.core.limits;
+        if let Some(refusal) = objection(head, limits).or_else(|| too_large(incoming, limits)) {
+            return Err(refusal);
+        }
+        self.core.proxies.apply(&mut head.headers, self.wire.trusted)
     }
 }
 
@@ -64,21 +75,22 @@ struct Case {
 }
 
 impl Case {
-    fn admit(&self, head: Parts, incoming: Incoming) -> State {
+    fn admit(&self, head: Parts, incoming: Incoming, believed: Believed) -> State {
         if incoming.is_end_stream() {
-            self.arrive(head, RequestBody::Memory(Bytes::new()));
+            self.arrive(head, RequestBody::Memory(Bytes::new()), believed);
             return State::Waiting;
         }
         if self.core.limits.stream_bodies {
             let inbound = Rc::new(Inbound::new(incoming, self.core.limits.body_bytes_max()));
             self.turn.set_inbound(inbound.clone());
-            self.arrive(head, RequestBody::Stream(inbound));
+            self.arrive(head, RequestBody::Stream(inbound), believed);
             return State::Waiting;
         }
         let pending = PendingBody::of(&self.wire);
         State::Reading(Box::new(Reading {
             incoming,
             head: Some(head),
+            believed,
             spool: Spool::Empty,
             bytes: 0,
             pending,
@@ -90,10 +102,11 @@ impl Case {
         self.turn.refusal().is_some() && self.turn.inbound().is_some()
     }
 
-    fn arrive(&self, head: Parts, body: RequestBody) {
+    fn arrive(&self, head: Parts, body: RequestBody, believed: Believed) {
         self.core.arrive(Exchange {
             head,
             body,
+            believed,
             wire: self.wire.clone(),
             turn: self.turn.clone(),
             core: self.core.clone(),
@@ -232,6 +245,7 @@ impl Drop for Handling {
 struct Reading {
     incoming: Incoming,
     head: Option<Parts>,
+    believed: Believed,
     spool: Spool,
     /// Bytes that have come.
     bytes: u64,
@@ -291,7 +305,7 @@ impl Reading {
     fn arrived(&mut self, case: &Case) -> State {
         match (self.head.take(), std::mem::replace(&mut self.spool, Spool::Empty).finish()) {
             (Some(head), Ok(body)) => {
-                case.arrive(head, body);
+                case.arrive(head, body, self.believed);
                 State::Waiting
             }
             (None, _) => State::Waiting,

@@ -48,7 +48,7 @@ mod wire;
 pub use access_log::{AccessFormat, AccessFormatError};
 pub use body::RequestBody;
 pub use exchange::{ConnectionId, Exchange, Watcher};
-pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
+pub use forwarded::{Proxies, Scheme, TrustedPeers, Underscores};
 pub use front::{Front, Notice};
 pub use inbound::{Arrived, Inbound};
 pub use lenience::Lenience;

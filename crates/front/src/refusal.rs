@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     BareLineFeed,
     ObsoleteFolding,
     HeaderFields,
+    HeaderName,
+    SchemeHeaders,
     HeaderFieldSize,
     HeadSize,
     Host,
@@ -80,6 +82,8 @@ impl Refusal {
             | Self::Authority
             | Self::BareLineFeed
             | Self::ObsoleteFolding
+            | Self::HeaderName
+            | Self::SchemeHeaders
             | Self::Host
             | Self::ContentType
             | Self::ContentLength
@@ -107,6 +111,8 @@ impl Refusal {
             Self::Authority => "Request target and Host disagree",
             Self::BareLineFeed => "Bare LF as line terminator",
             Self::ObsoleteFolding => "Obsolete line folding is unacceptable",
+            Self::HeaderName => "Invalid HTTP header name",
+            Self::SchemeHeaders => "Contradictory scheme headers",
             Self::HeaderFields => "Error parsing headers: 'limit request headers fields'",
             Self::HeaderFieldSize => "Error parsing headers: 'limit request headers fields size'",
             Self::HeadSize => "Error parsing headers: 'max buffer headers'",

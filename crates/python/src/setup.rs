@@ -6,17 +6,40 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use remuda_channel::{WorkerClass, WorkerPlan};
-use remuda_front::{AccessFormat, Lenience, Limits, Listener, TrustedPeers};
+use remuda_front::http::header::{HeaderName, HeaderValue};
+use remuda_front::{AccessFormat, Lenience, Limits, Listener, Proxies, TrustedPeers, Underscores};
 use remuda_journal::AccessLog;
 
 pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
     serde_json::from_str(plan).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-pub(crate) fn trusted_peers(plan: &WorkerPlan) -> PyResult<TrustedPeers> {
-    TrustedPeers::parse(&plan.forwarded_allow_ips).map_err(|entry| {
+pub(crate) fn proxies(plan: &WorkerPlan) -> PyResult<Proxies> {
+    let plan = &plan.proxies;
+    let trusted = TrustedPeers::parse(&plan.allow_ips).map_err(|entry| {
         let what = "is neither an address nor a network";
         PyValueError::new_err(format!("forwarded_allow_ips: `{entry}` {what}"))
+    })?;
+    let name_in = |setting, name: &str| {
+        let no_name = |_| PyValueError::new_err(format!("{setting}: `{name}` is not a header"));
+        HeaderName::from_bytes(name.as_bytes()).map_err(no_name)
+    };
+    let every = plan.forwarder_headers.iter().any(|name| name == "*");
+    let named = plan.forwarder_headers.iter().map(|name| name_in("forwarder_headers", name));
+    let schemes = plan.secure_scheme_headers.iter().map(|(name, value)| {
+        let no_value = |_| PyValueError::new_err(format!("secure_scheme_headers: `{value}`"));
+        let value = HeaderValue::from_str(value).map_err(no_value)?;
+        Ok((name_in("secure_scheme_headers", name)?, value))
+    });
+    Ok(Proxies {
+        trusted,
+        forwarder_headers: if every { None } else { Some(named.collect::<PyResult<_>>()?) },
+        underscores: match plan.header_map {
+            remuda_channel::Underscores::Drop => Underscores::Drop,
+            remuda_channel::Underscores::Refuse => Underscores::Refuse,
+            remuda_channel::Underscores::Dangerous => Underscores::Dangerous,
+        },
+        scheme_headers: schemes.collect::<PyResult<_>>()?,
     })
 }
 
@@ -24,7 +47,7 @@ pub(crate) fn trusted_peers(plan: &WorkerPlan) -> PyResult<TrustedPeers> {
 #[pyfunction]
 pub(crate) fn check_plan(plan: &str) -> PyResult<()> {
     let plan = read_plan(plan)?;
-    trusted_peers(&plan)?;
+    proxies(&plan)?;
     open_access_log(&plan).map(drop)
 }
 
@@ -56,8 +79,13 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
         request_line: plan.limit_request_line,
         header_fields: plan.limit_request_fields,
         header_field_bytes: plan.limit_request_field_size,
-        body_bytes: 0,
-        lenience: Lenience::default(),
+        body_bytes: plan.limit_request_body,
+        lenience: Lenience {
+            obsolete_folding: plan.lenience.obsolete_folding,
+            header_spaces: plan.lenience.header_spaces,
+            casefold_method: plan.lenience.casefold_method,
+            unconventional_method: plan.lenience.unconventional_method,
+        },
         body_spool_bytes: plan.body_spool_bytes,
         stream_bodies: plan.worker_class == WorkerClass::Asgi,
         has_siblings: plan.workers > 1,

@@ -113,7 +113,7 @@ impl Worker {
         let front = Front::new(
             listeners,
             setup::limits(&plan),
-            setup::trusted_peers(&plan)?,
+            setup::proxies(&plan)?,
             format,
             setup::duplicate(channel)?,
         )?;

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use remuda_channel::{AsgiPlan, ListenerPlan, Preload, WorkerClass, WorkerPlan};
+use remuda_channel::{
+    AsgiPlan, LeniencePlan, ListenerPlan, Preload, ProxyPlan, Underscores, WorkerClass, WorkerPlan,
+};
 use remuda_runtime::{Address, Binding, listen_fds};
-use remuda_settings::{AsgiSettings, Settings};
+use remuda_settings::{AsgiSettings, Lenience, ProxySettings, Settings};
 use remuda_supervisor::Plan;
 
 /// What the supervisor decides by.
@@ -62,11 +64,36 @@ pub(crate) fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> 
         limit_request_line: settings.limit_request_line,
         limit_request_fields: settings.limit_request_fields,
         limit_request_field_size: settings.limit_request_field_size,
-        forwarded_allow_ips: settings.forwarded_allow_ips.clone(),
+        limit_request_body: settings.limit_request_body,
+        lenience: lenience(settings.lenience),
+        sendfile: settings.sendfile,
+        proxies: proxies(&settings.proxies),
         errorlog: settings.errorlog.clone(),
         accesslog: settings.accesslog.clone(),
         access_log_format: settings.access_log_format.clone(),
         loglevel: settings.loglevel.clone(),
+    }
+}
+
+fn lenience(settings: Lenience) -> LeniencePlan {
+    LeniencePlan {
+        obsolete_folding: settings.obsolete_folding,
+        header_spaces: settings.header_spaces,
+        casefold_method: settings.casefold_method,
+        unconventional_method: settings.unconventional_method,
+    }
+}
+
+fn proxies(settings: &ProxySettings) -> ProxyPlan {
+    ProxyPlan {
+        allow_ips: settings.allow_ips.clone(),
+        forwarder_headers: settings.forwarder_headers.clone(),
+        header_map: match settings.header_map.as_str() {
+            "refuse" => Underscores::Refuse,
+            "dangerous" => Underscores::Dangerous,
+            _ => Underscores::Drop,
+        },
+        secure_scheme_headers: settings.secure_scheme_headers.clone(),
     }
 }
 
@@ -88,6 +115,8 @@ pub(crate) fn binding(settings: &Settings) -> Binding {
     Binding {
         addresses: settings.binds.iter().map(address).collect(),
         backlog: i32::try_from(settings.backlog).unwrap_or(i32::MAX),
+        reuse_port: settings.reuse_port,
+        umask: settings.umask,
         inherited: listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
     }
 }

@@ -133,8 +133,10 @@ pub enum Kind {
     Pairs,
     /// Addresses or networks in one text, separated by commas, or `*`.
     Networks,
-    /// Texts in one text, separated by commas.
-    CommaList,
+    /// Texts in one text, separated by commas; what they are, in the plural.
+    CommaList(&'static str),
+    /// Bits of file permissions: octal with a leading zero.
+    Mode,
     /// Any text, or none at all: `--flag` and `--flag value`.
     OptionalText,
     /// A table or a function of a Python configuration file; has no flag.
@@ -182,7 +184,8 @@ impl fmt::Display for Kind {
             Self::Networks => {
                 f.write_str("IP addresses or networks separated by commas, or `*` for everyone")
             }
-            Self::CommaList => f.write_str("paths separated by commas"),
+            Self::CommaList(what) => write!(f, "{what} separated by commas"),
+            Self::Mode => f.write_str("permission bits such as `0o022` or `0022`, at most 0o777"),
             Self::Python => f.write_str("a value of a Python configuration file"),
         }
     }

@@ -37,5 +37,5 @@ pub use load::{Outcome, load};
 pub use origin::Origin;
 pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
-pub use settings::{AsgiSettings, Changed, Settings};
+pub use settings::{AsgiSettings, Changed, Lenience, ProxySettings, Settings};
 pub use worker_class::WorkerClass;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::{
-    Arrived, Content, Exchange, Front, Limits, Listener, Notice, RequestBody, TrustedPeers,
+    Arrived, Content, Exchange, Front, Limits, Listener, Notice, Proxies, RequestBody, Underscores,
 };
 
 /// A request as the executor got it. Headers stand in the order of their names: a `HeaderMap` keeps
@@ -79,7 +79,8 @@ impl Bench {
         listener.set_nonblocking(true).expect("flag");
         let listener = Listener::new(listener.into(), path.display().to_string(), None);
         let watched: OwnedFd = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
-        let front = Front::new(vec![listener], limits, TrustedPeers::Everyone, None, watched);
+        let proxies = Proxies { underscores: Underscores::Dangerous, ..Proxies::default() };
+        let front = Front::new(vec![listener], limits, proxies, None, watched);
         let front = front.expect("front");
         Self { front, answers: Answers::default(), path, _folder: folder }
     }

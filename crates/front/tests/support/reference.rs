@@ -91,7 +91,9 @@ fn head(bytes: &[u8]) -> Result<Head<'_>, End> {
         }
         _ => return Err(End::Refused),
     };
-    let connection = all("connection").join(&b","[..]).to_ascii_lowercase();
+    // hyper does not look into a line with other characters.
+    let tokens: Vec<_> = all("connection").into_iter().filter(|line| line.is_ascii()).collect();
+    let connection = tokens.join(&b","[..]).to_ascii_lowercase();
     let connection = String::from_utf8_lossy(&connection).into_owned();
     let says = |token: &str| connection.split(',').any(|given| given.trim() == token);
     let closes = says("close") || version == 0 && !says("keep-alive");

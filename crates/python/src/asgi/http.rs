@@ -78,11 +78,7 @@ pub(crate) fn start(
     mut exchange: Exchange,
 ) {
     let scope = match scopes.http(py, &serving.front, &exchange) {
-        Ok(Some(scope)) => scope,
-        Ok(None) => {
-            exchange.reply(&serving.front, page(400, "Contradictory scheme headers"));
-            return serving.end();
-        }
+        Ok(scope) => scope,
         Err(error) => {
             serving.report_failure(&name_of(&exchange), &describe(py, &error));
             exchange.reply(&serving.front, page(500, ""));

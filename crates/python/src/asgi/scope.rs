@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use remuda_channel::AsgiPlan;
 use remuda_front::http::header::HeaderName;
 use remuda_front::http::{Method, Version};
-use remuda_front::{Exchange, Front, Listener, Peer, Scheme, SchemeHeaders};
+use remuda_front::{Exchange, Front, Listener, Peer, Scheme};
 
 /// Builds scopes from what is the same for all requests and what is not.
 pub(crate) struct ScopeBuilder {
@@ -56,17 +56,16 @@ impl ScopeBuilder {
         })
     }
 
-    /// The scope of an HTTP request; `None` when trusted headers contradict each other.
+    /// The scope of an HTTP request.
     pub(crate) fn http<'py>(
         &self,
         py: Python<'py>,
         front: &Front,
         exchange: &Exchange,
-    ) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let Some(scheme) = scheme_of(exchange) else { return Ok(None) };
+    ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.common(py, front, exchange)?;
         scope.set_item(intern!(py, "type"), intern!(py, "http"))?;
-        let scheme = match scheme {
+        let scheme = match exchange.scheme() {
             Scheme::Http => intern!(py, "http"),
             Scheme::Https => intern!(py, "https"),
         };
@@ -78,7 +77,7 @@ impl ScopeBuilder {
         };
         scope.set_item(intern!(py, "method"), method)?;
         scope.set_item(intern!(py, "extensions"), self.http_extensions.bind(py).copy()?)?;
-        Ok(Some(scope))
+        Ok(scope)
     }
 
     /// What HTTP and WebSocket have in common.
@@ -132,17 +131,6 @@ impl ScopeBuilder {
         }
         bytes
     }
-}
-
-/// `None` when two headers of a trusted peer disagree.
-fn scheme_of(exchange: &Exchange) -> Option<Scheme> {
-    let mut scheme = SchemeHeaders::default();
-    if exchange.is_trusted() {
-        for (name, value) in &exchange.head.headers {
-            scheme.see(name, value);
-        }
-    }
-    scheme.scheme()
 }
 
 /// Address and port of the client; `None` on a unix socket.

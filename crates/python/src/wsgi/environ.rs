@@ -15,7 +15,7 @@ use remuda_front::http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use remuda_front::http::{Method, Version};
-use remuda_front::{Exchange, Listener, Peer, RequestBody, Scheme, SchemeHeaders};
+use remuda_front::{Exchange, Listener, Peer, RequestBody, Scheme};
 
 /// Why an environ cannot be built; the request is refused with this status and message.
 #[derive(Debug)]
@@ -96,23 +96,11 @@ impl EnvironBuilder {
         if chunked {
             environ.set_item(intern!(py, "CONTENT_LENGTH"), body_length.to_string())?;
         }
-        let mut scheme = SchemeHeaders::default();
-        let mut script_name = None;
         let repeated = headers.len() != headers.keys_len();
         for (name, value) in headers {
             // Decided already: the chunks are gone, and both lengths would contradict.
             if chunked && (name == TRANSFER_ENCODING || name == CONTENT_LENGTH) {
                 continue;
-            }
-            if name.as_str().contains('_') {
-                // Not distinguishable from a dash in an environ, so only from those we trust.
-                if exchange.is_trusted() && name == "script_name" {
-                    script_name = Some(text_of(value));
-                }
-                continue;
-            }
-            if exchange.is_trusted() {
-                scheme.see(name, value);
             }
             let value = if repeated {
                 joined_values(py, name, headers)
@@ -121,17 +109,13 @@ impl EnvironBuilder {
             };
             self.set_header(&environ, name, value)?;
         }
-        match scheme.scheme() {
-            Some(Scheme::Http) => {}
-            Some(Scheme::Https) => {
-                environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
-            }
-            None => {
-                let message = "Contradictory scheme headers".to_owned();
-                return Ok(Err(Refused { status: 400, message }));
-            }
+        if exchange.scheme() == Scheme::Https {
+            environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
-        let script_name = script_name.as_deref().unwrap_or(&self.script_name);
+        // It is only there if the peer may send it.
+        let given = exchange.has_underscores().then(|| headers.get("script_name")).flatten();
+        let given = given.map(text_of);
+        let script_name = given.as_deref().unwrap_or(&self.script_name);
         Ok(set_path(&environ, exchange, script_name)?.map(|()| environ))
     }
 

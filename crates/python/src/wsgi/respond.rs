@@ -28,6 +28,7 @@ pub(crate) fn run(
     let environ = match environ.build(py, &mut exchange) {
         Ok(Ok(environ)) => environ,
         Ok(Err(refused)) => {
+            exchange.note_refusal(&refused.message);
             return exchange.reply(&serving.front, page(refused.status, &refused.message));
         }
         Err(error) => {
