@@ -146,6 +146,8 @@ pub struct WorkerPlan {
     pub lenience: LeniencePlan,
     /// Whether files go to the socket without a detour through the process.
     pub sendfile: bool,
+    /// Whether WSGI apps get the client's socket.
+    pub socket_in_environ: bool,
     /// Who is believed about a client.
     pub proxies: ProxyPlan,
     /// `-` = standard error, else a path.

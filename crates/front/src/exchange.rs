@@ -1,11 +1,12 @@
 //! One request with the app, and the way back for its response.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
-use hyper::header::{CONNECTION, HeaderValue, SERVER};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue, SERVER};
 use hyper::http::Version;
 use hyper::http::request::Parts;
 
@@ -85,6 +86,21 @@ impl Exchange {
         self.believed.has_underscores
     }
 
+    /// A duplicate of the client's socket.
+    ///
+    /// # Errors
+    ///
+    /// When there is no descriptor left.
+    pub fn duplicate_socket(&self) -> io::Result<OwnedFd> {
+        self.wire.socket.as_fd().try_clone_to_owned()
+    }
+
+    /// Whether a file can be sent on its connection without a detour through this process.
+    #[must_use]
+    pub fn takes_files(&self) -> bool {
+        self.head.version != Version::HTTP_2
+    }
+
     /// Remembers for the log that the request is refused by the executor.
     pub fn note_refusal(&self, reason: &str) {
         self.core.note_refusal(self.wire.peer, || reason.to_owned());
@@ -107,17 +123,18 @@ impl Exchange {
         self.turn.is_gone()
     }
 
-    /// Sends a `103 Early Hints` with these `Link` values at once. Hints are only hints: where they
-    /// cannot be sent (HTTP/1.0, a client that does not read) nothing happens.
-    pub fn early_hints(&self, links: &[Vec<u8>]) {
+    /// Sends a `103 Early Hints` with these fields at once. Hints are only hints: where they cannot
+    /// be sent (HTTP/1.0, a client that does not read) nothing happens.
+    pub fn early_hints(&self, fields: &[(HeaderName, HeaderValue)]) {
         let wire = &self.wire;
-        if self.head.version != Version::HTTP_11 || !wire.writable.get() || links.is_empty() {
+        if self.head.version != Version::HTTP_11 || !wire.writable.get() || fields.is_empty() {
             return;
         }
         let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
-        for link in links.iter().filter(|link| HeaderValue::from_bytes(link).is_ok()) {
-            head.extend_from_slice(b"Link: ");
-            head.extend_from_slice(link);
+        for (name, value) in fields {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");

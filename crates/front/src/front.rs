@@ -55,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) access: Option<Rc<AccessLines>>,
     refusals: RefCell<Refusals>,
     ready: RefCell<VecDeque<usize>>,
+    /// Those that have had their turn, until the kernel was asked what else is ready.
+    postponed: RefCell<Vec<usize>>,
     arrived: RefCell<VecDeque<Exchange>>,
     begun: Instant,
 }
@@ -73,6 +75,13 @@ impl Core {
     pub(crate) fn enqueue(&self, wire: &Wire) {
         if !wire.queued.replace(true) {
             self.ready.borrow_mut().push_back(wire.id);
+        }
+    }
+
+    /// Puts a connection into the ready queue after everything else that is ready by then.
+    fn postpone(&self, wire: &Wire) {
+        if !wire.queued.replace(true) {
+            self.postponed.borrow_mut().push(wire.id);
         }
     }
 
@@ -156,6 +165,7 @@ impl Front {
                 refusals: RefCell::default(),
                 access: access.map(|format| Rc::new(AccessLines::new(format))),
                 ready: RefCell::default(),
+                postponed: RefCell::default(),
                 arrived: RefCell::default(),
                 begun: Instant::now(),
             }),
@@ -215,6 +225,7 @@ impl Front {
                 }
             }
         }
+        self.core.ready.borrow_mut().extend(self.core.postponed.borrow_mut().drain(..));
         self.core.read_clock();
         for index in 0..self.listeners.len() {
             if listening & 1 << index.min(63) != 0 {
@@ -245,7 +256,9 @@ impl Front {
     /// Whether a connection or a request waits for its turn.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.core.ready.borrow().is_empty() || !self.core.arrived.borrow().is_empty()
+        !self.core.ready.borrow().is_empty()
+            || !self.core.arrived.borrow().is_empty()
+            || !self.core.postponed.borrow().is_empty()
     }
 
     /// Whether the watched descriptor became readable since the last call.
@@ -306,6 +319,9 @@ impl Front {
         match http1.poll(wire, self.core.now.get()) {
             Polled::Pending => {
                 self.keep(wire, Stage::Http1(http1));
+                if wire.is_tired() {
+                    self.core.postpone(wire);
+                }
                 // It can give way to somebody who waits.
                 if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
                     self.resume();
@@ -418,8 +434,9 @@ impl Front {
         let Some(gone) = self.connections.borrow_mut().try_remove(id) else { return };
         let wire = gone.wire.clone();
         wire.leave();
+        let file = wire.file.take();
         // After the borrow has ended: a response body on its way out may touch the core.
-        drop(gone);
+        drop((gone, file));
         if Rc::strong_count(&wire) > 1 {
             // The app still holds the request, and so the socket stays open: it must not go on
             // sending events in the name of a connection that will get this id.

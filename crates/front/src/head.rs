@@ -259,10 +259,10 @@ impl Head {
 
 /// Who speaks another protocol is told so by its first bytes, and does not wait for a line end.
 fn check_method(line: &[u8]) -> Result<(), Refusal> {
-    let method = line.iter().take_while(|byte| **byte != b' ').take(METHOD_BYTES_MAX);
-    match method.clone().all(|byte| is_token(*byte)) && method.count() < METHOD_BYTES_MAX {
-        true => Ok(()),
-        false => Err(Refusal::RequestLine),
+    match line.iter().take(METHOD_BYTES_MAX).position(|byte| !TOKEN[usize::from(*byte)]) {
+        Some(end) if line[end] == b' ' => Ok(()),
+        None if line.len() < METHOD_BYTES_MAX => Ok(()),
+        _ => Err(Refusal::RequestLine),
     }
 }
 
@@ -287,11 +287,25 @@ fn value_of<'a>(line: &'a [u8], name: &str, limits: &Limits) -> Option<&'a [u8]>
     given.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
 }
 
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 /// Whether a `Host` can be one: a name, an address or nothing, and perhaps a port.
 fn is_host(value: &[u8]) -> bool {
-    value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]_~%!$&'()*+,;=".contains(byte))
+    value.iter().all(|byte| HOST[usize::from(*byte)])
+}
+
+static TOKEN: [bool; 256] = letters_digits_and(b"!#$%&'*+-.^_`|~");
+static HOST: [bool; 256] = letters_digits_and(b"-.:[]_~%!$&'()*+,;=");
+
+const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
 }

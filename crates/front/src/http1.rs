@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 
 use crate::ingress::Ingress;
 use crate::refusal::Refusal;
-use crate::transport::Transport;
+use crate::transport::{TURN_BYTES_MAX, Transport};
 use crate::wire::Wire;
 
 /// Remembers that a future asked to be polled again while it was being polled.
@@ -52,6 +52,7 @@ impl Http1 {
 
     /// Polls until hyper waits for the socket or for the app.
     pub(crate) fn poll(&mut self, wire: &Wire, now: u64) -> Polled {
+        wire.budget.set(TURN_BYTES_MAX);
         loop {
             self.again.0.store(false, Ordering::Relaxed);
             let mut context = Context::from_waker(&self.waker);
@@ -59,6 +60,10 @@ impl Http1 {
                 Poll::Ready(Ok(())) => return Polled::Closed,
                 Poll::Ready(Err(error)) => return Polled::Failed(error),
                 Poll::Pending if wire.pump(&mut context, now) => {}
+                Poll::Pending if wire.is_tired() => {
+                    wire.settle(now);
+                    return Polled::Pending;
+                }
                 Poll::Pending if self.again.0.load(Ordering::Relaxed) => {}
                 Poll::Pending => {
                     if let Some(refusal) = wire.refusal.get()

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use hyper::rt::ReadBufCursor;
 
+use crate::file::slices_before_file;
 use crate::front::Core;
 use crate::screen::{Refused, Screen, Seen};
 use crate::wire::Wire;
@@ -60,6 +61,18 @@ impl Transport {
                 None
             }
         }
+    }
+
+    /// Sends what hyper has only seen a placeholder of.
+    fn send_file(&self, count: usize) -> Poll<io::Result<usize>> {
+        let Some(file) = self.wire.file.borrow().clone() else {
+            return Poll::Ready(Err(io::Error::other("there is no file to send")));
+        };
+        let sent = written(&self.wire, count, || file.send_to(&self.wire.socket, count));
+        if file.is_sent() {
+            self.wire.file.take();
+        }
+        sent
     }
 
     /// Gives hyper something of what was read before; false when it needs more than that.
@@ -145,6 +158,10 @@ impl hyper::rt::Read for Transport {
     }
 }
 
+/// Bytes that one connection may write before others get their turn: a client that reads as fast as
+/// we write would keep us for as long as its response lasts.
+pub(crate) const TURN_BYTES_MAX: usize = 4 << 20;
+
 /// The outcome of a non-blocking write.
 fn written(
     wire: &Wire,
@@ -156,12 +173,15 @@ fn written(
         return Poll::Ready(Ok(count));
     }
     wire.unflushed.set(true);
-    if !wire.writable.get() {
+    if !wire.writable.get() || wire.budget.get() == 0 {
         return Poll::Pending;
     }
     loop {
         return match write() {
-            Ok(count) => Poll::Ready(Ok(count)),
+            Ok(count) => {
+                wire.budget.set(wire.budget.get().saturating_sub(count));
+                Poll::Ready(Ok(count))
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 wire.writable.set(false);
                 Poll::Pending
@@ -188,11 +208,10 @@ fn gather<'a>(slices: &[io::IoSlice<'_>], small: &'a mut [u8; SMALL_BYTES]) -> O
 impl hyper::rt::Write for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut socket = &self.wire.socket;
-        written(&self.wire, bytes.len(), || socket.write(bytes))
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -201,6 +220,19 @@ impl hyper::rt::Write for Transport {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut socket = &self.wire.socket;
+        match slices_before_file(slices) {
+            None => {}
+            Some(0) => return self.send_file(slices[0].len()),
+            // What stands before it goes into the same packet.
+            Some(before) => {
+                let slices = &slices[..before];
+                let count = slices.iter().map(|slice| slice.len()).sum();
+                let more = libc::MSG_MORE;
+                return written(&self.wire, count, || {
+                    socket.send_vectored_with_flags(slices, more)
+                });
+            }
+        }
         let mut small = [0; SMALL_BYTES];
         match gather(slices, &mut small) {
             Some(bytes) => written(&self.wire, bytes.len(), || socket.write(bytes)),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use socket2::Socket;
 
 use crate::Limits;
+use crate::file::FileContent;
 use crate::refusal::Refusal;
 use crate::turn::Turn;
 
@@ -73,12 +74,16 @@ pub(crate) struct Wire {
     pub(crate) hyper_reads_head: Cell<bool>,
     /// hyper has bytes that the socket has not taken.
     pub(crate) unflushed: Cell<bool>,
+    /// Bytes that may still be written in this turn.
+    pub(crate) budget: Cell<usize>,
     /// Why nothing more is read here, once all that came before is answered.
     pub(crate) refusal: Cell<Option<Refusal>>,
     /// Bodies that are being read ahead of the app.
     pub(crate) bodies_pending: Cell<usize>,
     /// Requests whose response is not written to the end.
     turns: RefCell<Vec<Rc<Turn>>>,
+    /// What the transport sends where hyper shows a placeholder.
+    pub(crate) file: RefCell<Option<Rc<FileContent>>>,
     pub(crate) phase: Cell<Phase>,
     /// When the phase began, or last made progress: nanoseconds of the loop's clock.
     pub(crate) since: Cell<u64>,
@@ -112,8 +117,10 @@ impl Wire {
             bodies_pending: Cell::new(0),
             hyper_reads_head: Cell::new(false),
             unflushed: Cell::new(false),
+            budget: Cell::new(0),
             refusal: Cell::new(None),
             turns: RefCell::default(),
+            file: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
             queued: Cell::new(false),
@@ -124,7 +131,7 @@ impl Wire {
     pub(crate) fn settle(&self, now: u64) {
         let phase = if self.bodies_pending.get() > 0 || self.is_body_wanted() {
             Phase::Body
-        } else if !self.writable.get() {
+        } else if !self.writable.get() || self.unflushed.get() {
             Phase::Writing
         } else if self.has_turns() {
             Phase::App
@@ -133,10 +140,15 @@ impl Wire {
         } else {
             Phase::Idle
         };
-        if phase != self.phase.get() {
+        if phase != self.phase.get() || self.is_tired() {
             self.phase.set(phase);
             self.since.set(now);
         }
+    }
+
+    /// It could go on writing, but others have to get their turn.
+    pub(crate) fn is_tired(&self) -> bool {
+        self.unflushed.get() && self.budget.get() == 0
     }
 
     fn is_body_wanted(&self) -> bool {

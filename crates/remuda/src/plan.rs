@@ -67,6 +67,7 @@ pub(crate) fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> 
         limit_request_body: settings.limit_request_body,
         lenience: lenience(settings.lenience),
         sendfile: settings.sendfile,
+        socket_in_environ: settings.socket_in_environ,
         proxies: proxies(&settings.proxies),
         errorlog: settings.errorlog.clone(),
         accesslog: settings.accesslog.clone(),

@@ -62,6 +62,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         limit_request_body: reader.bytes(&LIMIT_REQUEST_BODY),
         lenience: reader.lenience(),
         sendfile: reader.switch(&SENDFILE),
+        socket_in_environ: reader.switch(&SOCKET_IN_ENVIRON),
         body_spool_bytes: reader.bytes(&BODY_SPOOL_BYTES) as usize,
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),

@@ -58,6 +58,8 @@ pub struct Settings {
     pub lenience: Lenience,
     /// Whether files go to the socket without a detour through the process.
     pub sendfile: bool,
+    /// Whether apps get the client's socket.
+    pub socket_in_environ: bool,
     /// Whether other processes may listen on the same addresses.
     pub reuse_port: bool,
     /// Permission bits that unix sockets lack.

@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyString};
+use remuda_front::http::header::{HeaderValue, LINK};
 use remuda_front::{
     Arrived, ConnectionId, Content, Exchange, Inbound, RequestBody, StreamSink, Watcher,
 };
@@ -412,7 +413,9 @@ impl Talk {
             let bytes = link.cast::<PyBytes>().map_err(|_| {
                 PyTypeError::new_err("the links of an early hint must be byte strings")
             })?;
-            links.push(bytes.as_bytes().to_vec());
+            let value = HeaderValue::from_bytes(bytes.as_bytes())
+                .map_err(|_| PyValueError::new_err("a link of an early hint is no header"))?;
+            links.push((LINK, value));
         }
         if let Some(exchange) = &*self.exchange.borrow() {
             exchange.early_hints(&links);

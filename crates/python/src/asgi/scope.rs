@@ -4,7 +4,6 @@
 //! most of those who run ASGI apps under gunicorn.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -13,6 +12,7 @@ use remuda_channel::AsgiPlan;
 use remuda_front::http::header::HeaderName;
 use remuda_front::http::{Method, Version};
 use remuda_front::{Exchange, Front, Listener, Peer, Scheme};
+use rustc_hash::FxHashMap;
 
 /// Builds scopes from what is the same for all requests and what is not.
 pub(crate) struct ScopeBuilder {
@@ -22,7 +22,7 @@ pub(crate) struct ScopeBuilder {
     /// What the lifespan has put there; each request gets a copy.
     state: Py<PyDict>,
     /// The header names seen so far.
-    names: RefCell<HashMap<HeaderName, Py<PyBytes>>>,
+    names: RefCell<FxHashMap<HeaderName, Py<PyBytes>>>,
 }
 
 /// A client must not be able to fill memory with invented header names.

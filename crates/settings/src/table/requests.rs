@@ -14,6 +14,7 @@ pub(super) const ALL: &[Setting] = &[
     PERMIT_UNCONVENTIONAL_HTTP_METHOD,
     CASEFOLD_HTTP_METHOD,
     SENDFILE,
+    SOCKET_IN_ENVIRON,
 ];
 
 pub(crate) const LIMIT_REQUEST_LINE: Setting = Setting {
@@ -125,5 +126,20 @@ pub(crate) const SENDFILE: Setting = Setting {
     short: "Send the files of `wsgi.file_wrapper` by the kernel; the flag turns it off",
     long: "\
 In gunicorn a `true` in the configuration file turns it off, too; here it means what it says.",
+    ..FULL
+};
+
+pub(crate) const SOCKET_IN_ENVIRON: Setting = Setting {
+    name: "socket_in_environ",
+    group: Group::Process,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["socket-in-environ"],
+    gunicorn: false,
+    short: "Put the client's socket into the environ, as `gunicorn.socket`",
+    long: "\
+gunicorn does so always. It costs each request a socket object that hardly any app looks at, so here \
+it must be asked for. The object is a duplicate, to ask about the connection: what is written to it \
+does not wait for the response, and it is closed when the app has returned.",
     ..FULL
 };
