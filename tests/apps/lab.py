@@ -12,7 +12,11 @@ sleeping = []
 peak = [0]
 
 
+paths = []
+
+
 def app(environ, start_response):
+    paths.append(environ["PATH_INFO"])
     page = PAGES.get(environ["PATH_INFO"], not_found)
     return page(environ, start_response)
 
@@ -32,6 +36,11 @@ def show_environ(environ, start_response):
     shown = {key: value for key, value in environ.items() if isinstance(value, (str, bool))}
     shown["types"] = {key: type(value).__name__ for key, value in environ.items()}
     return plain(start_response, json.dumps(shown))
+
+
+def show_paths(environ, start_response):
+    """The paths of all requests that this worker has had."""
+    return plain(start_response, json.dumps(paths))
 
 
 def pid(environ, start_response):
@@ -304,6 +313,7 @@ PAGES = {
     "/environ": show_environ,
     "/mount/environ": show_environ,
     "/pid": pid,
+    "/seen": show_paths,
     "/echo": echo,
     "/body-kind": body_kind,
     "/stream": stream,
