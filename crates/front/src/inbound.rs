@@ -132,6 +132,12 @@ impl Inbound {
         self.wanted.set(wanted);
     }
 
+    /// Whether the rest will not come.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.get()
+    }
+
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.get() && !self.complete.get() && !self.failed.get()
     }

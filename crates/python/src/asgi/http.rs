@@ -453,6 +453,8 @@ impl Talk {
         let message = match self.progress.get() {
             Progress::Complete => return,
             _ if self.is_gone() => return,
+            // It was told that the client has left, in the middle of its request.
+            _ if self.inbound.as_ref().is_some_and(|inbound| inbound.has_failed()) => return,
             Progress::Nothing | Progress::Begun => "The ASGI app returned without a response",
             Progress::Streaming | Progress::Trailers => {
                 "The ASGI app returned before its response was complete"
