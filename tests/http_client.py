@@ -31,7 +31,7 @@ class Client:
 
     def __init__(self, port: int, timeout: float = 30.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def __enter__(self) -> Client:
         return self
@@ -66,15 +66,18 @@ class Client:
     def _until(self, mark: bytes) -> bytes:
         while mark not in self._buffer:
             if not self._fill():
-                raise EOFError(f"closed before {mark!r}; got {self._buffer!r}")
-        found, _, self._buffer = self._buffer.partition(mark)
+                raise EOFError(f"closed before {mark!r}; got {bytes(self._buffer)!r}")
+        at = self._buffer.index(mark)
+        found = bytes(self._buffer[:at])
+        del self._buffer[: at + len(mark)]
         return found
 
     def _exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
             if not self._fill():
                 raise EOFError(f"closed after {len(self._buffer)} of {count} bytes")
-        found, self._buffer = self._buffer[:count], self._buffer[count:]
+        found = bytes(self._buffer[:count])
+        del self._buffer[:count]
         return found
 
     def read_head(self) -> Response:
@@ -91,8 +94,7 @@ class Client:
         if head_only or response.status in (204, 304) or response.status < 200:
             return response
         if (response.get("transfer-encoding") or "") == "chunked":
-            while chunk := self.read_chunk():
-                response.body += chunk
+            response.body = b"".join(iter(self.read_chunk, b""))
         elif (length := response.get("content-length")) is not None:
             response.body = self._exactly(int(length))
         else:
@@ -110,7 +112,8 @@ class Client:
         """Read until the server closes."""
         while self._fill():
             pass
-        found, self._buffer = self._buffer, b""
+        found = bytes(self._buffer)
+        self._buffer.clear()
         return found
 
     def has_answer(self) -> bool:

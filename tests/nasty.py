@@ -74,9 +74,13 @@ CODINGS = [
     bad("coding-twice", head(CHUNKED, CHUNKED) + b"0\r\n\r\n"),
     bad("coding-twice-in-a-list", head("Transfer-Encoding: chunked, chunked") + b"0\r\n\r\n"),
     bad("coding-not-last", head("Transfer-Encoding: chunked, gzip") + b"0\r\n\r\n"),
-    bad("coding-chunked-then-identity", head("Transfer-Encoding: chunked, identity") + b"0\r\n\r\n"),
+    bad(
+        "coding-chunked-then-identity", head("Transfer-Encoding: chunked, identity") + b"0\r\n\r\n"
+    ),
     bad("coding-without-chunked", head("Transfer-Encoding: gzip") + b"hello"),
-    bad("coding-identity-alone", head("Transfer-Encoding: identity", "Content-Length: 5") + b"hello"),
+    bad(
+        "coding-identity-alone", head("Transfer-Encoding: identity", "Content-Length: 5") + b"hello"
+    ),
     bad("coding-in-two-lines", head("Transfer-Encoding: gzip", CHUNKED) + b"0\r\n\r\n", 501),
     bad("coding-not-undone", head("Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n", 501),
     bad("coding-identity-first", head("Transfer-Encoding: identity, chunked") + b"0\r\n\r\n", 501),
@@ -208,9 +212,23 @@ REQUEST_LINES = [
     good("options-star", head(line="OPTIONS * HTTP/1.1"), 404),
     good("target-of-this-host", head(line="GET http://X:80/ HTTP/1.1")),
     good("method-unknown", head(line="PURGE / HTTP/1.1")),
-    good("upgrade-h2c", head("Upgrade: h2c", "Connection: Upgrade", "HTTP2-Settings: AAMAAABkAAQAAP__", line="GET / HTTP/1.1")),
-    good("upgrade-with-body", head("Upgrade: h2c", "Connection: Upgrade", "Content-Length: 5") + b"hello"),
-    good("upgrade-to-nonsense", head("Upgrade: TLS/1.0, nonsense", "Connection: Upgrade", line="GET / HTTP/1.1")),
+    good(
+        "upgrade-h2c",
+        head(
+            "Upgrade: h2c",
+            "Connection: Upgrade",
+            "HTTP2-Settings: AAMAAABkAAQAAP__",
+            line="GET / HTTP/1.1",
+        ),
+    ),
+    good(
+        "upgrade-with-body",
+        head("Upgrade: h2c", "Connection: Upgrade", "Content-Length: 5") + b"hello",
+    ),
+    good(
+        "upgrade-to-nonsense",
+        head("Upgrade: TLS/1.0, nonsense", "Connection: Upgrade", line="GET / HTTP/1.1"),
+    ),
 ]
 
 CASES = [*LENGTHS, *CODINGS, *CHUNKS, *LINES, *FIELDS, *REQUEST_LINES]

@@ -84,7 +84,7 @@ class Worker:
         """Serve what is ready; true when the caller never blocked, and so may serve again."""
 
     def attend(self) -> None:
-        """Take what the kernel has ready, start tasks for requests, wake those whose client moved."""
+        """Take what the kernel has ready, start tasks, wake those whose client has moved."""
 
     def beat(self) -> bool:
         """Give a sign of life and apply time limits; true once the worker is done."""

@@ -18,9 +18,16 @@ async def app(scope, receive, send):
             return
         body += event["body"]
         more = event["more_body"]
-    pages = {"/": b"ok", "/pid": str(os.getpid()).encode(), "/echo": body, "/seen": json.dumps(seen).encode()}
+    pages = {
+        "/": b"ok",
+        "/pid": str(os.getpid()).encode(),
+        "/echo": body,
+        "/seen": json.dumps(seen).encode(),
+    }
     if scope["path"] == "/environ":
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        ]
         shown = {"scheme": scope["scheme"], "method": scope["method"], "headers": headers}
         pages["/environ"] = json.dumps(shown).encode()
     answer = pages.get(scope["path"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+
 from http_client import Client, Response, get
 from serving import serving
 
@@ -57,7 +58,9 @@ def test_field_is_counted_with_name_colon_and_line_end(server):
     answer = exchange(server.port, start + field + b"y\r\n\r\n")
     assert (answer.status, answer.reason) == (431, "Request Header Fields Too Large")
     assert "limit request headers fields size" in answer.text
-    assert exchange(server.port, start + b"X: " + b"y" * 200).status == 431, "before its end has come"
+    assert exchange(server.port, start + b"X: " + b"y" * 200).status == 431, (
+        "before its end has come"
+    )
 
 
 def test_fields_are_counted(server):
@@ -106,9 +109,8 @@ def test_body_that_is_refused_is_read_no_further(server):
 
 def test_no_100_continue_before_a_413(server):
     with Client(server.port, timeout=10) as client:
-        client.send(
-            b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\nExpect: 100-continue\r\n\r\n"
-        )
+        client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n")
+        client.send(b"Expect: 100-continue\r\n\r\n")
         assert client.read().status == 413
 
 
@@ -120,7 +122,8 @@ def test_refused_spooled_body_leaves_no_file_behind(serve):
         for _ in range(20):
             with Client(server.port, timeout=10) as client:
                 client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-                client.send(b"1f4\r\n" + b"x" * 500 + b"\r\n" + b"1f5\r\n" + b"x" * 501 + b"\r\n")
+                client.send(b"1f4\r\n" + b"x" * 500 + b"\r\n")
+                client.send(b"1f5\r\n" + b"x" * 501 + b"\r\n")
                 assert client.read().status == 413
         assert get(server.port, "/pid").status == 200
         assert len(descriptors(worker)) <= len(before) + 2
@@ -169,7 +172,9 @@ def test_what_was_out_of_form_can_be_permitted(serve, worker_class):
         "GUNICORN_CASEFOLD_HTTP_METHOD": "true",
     }
     with serve(app=app_of(worker_class), env=env) as server:
-        sent = b"pOSt /echo HTTP/1.1\r\nHost : x\r\nX: a\r\n\tb\r\nContent-Length \t: 5\r\n\r\nhello"
+        sent = (
+            b"pOSt /echo HTTP/1.1\r\nHost : x\r\nX: a\r\n\tb\r\nContent-Length \t: 5\r\n\r\nhello"
+        )
         assert exchange(server.port, sent).body == b"hello"
         # What decides where a message ends is not unfolded, and two lengths stay two.
         for fields in (

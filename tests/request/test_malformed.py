@@ -7,8 +7,9 @@ import re
 import socket
 import threading
 
-import nasty
 import pytest
+
+import nasty
 from http_client import get
 from serving import wait_until
 
@@ -17,11 +18,13 @@ BATCHES = 25
 BATCH = 100
 
 PIECES = [
-    b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b",", b"\x00", b"\x0b", b"\x7f", b"\xff", b"%", b"%00", b"0",
-    b"HTTP/1.1", b"HTTP/1.0", b"Host: x\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
-    b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"GET / HTTP/1.1\r\n", b"Connection: close\r\n", b"Upgrade: websocket\r\n",
-    b"Expect: 100-continue\r\n", b"X: " + b"y" * 9000, b"a" * 5000, b"X-\xc3\xa9: z\r\n", b"\x16\x03\x01\x00\xa5",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", b"\r\n\x00\r\nQUIT\n",
+    b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b",", b"\x00", b"\x0b", b"\x7f", b"\xff",
+    b"%", b"%00", b"0", b"HTTP/1.1", b"HTTP/1.0", b"Host: x\r\n", b"Content-Length: 5\r\n",
+    b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n",
+    b"GET / HTTP/1.1\r\n", b"Connection: close\r\n", b"Upgrade: websocket\r\n",
+    b"Expect: 100-continue\r\n", b"X: " + b"y" * 9000, b"a" * 5000, b"X-\xc3\xa9: z\r\n",
+    b"\x16\x03\x01\x00\xa5", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", b"\r\n\x00\r\nQUIT\n",
 ]  # fmt: skip
 
 
@@ -86,7 +89,9 @@ def test_workers_survive_thousands_of_malformed_requests(serve, worker_class):
         known = {b"200", b"400", b"404", b"413", b"414", b"417", b"431", b"501", b"505"}
         assert set(statuses) <= known | left
         assert statuses[b"200"] > 100 and statuses[b"400"] > 500, "both kinds were sent"
-        wait_until(lambda: refused_in(server.log()) >= refusals_in(statuses) * 0.9, "all are counted")
+        wait_until(
+            lambda: refused_in(server.log()) >= refusals_in(statuses) * 0.9, "all are counted"
+        )
 
 
 def run_batch(port: int, worker_class: str, batch: int, statuses: dict[bytes, int]) -> None:
@@ -111,7 +116,9 @@ def run_batch(port: int, worker_class: str, batch: int, statuses: dict[bytes, in
 
 
 def refusals_in(statuses: dict[bytes, int]) -> int:
-    return sum(count for status, count in statuses.items() if status not in (b"200", b"404", b"500"))
+    return sum(
+        count for status, count in statuses.items() if status not in (b"200", b"404", b"500")
+    )
 
 
 def refused_in(log: str) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-import nasty
 import pytest
+
+import nasty
 from http_client import Client, Response, get
 from serving import Server, serving
-
-
 
 CLASSES = ["sync", "gthread", "gevent", "asgi"]
 

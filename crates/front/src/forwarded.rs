@@ -184,7 +184,7 @@ fn has_underscore(name: &[u8]) -> bool {
     // A byte that is an underscore becomes zero, and only zeros borrow with their high bit clear.
     let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS != 0;
     words.iter().any(|word| has_zero(u64::from_ne_bytes(*word) ^ UNDERSCORES))
-        || rest.iter().any(|byte| *byte == b'_')
+        || rest.contains(&b'_')
 }
 
 #[cfg(test)]
