@@ -18,8 +18,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{REMUDA} does not exist: run `make build` first")
 
 
-@pytest.fixture(params=["sync", "gthread", "gevent"])
+@pytest.fixture(params=["sync", "gthread", "gevent", "asgi"])
 def worker_class(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=["sync", "gthread", "gevent"])
+def wsgi_class(request: pytest.FixtureRequest) -> str:
+    """The worker classes that run WSGI apps."""
     return request.param
 
 

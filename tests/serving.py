@@ -128,6 +128,8 @@ def serving(
     number = len(list(folder.glob("stderr*.log")))
     log, out = folder / f"stderr{number}.log", folder / f"stdout{number}.log"
     clean = {key: value for key, value in os.environ.items() if not is_a_wish(key)}
+    # Apps written by a test may import what stands beside the others.
+    clean["PYTHONPATH"] = str(APPS)
     clean.update(env or {})
     if bind:
         clean.setdefault("GUNICORN_BIND", f"127.0.0.1:{port}")

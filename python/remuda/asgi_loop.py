@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from remuda import _remuda
@@ -25,6 +25,8 @@ class Tasks:
     Attributes:
         create_future: Makes a future of the loop.
         call_later: Calls something after so many seconds.
+        make_task: Makes a task of a coroutine, with ``task_keywords``; where Python can, it starts
+            at once.
         state: What the app's lifespan has kept for its requests.
     """
 
@@ -32,14 +34,12 @@ class Tasks:
         self.create_future = loop.create_future
         self.call_later = loop.call_later
         self.state = state
-        self._loop = loop
-
-    def start(self, awaitable: Awaitable[None]) -> asyncio.Task[None]:
-        """Run what the app has returned; where Python can, it starts at once."""
-        coroutine = awaitable if isinstance(awaitable, Coroutine) else self.wait(awaitable)
-        if sys.version_info >= (3, 12):
-            return asyncio.Task(coroutine, loop=self._loop, eager_start=True)
-        return self._loop.create_task(coroutine)
+        self.make_task: Callable[..., asyncio.Task[None]] = loop.create_task
+        self.task_keywords: dict[str, Any] = {}
+        # A factory of the app's own knows better.
+        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
+            self.make_task = asyncio.Task
+            self.task_keywords = {"loop": loop, "eager_start": True}
 
     @staticmethod
     async def wait(awaitable: Awaitable[Any]) -> Any:

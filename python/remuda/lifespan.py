@@ -44,12 +44,7 @@ class Lifespan:
         """
         if self._mode == "off":
             return
-        scope = {
-            "type": "lifespan",
-            "asgi": {"version": "3.0", "spec_version": "2.0"},
-            "state": self._state,
-        }
-        self._task = asyncio.ensure_future(self._app(scope, self._events.get, self._answers.put))
+        self._task = asyncio.ensure_future(self._call())
         answer = await self._ask("lifespan.startup")
         if answer is None:
             self._note_absence()
@@ -58,6 +53,14 @@ class Lifespan:
             raise LifespanFailed(f"Application startup failed: {message}".rstrip(": "))
         else:
             self._told = True
+
+    async def _call(self) -> None:
+        scope = {
+            "type": "lifespan",
+            "asgi": {"version": "3.0", "spec_version": "2.0"},
+            "state": self._state,
+        }
+        await self._app(scope, self._events.get, self._answers.put)
 
     async def stop(self) -> None:
         """Tell the app that the worker stops, and wait for its answer."""

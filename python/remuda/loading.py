@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import os
 import sys
 import traceback
@@ -25,7 +26,8 @@ class BootError(Exception):
 
     Attributes:
         failure: ``import`` (the module raised or is missing), ``app`` (it has no such app),
-            ``class`` (the worker class cannot run here) or ``setup`` (something of ours).
+            ``interface`` (it has, but of another kind than the worker class calls), ``class`` (the
+            worker class cannot run here) or ``setup`` (something of ours).
     """
 
     def __init__(self, failure: str, message: str) -> None:
@@ -35,7 +37,8 @@ class BootError(Exception):
     @property
     def status(self) -> int:
         """The exit status that gunicorn gives such a failure."""
-        return {"import": BOOT_STATUS, "app": APP_STATUS}.get(self.failure, 1)
+        statuses = {"import": BOOT_STATUS, "app": APP_STATUS, "interface": APP_STATUS}
+        return statuses.get(self.failure, 1)
 
 
 def prepare_path(chdir: str, pythonpath: list[str]) -> None:
@@ -54,8 +57,8 @@ def prepare_path(chdir: str, pythonpath: list[str]) -> None:
             sys.path.insert(0, path)
 
 
-def load_app(uri: str) -> App:
-    """Import the app.
+def load_app(uri: str, worker_class: str) -> App:
+    """Import the app, and see whether workers of this class can call it.
 
     Raises:
         BootError: With the traceback as its cause when there is one.
@@ -78,7 +81,38 @@ def load_app(uri: str) -> App:
         raise BootError("app", f"Failed to find application object: {expression!r}")
     if not callable(app):
         raise BootError("app", "Application object must be callable.")
+    _check_interface(app, worker_class)
     return app
+
+
+def _check_interface(app: App, worker_class: str) -> None:
+    """Tell apart what would only fail at the first request, and without a word that helps."""
+    is_async = inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__)
+    if worker_class == "asgi":
+        if not is_async and not _takes(app, 3):
+            raise BootError(
+                "interface",
+                "it cannot be called with (scope, receive, send), so it is not an ASGI app\n"
+                "  hint: for a WSGI app use `worker_class` sync, gthread or gevent",
+            )
+    elif is_async or not _takes(app, 2):
+        raise BootError(
+            "interface",
+            f"it cannot be called with (environ, start_response), as `worker_class` {worker_class} "
+            "does, so it is not a WSGI app\n"
+            "  hint: for an ASGI app (FastAPI, Starlette …) use `worker_class` asgi",
+        )
+
+
+def _takes(app: App, count: int) -> bool:
+    """Whether so many arguments fit; true where nobody can tell."""
+    try:
+        inspect.signature(app).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def _find(module: Any, expression: str, module_name: str) -> Any:
@@ -130,7 +164,7 @@ def explain(error: BootError, uri: str) -> str:
     cause = error.__cause__
     if cause is not None:
         lines += ["Exception in worker process", *_app_frames(cause)]
-    if error.failure in ("import", "app"):
+    if error.failure in ("import", "app", "interface"):
         lines.append(f"Cannot load the application {uri!r}: {error}")
     else:
         lines.append(str(error))

@@ -108,7 +108,7 @@ def run(
     dump_stacks_on_signal(journal)
     try:
         if app is None:
-            app = loading.load_app(plan["app"])
+            app = loading.load_app(plan["app"], plan["worker_class"])
     except BootError as error:
         journal.error(loading.explain(error, plan["app"]))
         return error.status

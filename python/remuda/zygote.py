@@ -49,7 +49,7 @@ class Zygote:
             patch_gevent()
         if not bare and self.plan["preload"] != "never":
             before = resident_bytes()
-            self.app = loading.load_app(self.plan["app"])
+            self.app = loading.load_app(self.plan["app"], self.plan["worker_class"])
             self._check_fork_safety(resident_bytes() - before)
         gc.collect()
         # Frozen objects are never visited by the collector again, so their pages stay shared.

@@ -1,9 +1,11 @@
 """The smallest app."""
 
+from either import asgi_text, either
 
-def app(environ, start_response):
+
+def wsgi(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
     return [b"Hello, World!"]
 
 
-application = app
+app = application = either(wsgi, asgi_text(lambda: "Hello, World!"))

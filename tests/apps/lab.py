@@ -8,6 +8,9 @@ import threading
 import time
 import traceback
 
+import lab_asgi
+from either import either
+
 closed = []
 sleeping = []
 peak = [0]
@@ -16,10 +19,13 @@ peak = [0]
 paths = []
 
 
-def app(environ, start_response):
+def wsgi(environ, start_response):
     paths.append(environ["PATH_INFO"])
     page = PAGES.get(environ["PATH_INFO"], not_found)
     return page(environ, start_response)
+
+
+app = either(wsgi, lab_asgi.app)
 
 
 def not_found(environ, start_response):

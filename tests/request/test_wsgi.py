@@ -251,8 +251,8 @@ def test_chunked_body_gets_its_length(lab):
     assert shown["HTTP_TRANSFER_ENCODING"] is None
 
 
-def test_app_is_wsgi_conformant_under_the_validator(serve, worker_class):
-    env = {"GUNICORN_WORKER_CLASS": worker_class}
+def test_app_is_wsgi_conformant_under_the_validator(serve, wsgi_class):
+    env = {"GUNICORN_WORKER_CLASS": wsgi_class}
     with serve(app="validated:app", env=env) as server, Client(server.port) as client:
         assert client.request("/").text == "valid"
         assert client.request("/x?y=1", method="POST", body=b"data").text == "valid data"

@@ -30,17 +30,20 @@ def prepared(folder: Path, env: dict[str, str]) -> Path:
     return site
 
 
-@pytest.fixture(scope="module", params=["sync", "gthread", "gevent", "gevent+postgresql+redis"])
+@pytest.fixture(
+    scope="module", params=["sync", "gthread", "gevent", "asgi", "gevent+postgresql+redis"]
+)
 def site(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     worker_class, *servers = request.param.split("+")
+    app = "proyecto.asgi" if worker_class == "asgi" else "proyecto.wsgi"
     env = {
         "DJANGO_SETTINGS_MODULE": "proyecto.settings.prod",
         "GUNICORN_WORKER_CLASS": worker_class,
         "GUNICORN_WORKERS": "2",
     }
     if not servers:
-        with serving(folder, app="proyecto.wsgi", env=env, cwd=prepared(folder, env)) as server:
+        with serving(folder, app=app, env=env, cwd=prepared(folder, env)) as server:
             yield server
         return
     missing = [name for name in ("initdb", "postgres", "redis-server") if not find(name)]
@@ -48,7 +51,7 @@ def site(request, tmp_path_factory):
         pytest.skip(f"NOT RUN: {', '.join(missing)} not found; install postgresql, redis-server")
     with postgresql() as database, redis(folder) as cache:
         env |= {"DATABASE_URL": database, "REDIS_URL": cache}
-        with serving(folder, app="proyecto.wsgi", env=env, cwd=prepared(folder, env)) as server:
+        with serving(folder, app=app, env=env, cwd=prepared(folder, env)) as server:
             yield server
 
 

@@ -45,6 +45,8 @@ pub enum BootFailure {
     Import,
     /// The module has no such app. Exit status 4.
     App,
+    /// It has, but of another kind than the worker class calls. Exit status 4.
+    Interface,
     /// The worker class cannot run here: a package is missing. Exit status 1.
     Class,
     /// Something of ours went wrong before the app was touched. Exit status 1.

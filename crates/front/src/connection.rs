@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::http1::Http1;
+use crate::websocket::WebSocket;
 use crate::wire::Wire;
 
 pub(crate) struct Connection {
@@ -17,6 +18,7 @@ pub(crate) enum Stage {
     /// keeps thousands of connections for later costs little that way.
     Parked,
     Http1(Box<Http1>),
+    WebSocket(Rc<WebSocket>),
     /// Taken out, to be polled.
     Polled,
     /// Our last words are on their way.

@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
-use hyper::header::{CONNECTION, HeaderName, HeaderValue, SERVER};
+use bytes::Bytes;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SERVER};
 use hyper::http::Version;
 use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
 
 use crate::access_log::Entry;
 use crate::forwarded::{Believed, Scheme};
@@ -16,7 +18,7 @@ use crate::front::Core;
 use crate::reply::ReplyBody;
 use crate::turn::Turn;
 use crate::wire::{Peer, Wire};
-use crate::{Front, Reply, RequestBody};
+use crate::{Content, Front, Handshake, Reply, RequestBody, WebSocket};
 
 /// A complete request that the app has to answer.
 ///
@@ -27,6 +29,8 @@ pub struct Exchange {
     /// The whole body; taken by the executor.
     pub body: RequestBody,
     pub(crate) believed: Believed,
+    /// The client wants to speak WebSocket; see [`Exchange::accept_websocket`].
+    pub websocket: Option<Handshake>,
     pub(crate) wire: Rc<Wire>,
     pub(crate) turn: Rc<Turn>,
     pub(crate) core: Rc<Core>,
@@ -39,6 +43,24 @@ pub struct Exchange {
 pub trait Watcher {
     /// Something has changed.
     fn changed(self: Rc<Self>);
+}
+
+/// The client of one exchange.
+pub struct Client(Rc<Turn>);
+
+impl Client {
+    /// Whether it has closed at least its side. Most that do so are gone, but some still want their
+    /// answer.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.0.is_leaving()
+    }
+
+    /// Whether nobody is left who could read a response.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.0.is_gone()
+    }
 }
 
 /// Where the rest of a streamed response goes.
@@ -117,10 +139,10 @@ impl Exchange {
         self.turn.watch(watcher);
     }
 
-    /// Whether the client has left.
+    /// What is known of its client, also after the response has left.
     #[must_use]
-    pub fn is_client_gone(&self) -> bool {
-        self.turn.is_gone()
+    pub fn client(&self) -> Client {
+        Client(self.turn.clone())
     }
 
     /// Sends a `103 Early Hints` with these fields at once. Hints are only hints: where they cannot
@@ -149,19 +171,43 @@ impl Exchange {
 
     /// Hands the response to the connection and writes what the socket takes now.
     pub fn reply(mut self, front: &Front, mut reply: Reply) {
+        let switches = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
         let headers = reply.headers_mut();
         headers.insert(SERVER, HeaderValue::from_static("remuda"));
-        if self.core.draining.get() {
+        if self.core.draining.get() && !switches {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.head.version == Version::HTTP_10 && reply.headers().contains_key(CONNECTION) {
             // Else hyper would add to `close` that it could be kept.
             *reply.version_mut() = Version::HTTP_10;
         }
+        let length = body_length(&self.head.method, &reply);
         let entry = self.access_entry(&reply);
         let (turn, wire) = (self.turn.clone(), self.wire.clone());
-        self.turn.answer(reply.map(|content| ReplyBody::new(content, turn, wire, entry)));
+        self.turn.answer(reply.map(|content| ReplyBody::new(content, turn, wire, length, entry)));
         front.poll_connection(self.connection());
+    }
+
+    /// Goes over to WebSocket: the response's headers may name a subprotocol and more. `None` when
+    /// the client has not asked for it.
+    pub fn accept_websocket(
+        mut self,
+        front: &Front,
+        mut headers: HeaderMap,
+        watcher: Rc<dyn Watcher>,
+    ) -> Option<Rc<WebSocket>> {
+        let handshake = self.websocket.take()?;
+        let limits = self.core.limits.websocket?;
+        handshake.answer(&mut headers);
+        let now = self.core.now.get();
+        let websocket = WebSocket::new(self.wire.clone(), handshake, limits, watcher, now);
+        let websocket = Rc::new(websocket);
+        self.wire.upgrade(websocket.clone());
+        let mut reply = Reply::new(Content::Whole(Bytes::new()));
+        *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *reply.headers_mut() = headers;
+        self.reply(front, reply);
+        Some(websocket)
     }
 
     fn access_entry(&mut self, reply: &Reply) -> Option<Box<Entry>> {
@@ -171,6 +217,16 @@ impl Exchange {
         let started = self.handed_over.unwrap_or_else(Instant::now);
         Some(Box::new(Entry::new(log.clone(), head, self.wire.peer, reply, started)))
     }
+}
+
+/// How long the body of a response is that is sent in pieces, where that is known.
+fn body_length(method: &Method, reply: &Reply) -> Option<u64> {
+    let has_none = *method == Method::HEAD
+        || matches!(reply.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if has_none {
+        return Some(0);
+    }
+    reply.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl Drop for Exchange {

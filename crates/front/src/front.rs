@@ -24,6 +24,7 @@ use crate::refusal::Refusal;
 use crate::refusals::Refusals;
 use crate::screen::Screen;
 use crate::transport::{SCRATCH_BYTES, Scratch, Transport, scratch};
+use crate::websocket::{Course, WebSocket};
 use crate::wire::{Peer, Phase, Wire};
 use crate::{Exchange, Limits, Proxies};
 
@@ -151,7 +152,7 @@ impl Front {
         builder
             .keep_alive(!limits.keepalive.is_zero())
             .half_close(true)
-            .title_case_headers(true)
+            .title_case_headers(limits.title_case)
             .max_headers(limits.header_fields.clamp(1, HEADER_FIELDS_MAX))
             // A whole head and a little more, so that hyper never says that it is too large.
             .max_buf_size(HEAD_BYTES_MAX + SCRATCH_BYTES);
@@ -242,7 +243,7 @@ impl Front {
     fn note(&self, wire: &Wire, ready: Ready) {
         if ready.hangup {
             wire.hangup.set(true);
-            wire.leave();
+            wire.half_close();
         }
         if ready.readable {
             wire.readable.set(true);
@@ -299,6 +300,7 @@ impl Front {
             Stage::Parked => self.keep(&wire, Stage::Parked),
             Stage::Http1(http1) => self.drive(http1, &wire),
             Stage::Parting(words) => self.part(&wire, words),
+            Stage::WebSocket(websocket) => self.talk(websocket, &wire),
             Stage::Lingering => self.linger(&wire),
             Stage::Polled => {}
         }
@@ -327,10 +329,19 @@ impl Front {
                     self.resume();
                 }
             }
-            Polled::Closed => {
-                drop(http1);
-                self.close(wire);
-            }
+            Polled::Closed => match wire.take_successor() {
+                Some(websocket) => {
+                    let unread = http1.into_unread();
+                    // What came behind the request was not screened yet, and is no HTTP.
+                    let ahead = Bytes::from([&unread[..], &wire.ahead.take()[..]].concat());
+                    websocket.take_ahead(&ahead, self.core.now.get());
+                    self.talk(websocket, wire);
+                }
+                None => {
+                    drop(http1);
+                    self.close(wire);
+                }
+            },
             Polled::Refused(refusal) => {
                 drop(http1);
                 self.refuse(wire, refusal);
@@ -339,6 +350,15 @@ impl Front {
                 drop(http1);
                 self.fail(wire, &error);
             }
+        }
+    }
+
+    fn talk(&self, websocket: Rc<WebSocket>, wire: &Rc<Wire>) {
+        let course = websocket.poll(&mut self.scratch.borrow_mut(), self.core.now.get());
+        match course {
+            Course::GoesOn => self.keep(wire, Stage::WebSocket(websocket)),
+            Course::Over => self.close(wire),
+            Course::Lost => self.remove(wire.id),
         }
     }
 
@@ -436,6 +456,9 @@ impl Front {
         wire.leave();
         let file = wire.file.take();
         // After the borrow has ended: a response body on its way out may touch the core.
+        if let Stage::WebSocket(websocket) = &gone.stage {
+            websocket.lose();
+        }
         drop((gone, file));
         if Rc::strong_count(&wire) > 1 {
             // The app still holds the request, and so the socket stays open: it must not go on

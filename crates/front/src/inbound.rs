@@ -27,6 +27,8 @@ pub struct Inbound {
     complete: Cell<bool>,
     /// The client left, was too slow, or sent no HTTP.
     failed: Cell<bool>,
+    /// Nothing was taken yet, because that would tell the client to send its body.
+    held: Cell<bool>,
     /// The app waits for the next piece, and so does the limit of time for bodies.
     wanted: Cell<bool>,
     bytes: Cell<u64>,
@@ -47,11 +49,14 @@ pub enum Arrived {
 }
 
 impl Inbound {
-    pub(crate) fn new(incoming: Incoming, bytes_max: Option<u64>) -> Self {
+    /// `expected`: the client waits for `100 Continue`, which hyper sends when it is first asked
+    /// for a piece; so that has to wait for the app.
+    pub(crate) fn new(incoming: Incoming, expected: bool, bytes_max: Option<u64>) -> Self {
         Self {
             bytes: Cell::new(0),
             bytes_max,
             refusal: Cell::new(None),
+            held: Cell::new(expected),
             incoming: RefCell::new(Some(incoming)),
             waiting: RefCell::default(),
             waiting_bytes: Cell::new(0),
@@ -63,6 +68,9 @@ impl Inbound {
 
     /// Takes what hyper has; true when there was something.
     pub(crate) fn pump(&self, context: &mut Context<'_>) -> bool {
+        if self.held.get() {
+            return false;
+        }
         let mut incoming = self.incoming.borrow_mut();
         let mut moved = false;
         while self.waiting_bytes.get() < WAITING_BYTES_MAX
@@ -130,6 +138,9 @@ impl Inbound {
     /// Says that the app waits for more, or no longer does.
     pub fn want(&self, wanted: bool) {
         self.wanted.set(wanted);
+        if wanted {
+            self.held.set(false);
+        }
     }
 
     /// Whether the rest will not come.

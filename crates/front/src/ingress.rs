@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{EXPECT, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Method, Request, Response, Version};
@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::reply::{ReplyBody, whole};
 use crate::turn::Turn;
 use crate::wire::Wire;
-use crate::{Limits, RequestBody};
+use crate::{Handshake, Limits, RequestBody};
 
 /// hyper's service of one connection.
 pub(crate) struct Ingress {
@@ -77,14 +77,20 @@ struct Case {
 impl Case {
     fn admit(&self, head: Parts, incoming: Incoming, believed: Believed) -> State {
         if incoming.is_end_stream() {
-            self.arrive(head, RequestBody::Memory(Bytes::new()), believed);
-            return State::Waiting;
+            let limits = &self.core.limits.websocket;
+            let websocket = limits.and_then(|limits| Handshake::among(&head, limits.compression));
+            let body = RequestBody::Memory(Bytes::new());
+            return match websocket.transpose() {
+                Ok(websocket) => self.arrive(head, body, believed, websocket),
+                Err(refusal) => State::Refused(refusal),
+            };
         }
         if self.core.limits.stream_bodies {
-            let inbound = Rc::new(Inbound::new(incoming, self.core.limits.body_bytes_max()));
+            let expected = head.headers.contains_key(EXPECT);
+            let bytes_max = self.core.limits.body_bytes_max();
+            let inbound = Rc::new(Inbound::new(incoming, expected, bytes_max));
             self.turn.set_inbound(inbound.clone());
-            self.arrive(head, RequestBody::Stream(inbound), believed);
-            return State::Waiting;
+            return self.arrive(head, RequestBody::Stream(inbound), believed, None);
         }
         let pending = PendingBody::of(&self.wire);
         State::Reading(Box::new(Reading {
@@ -102,16 +108,24 @@ impl Case {
         self.turn.refusal().is_some() && self.turn.inbound().is_some()
     }
 
-    fn arrive(&self, head: Parts, body: RequestBody, believed: Believed) {
+    fn arrive(
+        &self,
+        head: Parts,
+        body: RequestBody,
+        believed: Believed,
+        websocket: Option<Handshake>,
+    ) -> State {
         self.core.arrive(Exchange {
             head,
             body,
             believed,
+            websocket,
             wire: self.wire.clone(),
             turn: self.turn.clone(),
             core: self.core.clone(),
             handed_over: self.core.access.is_some().then(Instant::now),
         });
+        State::Waiting
     }
 }
 
@@ -304,10 +318,7 @@ impl Reading {
 
     fn arrived(&mut self, case: &Case) -> State {
         match (self.head.take(), std::mem::replace(&mut self.spool, Spool::Empty).finish()) {
-            (Some(head), Ok(body)) => {
-                case.arrive(head, body, self.believed);
-                State::Waiting
-            }
+            (Some(head), Ok(body)) => case.arrive(head, body, self.believed, None),
             (None, _) => State::Waiting,
             (_, Err(error)) => spool_failed(case, error),
         }

@@ -44,11 +44,12 @@ mod reply;
 mod screen;
 mod transport;
 mod turn;
+mod websocket;
 mod wire;
 
 pub use access_log::{AccessFormat, AccessFormatError};
 pub use body::RequestBody;
-pub use exchange::{ConnectionId, Exchange, Watcher};
+pub use exchange::{Client, ConnectionId, Exchange, Watcher};
 pub use file::FileContent;
 pub use forwarded::{Proxies, Scheme, TrustedPeers, Underscores};
 pub use front::{Front, Notice};
@@ -59,6 +60,7 @@ pub use listener::Listener;
 pub use page::error_page;
 pub use poller::{Batch, Waiter};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
+pub use websocket::{Handshake, Heard, Message, WebSocket, WebSocketLimits};
 pub use wire::Peer;
 
 pub use hyper::http;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Lenience;
+use crate::{Lenience, WebSocketLimits};
 
 /// How much and how long a client may. Counts are inclusive.
 #[derive(Clone, Debug)]
@@ -32,6 +32,10 @@ pub struct Limits {
     /// Whether requests go to the executor before their body has come, which then takes it piece by
     /// piece; else they wait until it is whole.
     pub stream_bodies: bool,
+    /// Whether response headers are written `Like-This`; else as the executor gives them.
+    pub title_case: bool,
+    /// What WebSocket connections may; `None` where nobody speaks it.
+    pub websocket: Option<WebSocketLimits>,
     /// Whether sibling processes accept from the same listeners.
     pub has_siblings: bool,
 }
@@ -60,6 +64,8 @@ impl Default for Limits {
             lenience: Lenience::default(),
             body_spool_bytes: 1 << 20,
             stream_bodies: false,
+            title_case: true,
+            websocket: None,
             has_siblings: false,
         }
     }

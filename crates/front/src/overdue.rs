@@ -9,6 +9,7 @@ use crate::exchange::ConnectionId;
 use crate::front::Accepting;
 use crate::listener::Accepted;
 use crate::refusal::Refusal;
+use crate::websocket::Course;
 use crate::wire::{Phase, Wire};
 
 /// A draining worker keeps idle connections this long: a request that is on its way to us while
@@ -32,8 +33,28 @@ impl Front {
             self.on_late(&wire);
         }
         self.park_idle(now);
+        self.ask_websockets(now);
         if self.accepting.get() == Accepting::Paused && self.could_accept() {
             self.resume();
+        }
+    }
+
+    /// Asks silent WebSocket clients for a sign of life.
+    fn ask_websockets(&self, now: u64) {
+        let websockets: Vec<_> = {
+            let connections = self.connections.borrow();
+            let open = connections.iter().filter_map(|(id, c)| match &c.stage {
+                Stage::WebSocket(websocket) => Some((id, websocket.clone())),
+                _ => None,
+            });
+            open.collect()
+        };
+        for (id, websocket) in websockets {
+            match websocket.beat(now) {
+                Course::GoesOn if websocket.unsent_bytes() == 0 => {}
+                Course::GoesOn => self.poll_connection(ConnectionId(id)),
+                Course::Over | Course::Lost => self.remove(id),
+            }
         }
     }
 
@@ -128,6 +149,10 @@ impl Front {
                 && let Stage::Http1(http1) = &mut connection.stage
             {
                 http1.finish();
+            }
+            if let Stage::WebSocket(websocket) = &connection.stage {
+                websocket.finish();
+                self.core.enqueue(&connection.wire);
             }
         }
     }

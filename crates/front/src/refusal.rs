@@ -4,7 +4,7 @@
 //! that could be read in two ways nothing is read at all.
 
 use bytes::Bytes;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SERVER};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_VERSION, SERVER};
 use hyper::{Response, StatusCode};
 
 use crate::page::error_page;
@@ -45,6 +45,8 @@ pub(crate) enum Refusal {
     HeadTimeout,
     BodyTimeout,
     SpoolFull,
+    WebSocketKey,
+    WebSocketVersion,
 }
 
 impl Refusal {
@@ -89,7 +91,9 @@ impl Refusal {
             | Self::ContentLength
             | Self::ContentLengthAndCoding
             | Self::TransferEncoding
-            | Self::Chunk => StatusCode::BAD_REQUEST,
+            | Self::Chunk
+            | Self::WebSocketKey => StatusCode::BAD_REQUEST,
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
         }
     }
 
@@ -129,6 +133,8 @@ impl Refusal {
             Self::HeadTimeout => "The request head did not arrive in time",
             Self::BodyTimeout => "The request body did not arrive in time",
             Self::SpoolFull => "The server has no room for the request body",
+            Self::WebSocketKey => "The WebSocket key is missing or malformed",
+            Self::WebSocketVersion => "Only version 13 of WebSocket is spoken here",
         };
         text.to_owned()
     }
@@ -141,6 +147,9 @@ impl Refusal {
         headers.insert(SERVER, HeaderValue::from_static("remuda"));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        if self == Self::WebSocketVersion {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         response
     }
 

@@ -46,6 +46,8 @@ enum PiecesState {
     Ended,
     /// The app has failed in the middle: the client must see that it is not complete.
     Aborted,
+    /// The client has got all that its response can hold; what else the app makes is not wanted.
+    Sated,
     /// The connection is gone.
     Closed,
 }
@@ -72,8 +74,10 @@ impl StreamSink {
     ///
     /// [`StreamClosed`] when nobody will read it.
     pub fn push(&self, piece: Bytes) -> Result<(), StreamClosed> {
-        if self.0.state.get() == PiecesState::Closed {
-            return Err(StreamClosed);
+        match self.0.state.get() {
+            PiecesState::Closed => return Err(StreamClosed),
+            PiecesState::Sated => return Ok(()),
+            PiecesState::Open | PiecesState::Ended | PiecesState::Aborted => {}
         }
         if !piece.is_empty() {
             self.0.bytes.set(self.0.bytes.get() + piece.len());
@@ -92,6 +96,13 @@ impl StreamSink {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.state.get() == PiecesState::Closed
+    }
+
+    /// Whether nothing more is wanted: the declared length is reached, or there is no body at all,
+    /// as after HEAD.
+    #[must_use]
+    pub fn is_sated(&self) -> bool {
+        self.0.state.get() == PiecesState::Sated
     }
 
     /// Says that trailers will follow the last piece; the head must name them in `Trailer`.
@@ -130,6 +141,8 @@ pub(crate) struct ReplyBody {
     body: Outgoing,
     turn: Rc<Turn>,
     wire: Rc<Wire>,
+    /// The length of the whole body, where it is known before.
+    length: Option<u64>,
     sent_bytes: u64,
     entry: Option<Box<Entry>>,
 }
@@ -146,6 +159,7 @@ impl ReplyBody {
         content: Content,
         turn: Rc<Turn>,
         wire: Rc<Wire>,
+        length: Option<u64>,
         entry: Option<Box<Entry>>,
     ) -> Self {
         let body = match content {
@@ -153,7 +167,7 @@ impl ReplyBody {
             Content::Pieces(pieces) => Outgoing::Pieces(pieces),
             Content::File(file) => Outgoing::File(Rc::new(file), 0),
         };
-        Self { body, turn, wire, sent_bytes: 0, entry }
+        Self { body, turn, wire, length, sent_bytes: 0, entry }
     }
 }
 
@@ -232,10 +246,13 @@ impl Body for ReplyBody {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         if let Outgoing::Pieces(pieces) = &self.body {
-            let state = pieces.state.replace(PiecesState::Closed);
+            // hyper asks for no more than fits, and lets go then; or the client is gone.
+            let is_sated = self.length == Some(self.sent_bytes);
+            let end = if is_sated { PiecesState::Sated } else { PiecesState::Closed };
+            let was_open = pieces.state.replace(end) == PiecesState::Open;
             pieces.queue.borrow_mut().clear();
             pieces.bytes.set(0);
-            if state == PiecesState::Open {
+            if was_open && !is_sated {
                 self.turn.leave();
             }
         }
@@ -259,5 +276,5 @@ pub(crate) fn whole(
     turn: Rc<Turn>,
     wire: Rc<Wire>,
 ) -> Response<ReplyBody> {
-    response.map(|bytes| ReplyBody::new(Content::Whole(bytes), turn, wire, None))
+    response.map(|bytes| ReplyBody::new(Content::Whole(bytes), turn, wire, None, None))
 }

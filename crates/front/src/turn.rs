@@ -23,8 +23,7 @@ pub(crate) struct Turn {
     refusal: Cell<Option<Refusal>>,
     /// Who wants to know that something has changed.
     watcher: RefCell<Option<Rc<dyn Watcher>>>,
-    /// The client has left, or the connection has failed, before the response was written.
-    gone: Cell<bool>,
+    client: Cell<Client>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -36,16 +35,35 @@ enum Answer {
     Denied,
 }
 
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Client {
+    #[default]
+    Present,
+    /// It has closed its side. Most that do so are gone, but some still want their answer.
+    Leaving,
+    /// The connection has ended before the response was written.
+    Gone,
+}
+
 impl Turn {
-    /// Hands over the response.
+    /// Hands over the response; what comes after the first one is dropped, and what nobody will
+    /// take any more: a response holds on to its turn, so it must not be left lying here.
     pub(crate) fn answer(&self, response: Response<ReplyBody>) {
-        self.answer.set(Answer::Given);
-        *self.response.borrow_mut() = Some(response);
+        if self.is_awaited() {
+            self.answer.set(Answer::Given);
+            if !self.is_gone() {
+                *self.response.borrow_mut() = Some(response);
+            }
+        }
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.answer.get() == Answer::Awaited
     }
 
     /// There will be no response; true when there was none so far.
     pub(crate) fn deny(&self) -> bool {
-        let is_awaited = self.answer.get() == Answer::Awaited;
+        let is_awaited = self.is_awaited();
         if is_awaited {
             self.answer.set(Answer::Denied);
         }
@@ -96,18 +114,31 @@ impl Turn {
         }
     }
 
-    /// The client has left.
-    pub(crate) fn leave(&self) {
-        if !self.gone.replace(true) {
-            if let Some(inbound) = self.inbound() {
-                inbound.fail();
-            }
+    /// The client has closed its side.
+    pub(crate) fn half_close(&self) {
+        if self.client.get() == Client::Present {
+            self.client.set(Client::Leaving);
             self.notify();
         }
     }
 
+    /// The client is gone.
+    pub(crate) fn leave(&self) {
+        if self.client.replace(Client::Gone) != Client::Gone {
+            if let Some(inbound) = self.inbound() {
+                inbound.fail();
+            }
+            drop(self.response.take());
+            self.notify();
+        }
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.client.get() != Client::Present
+    }
+
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone.get()
+        self.client.get() == Client::Gone
     }
 
     /// The response is written: nobody watches, and what is left of the body is not wanted.

@@ -13,6 +13,7 @@ use crate::Limits;
 use crate::file::FileContent;
 use crate::refusal::Refusal;
 use crate::turn::Turn;
+use crate::websocket::WebSocket;
 
 /// Who is on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub(crate) struct Wire {
     turns: RefCell<Vec<Rc<Turn>>>,
     /// What the transport sends where hyper shows a placeholder.
     pub(crate) file: RefCell<Option<Rc<FileContent>>>,
+    /// Takes over once HTTP's last response is written.
+    successor: RefCell<Option<Rc<WebSocket>>>,
     pub(crate) phase: Cell<Phase>,
     /// When the phase began, or last made progress: nanoseconds of the loop's clock.
     pub(crate) since: Cell<u64>,
@@ -121,6 +124,7 @@ impl Wire {
             refusal: Cell::new(None),
             turns: RefCell::default(),
             file: RefCell::default(),
+            successor: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
             queued: Cell::new(false),
@@ -162,6 +166,15 @@ impl Wire {
 
     pub(crate) fn has_turns(&self) -> bool {
         !self.turns.borrow().is_empty()
+    }
+
+    /// The response that is about to be given is HTTP's last one here.
+    pub(crate) fn upgrade(&self, websocket: Rc<WebSocket>) {
+        *self.successor.borrow_mut() = Some(websocket);
+    }
+
+    pub(crate) fn take_successor(&self) -> Option<Rc<WebSocket>> {
+        self.successor.take()
     }
 
     pub(crate) fn begin_turn(&self) -> Rc<Turn> {
@@ -210,10 +223,20 @@ impl Wire {
         }
     }
 
-    /// The client has left.
+    /// The client has closed its side.
+    pub(crate) fn half_close(&self) {
+        for turn in &*self.turns.borrow() {
+            turn.half_close();
+        }
+    }
+
+    /// The client is gone.
     pub(crate) fn leave(&self) {
         for turn in &*self.turns.borrow() {
             turn.leave();
+        }
+        if let Some(websocket) = self.take_successor() {
+            websocket.lose();
         }
     }
 

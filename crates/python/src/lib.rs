@@ -28,6 +28,7 @@ fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<wsgi::StartResponse>()?;
     module.add_class::<wsgi::FileWrapper>()?;
     module.add_class::<asgi::HttpConversation>()?;
+    module.add_class::<asgi::WebSocketConversation>()?;
     module.add_class::<asgi::Ready>()?;
     module.add("ClientDisconnected", module.py().get_type::<asgi::ClientDisconnected>())?;
     module.add_function(wrap_pyfunction!(setup::check_plan, module)?)?;

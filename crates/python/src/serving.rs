@@ -1,6 +1,7 @@
 //! What requests share while they are served: the front, the app, and the accounts.
 
 use std::cell::Cell;
+use std::fmt;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(crate) struct Serving {
     /// Has `Worker.collect` called as soon as the loop runs; `None` where no loop has to be told.
     pub(crate) schedule: Option<Py<PyAny>>,
     pub(crate) scheduled: Cell<bool>,
+    /// Somebody goes through all that is ready, and needs no telling.
+    pub(crate) attending: Cell<bool>,
     /// Requests with the app.
     pub(crate) in_app: Cell<usize>,
     pub(crate) served: Cell<u64>,
@@ -68,7 +71,7 @@ impl Serving {
     }
 
     /// An app's failure, with its traceback.
-    pub(crate) fn report_failure(&self, request: &str, traceback: &str) {
+    pub(crate) fn report_failure(&self, request: &dyn fmt::Display, traceback: &str) {
         self.log(Level::Error, &format!("Error handling request {request}\n{traceback}"));
     }
 
@@ -83,7 +86,7 @@ impl Serving {
             // Not borrowed while Python runs.
             let Some(result) = self.closing.borrow_mut().pop() else { return };
             if let Err(error) = result.call_method0(py, intern!(py, "close")) {
-                self.report_failure("(closing a file)", &describe(py, &error));
+                self.report_failure(&"(closing a file)", &describe(py, &error));
             }
         }
     }
@@ -91,6 +94,7 @@ impl Serving {
     /// Has the loop look for work as soon as it runs.
     pub(crate) fn call_schedule(&self, py: Python<'_>) -> PyResult<()> {
         if let Some(schedule) = &self.schedule
+            && !self.attending.get()
             && !self.scheduled.replace(true)
         {
             schedule.call0(py)?;

@@ -7,7 +7,9 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use remuda_channel::{WorkerClass, WorkerPlan};
 use remuda_front::http::header::{HeaderName, HeaderValue};
-use remuda_front::{AccessFormat, Lenience, Limits, Listener, Proxies, TrustedPeers, Underscores};
+use remuda_front::{
+    AccessFormat, Lenience, Limits, Listener, Proxies, TrustedPeers, Underscores, WebSocketLimits,
+};
 use remuda_journal::AccessLog;
 
 pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
@@ -88,6 +90,13 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
         },
         body_spool_bytes: plan.body_spool_bytes,
         stream_bodies: plan.worker_class == WorkerClass::Asgi,
+        // ASGI apps name them in lower case, and expect them so.
+        title_case: plan.worker_class != WorkerClass::Asgi,
+        websocket: (plan.worker_class == WorkerClass::Asgi).then(|| WebSocketLimits {
+            message_bytes: plan.asgi.websocket_message_bytes,
+            compression: plan.asgi.websocket_compression,
+            ping_interval: Duration::from_secs_f64(plan.asgi.websocket_ping_interval_s),
+        }),
         has_siblings: plan.workers > 1,
     }
 }

@@ -68,6 +68,8 @@ unsafe impl Sync for Worker {}
 /// How long a loop of ours sleeps at most: the pace of the time limits.
 const PACE: Duration = Duration::from_secs(1);
 const PACE_DRAINING: Duration = Duration::from_millis(50);
+/// After so many requests asyncio's loop looks after everything else before more are taken.
+const ATTENDED_MAX: usize = 64;
 
 #[pymethods]
 impl Worker {
@@ -131,6 +133,7 @@ impl Worker {
                 write_pause: Duration::from_secs_f64(plan.write_timeout_s),
                 schedule,
                 scheduled: Cell::new(false),
+                attending: Cell::new(false),
                 in_app: Cell::new(0),
                 served: Cell::new(0),
                 max_requests,
@@ -235,13 +238,20 @@ impl Worker {
 
     /// Takes what the kernel has ready, starts tasks for requests, and wakes waiting ones.
     fn attend(&self, py: Python<'_>) -> PyResult<()> {
-        self.collect()?;
-        while let Some(exchange) = self.front().next_exchange() {
-            self.serve(py, exchange);
+        let mut served = 0;
+        // What has come meanwhile is cheaper to see here than by another turn of the loop.
+        while self.collect()? && served < ATTENDED_MAX {
+            self.serving.attending.set(true);
+            while let Some(exchange) = self.front().next_exchange() {
+                self.serve(py, exchange);
+                served += 1;
+            }
+            // A large response goes on for turns, without a request that would be counted.
+            served += 1;
+            self.serving.attending.set(false);
+            self.wake(py)?;
         }
-        if let Executor::Asgi(asgi) = &self.executor {
-            asgi.wake(py)?;
-        }
+        self.wake(py)?;
         self.write_access_lines();
         if self.has_work() {
             self.serving.call_schedule(py)?;
@@ -253,9 +263,7 @@ impl Worker {
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
         self.serving.line.beat(now_ns());
         self.sweep();
-        if let Executor::Asgi(asgi) = &self.executor {
-            asgi.beat(py)?;
-        }
+        self.wake(py)?;
         self.write_access_lines();
         if self.has_work() {
             self.serving.call_schedule(py)?;
@@ -310,6 +318,14 @@ impl Worker {
 impl Worker {
     fn front(&self) -> &Front {
         &self.serving.front
+    }
+
+    /// Tells conversations of an ASGI app what the front knows.
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.executor {
+            Executor::Wsgi { .. } => Ok(()),
+            Executor::Asgi(asgi) => asgi.wake(py),
+        }
     }
 
     fn is_finished(&self) -> bool {

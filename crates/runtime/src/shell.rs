@@ -243,7 +243,9 @@ impl Shell {
                 log!(ZYGOTE_FAILED, message = message);
                 let failure = match failure {
                     remuda_channel::BootFailure::Import => BootFailure::Import,
-                    remuda_channel::BootFailure::App => BootFailure::App,
+                    remuda_channel::BootFailure::App | remuda_channel::BootFailure::Interface => {
+                        BootFailure::App
+                    }
                     remuda_channel::BootFailure::Class => BootFailure::Class,
                     remuda_channel::BootFailure::Setup => BootFailure::Setup,
                 };

@@ -43,13 +43,14 @@ def error(request: HttpRequest) -> HttpResponse:
 
 def whoami(request: HttpRequest) -> JsonResponse:
     """Which process answers, and what the server says of itself."""
-    flags = {key: value for key, value in request.environ.items() if isinstance(value, bool)}
+    environ = getattr(request, "environ", {})
+    flags = {key: value for key, value in environ.items() if isinstance(value, bool)}
     return JsonResponse(
         {
             "pid": os.getpid(),
             "parent": os.getppid(),
             "python": sys.version.split()[0],
-            "server": request.environ.get("SERVER_SOFTWARE"),
+            "server": environ.get("SERVER_SOFTWARE"),
             "thread": threading.current_thread().name,
             "wsgi": flags,
         }

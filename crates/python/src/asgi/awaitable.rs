@@ -2,10 +2,21 @@
 
 use pyo3::exceptions::{PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 /// Gives its value at once. Has the methods of a coroutine, so that an app may make a task of it.
 #[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct Ready(pub(crate) Option<Py<PyAny>>);
+
+impl Ready {
+    /// One that gives `value`.
+    pub(crate) fn with<'py>(
+        py: Python<'py>,
+        value: Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Ok(Bound::new(py, Self(Some(value.into_any().unbind())))?.into_any())
+    }
+}
 
 #[pymethods]
 impl Ready {

@@ -12,23 +12,30 @@
 
 mod awaitable;
 mod http;
+mod respond;
 mod response;
 mod scope;
+mod task;
+mod waiter;
+mod websocket;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use remuda_channel::AsgiPlan;
+use remuda_front::http::{Method, Uri};
 use remuda_front::{Exchange, Listener};
 
 pub(crate) use awaitable::Ready;
 pub(crate) use http::HttpConversation;
+pub(crate) use websocket::WebSocketConversation;
 
 use crate::serving::Serving;
+use crate::wsgi::{describe, page};
 use scope::ScopeBuilder;
 
 pyo3::create_exception!(
@@ -51,8 +58,9 @@ pub(crate) struct Shared {
     create_future: Py<PyAny>,
     /// A coroutine function that waits for a future.
     wait: Py<PyAny>,
-    /// Starts a task: `start(coroutine) -> task`.
-    start: Py<PyAny>,
+    /// Makes a task of a coroutine, with these keywords.
+    make_task: Py<PyAny>,
+    task_keywords: Py<PyDict>,
     /// `call_later(seconds, callable)` of the loop.
     call_later: Py<PyAny>,
     /// What `receive` and `send` give when there is nothing to wait for and nothing to say.
@@ -81,7 +89,8 @@ impl Asgi {
                 due: RefCell::default(),
                 create_future: tasks.getattr("create_future")?.unbind(),
                 wait: tasks.getattr("wait")?.unbind(),
-                start: tasks.getattr("start")?.unbind(),
+                make_task: tasks.getattr("make_task")?.unbind(),
+                task_keywords: tasks.getattr("task_keywords")?.cast_into()?.unbind(),
                 call_later: tasks.getattr("call_later")?.unbind(),
                 nothing: Py::new(py, Ready(None))?,
                 grace: Duration::from_secs_f64(plan.disconnect_grace_s),
@@ -89,14 +98,24 @@ impl Asgi {
         })
     }
 
-    /// Starts the task of a request.
+    /// Starts the task of a request, or of a WebSocket connection.
     pub(crate) fn start(&self, py: Python<'_>, serving: &Rc<Serving>, exchange: Exchange) {
-        http::start(py, serving, &self.shared, &self.scopes, exchange);
-    }
-
-    /// A sign that time has passed.
-    pub(crate) fn beat(&self, py: Python<'_>) -> PyResult<()> {
-        self.wake(py)
+        let is_websocket = exchange.websocket.is_some();
+        let scope = match is_websocket {
+            false => self.scopes.http(py, &serving.front, &exchange),
+            true => self.scopes.websocket(py, &serving.front, &exchange),
+        };
+        match scope {
+            Ok(scope) if is_websocket => {
+                websocket::start(py, serving, &self.shared, scope, exchange);
+            }
+            Ok(scope) => http::start(py, serving, &self.shared, scope, exchange),
+            Err(error) => {
+                serving.report_failure(&RequestName::of(&exchange), &describe(py, &error));
+                exchange.reply(&serving.front, page(500, ""));
+                serving.end();
+            }
+        }
     }
 
     /// Looks after the conversations about which the front has news.
@@ -114,20 +133,36 @@ impl Asgi {
 }
 
 impl Shared {
-    /// A coroutine that waits for a new future, and that future.
-    fn waiting<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Py<PyAny>)> {
-        let future = self.create_future.call0(py)?;
-        Ok((self.wait.bind(py).call1((&future,))?, future))
+    fn have_wake(&self, conversation: Rc<dyn Conversation>) {
+        self.due.borrow_mut().push(conversation);
     }
 
-    /// Cancels a task after the time that one gets whose client has left.
-    fn cancel_later(&self, py: Python<'_>, task: &Py<PyAny>) -> PyResult<()> {
-        let cancel = task.bind(py).getattr(intern!(py, "cancel"))?;
-        self.call_later.call1(py, (self.grace.as_secs_f64(), cancel)).map(drop)
+    /// A task of what the app has returned.
+    fn start<'py>(&self, returned: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = returned.py();
+        // SAFETY: only looks at the type of a living object.
+        let is_coroutine = unsafe { pyo3::ffi::PyCoro_CheckExact(returned.as_ptr()) } != 0;
+        let coroutine =
+            if is_coroutine { returned } else { self.wait.bind(py).call1((returned,))? };
+        self.make_task.bind(py).call((coroutine,), Some(self.task_keywords.bind(py)))
+    }
+
+    fn nothing<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.nothing.bind(py).clone().into_any()
     }
 }
 
-/// Whether somebody still waits for a future: who waited may have been cancelled meanwhile.
-fn is_awaited(py: Python<'_>, future: &Py<PyAny>) -> PyResult<bool> {
-    Ok(!future.call_method0(py, intern!(py, "done"))?.is_truthy(py)?)
+/// `GET /path`, for the log.
+struct RequestName(Method, Uri);
+
+impl RequestName {
+    fn of(exchange: &Exchange) -> Self {
+        Self(exchange.head.method.clone(), exchange.head.uri.clone())
+    }
+}
+
+impl fmt::Display for RequestName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
 }

@@ -16,7 +16,8 @@ use rustc_hash::FxHashMap;
 
 /// Builds scopes from what is the same for all requests and what is not.
 pub(crate) struct ScopeBuilder {
-    /// One for each listener: all keys that no request changes.
+    /// One for each listener. All keys have their place in it already, those of requests as well:
+    /// a copy that never grows is made in one piece.
     bases: Vec<Py<PyDict>>,
     http_extensions: Py<PyDict>,
     /// What the lifespan has put there; each request gets a copy.
@@ -40,6 +41,23 @@ impl ScopeBuilder {
         versions.set_item("spec_version", "2.4")?;
         let bases = listeners.iter().map(|listener| {
             let base = PyDict::new(py);
+            for key in [
+                intern!(py, "type"),
+                intern!(py, "asgi"),
+                intern!(py, "http_version"),
+                intern!(py, "scheme"),
+                intern!(py, "path"),
+                intern!(py, "raw_path"),
+                intern!(py, "query_string"),
+                intern!(py, "root_path"),
+                intern!(py, "headers"),
+                intern!(py, "client"),
+                intern!(py, "server"),
+                intern!(py, "state"),
+                intern!(py, "extensions"),
+            ] {
+                base.set_item(key, py.None())?;
+            }
             base.set_item("asgi", &versions)?;
             base.set_item("server", (&listener.host, listener.port))?;
             base.set_item("root_path", &plan.root_path)?;
@@ -77,6 +95,28 @@ impl ScopeBuilder {
         };
         scope.set_item(intern!(py, "method"), method)?;
         scope.set_item(intern!(py, "extensions"), self.http_extensions.bind(py).copy()?)?;
+        Ok(scope)
+    }
+
+    /// The scope of a WebSocket connection.
+    pub(crate) fn websocket<'py>(
+        &self,
+        py: Python<'py>,
+        front: &Front,
+        exchange: &Exchange,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let scope = self.common(py, front, exchange)?;
+        scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+        let scheme = match exchange.scheme() {
+            Scheme::Http => intern!(py, "ws"),
+            Scheme::Https => intern!(py, "wss"),
+        };
+        scope.set_item(intern!(py, "scheme"), scheme)?;
+        let offered = exchange.websocket.as_ref().map_or(&[][..], |asked| &asked.subprotocols);
+        scope.set_item(intern!(py, "subprotocols"), offered)?;
+        let extensions = PyDict::new(py);
+        extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
+        scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(scope)
     }
 

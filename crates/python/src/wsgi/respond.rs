@@ -153,6 +153,9 @@ fn send_iterable(
             response.push(py, piece)?;
         }
         // Else the body is complete, and what an app yields beyond it is dropped.
+        if response.is_sated() {
+            break;
+        }
     }
     if response.is_streaming() {
         response.end_stream();

@@ -234,6 +234,11 @@ impl StartResponse {
         self.sink.borrow().as_ref().is_some_and(StreamSink::is_closed)
     }
 
+    /// Whether the client has got all that the response can hold.
+    pub(crate) fn is_sated(&self) -> bool {
+        self.sink.borrow().as_ref().is_some_and(StreamSink::is_sated)
+    }
+
     /// Whether the body is sent in pieces.
     pub(crate) fn is_streaming(&self) -> bool {
         self.sink.borrow().is_some()

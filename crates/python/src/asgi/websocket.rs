@@ -1,0 +1,390 @@
+//! One WebSocket connection through an ASGI app.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use remuda_front::http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use remuda_front::{Client, Exchange, Heard, Message, Watcher, WebSocket};
+use remuda_journal::Level;
+
+use super::respond::{Progress, Responder};
+use super::response::{bytes_of, read_headers, required};
+use super::task::{AppTask, Ended, ending_of};
+use super::waiter::Waiter;
+use super::{ClientDisconnected, Conversation, Ready, RequestName, Shared};
+use crate::serving::Serving;
+use crate::wsgi::describe;
+
+/// How far a conversation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The app has not asked yet.
+    Asked,
+    /// It has heard that a client wants to connect.
+    Offered,
+    Accepted,
+    /// It answers by an HTTP response instead.
+    Denied,
+    /// It has closed, or refused.
+    Closed,
+}
+
+struct Talk {
+    serving: Rc<Serving>,
+    shared: Rc<Shared>,
+    client: Client,
+    name: RequestName,
+    step: Cell<Step>,
+    /// Once accepted.
+    websocket: RefCell<Option<Rc<WebSocket>>>,
+    /// Until then, and when it is denied.
+    responder: Responder,
+    receiver: Waiter,
+    sender: Waiter,
+    task: AppTask,
+    due: Cell<bool>,
+}
+
+/// What the app gets as `receive` and `send`.
+#[pyclass(module = "remuda._remuda", frozen)]
+pub(crate) struct WebSocketConversation(Rc<Talk>);
+
+// SAFETY: as for `Worker`: touched with the interpreter's lock only, which is not given up while a
+// cell is borrowed.
+unsafe impl Send for WebSocketConversation {}
+// SAFETY: as above.
+unsafe impl Sync for WebSocketConversation {}
+
+/// Bytes of messages that wait for a slow client before the app has to wait as well.
+const UNSENT_BYTES_MAX: usize = 64 * 1024;
+/// RFC 6455's codes: all is well; the app has failed; the connection ended without a word.
+const NORMAL: u16 = 1000;
+const INTERNAL_ERROR: u16 = 1011;
+const ABNORMAL: u16 = 1006;
+
+/// Starts the task of a connection.
+pub(super) fn start(
+    py: Python<'_>,
+    serving: &Rc<Serving>,
+    shared: &Rc<Shared>,
+    scope: Bound<'_, PyDict>,
+    exchange: Exchange,
+) {
+    let talk = Rc::new(Talk {
+        serving: serving.clone(),
+        shared: shared.clone(),
+        client: exchange.client(),
+        name: RequestName::of(&exchange),
+        step: Cell::new(Step::Asked),
+        websocket: RefCell::default(),
+        responder: Responder::new(serving.clone(), exchange),
+        receiver: Waiter::default(),
+        sender: Waiter::default(),
+        task: AppTask::default(),
+        due: Cell::new(false),
+    });
+    talk.responder.watch(talk.clone());
+    let ended = match Bound::new(py, WebSocketConversation(talk.clone())) {
+        Ok(conversation) => talk.task.start(py, shared, &serving.app, scope, conversation.as_any()),
+        Err(error) => Some(Ended::Raised(error)),
+    };
+    if let Some(ended) = ended {
+        talk.on_ended(py, ended);
+    }
+}
+
+#[pymethods]
+impl WebSocketConversation {
+    /// ASGI's `receive`: that a client connects, a message, or that it has left.
+    fn receive<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let talk = &self.0;
+        match talk.next_event(py)? {
+            Some(event) => Ready::with(py, event),
+            None => talk.receiver.wait(py, &talk.shared),
+        }
+    }
+
+    /// ASGI's `send`.
+    fn send<'py>(
+        &self,
+        py: Python<'py>,
+        event: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let talk = &self.0;
+        let kind = required(event, intern!(py, "type"))?;
+        let kind = kind.cast::<PyString>()?.to_cow()?;
+        if talk.is_gone() {
+            return Err(ClientDisconnected::new_err(()));
+        }
+        match (&*kind, talk.step.get()) {
+            ("websocket.accept", Step::Asked | Step::Offered) => talk.accept(event)?,
+            ("websocket.close", Step::Asked | Step::Offered) => {
+                talk.step.set(Step::Closed);
+                talk.responder.cut(403, "");
+            }
+            ("websocket.http.response.start", Step::Asked | Step::Offered) => {
+                talk.responder.start(event)?;
+                talk.step.set(Step::Denied);
+            }
+            ("websocket.http.response.body", Step::Denied)
+                if talk.responder.progress() != Progress::Complete =>
+            {
+                if talk.responder.body(event)? {
+                    return talk.sender.wait(py, &talk.shared);
+                }
+            }
+            ("websocket.send", Step::Accepted) => {
+                if talk.say(event)? {
+                    return talk.sender.wait(py, &talk.shared);
+                }
+            }
+            ("websocket.close", Step::Accepted) => talk.close_as_asked(event)?,
+            (kind, step) => return Err(unexpected(kind, step)),
+        }
+        Ok(talk.shared.nothing(py))
+    }
+
+    /// The task has ended.
+    fn on_done(&self, task: &Bound<'_, PyAny>) {
+        self.0.on_ended(task.py(), ending_of(task));
+    }
+}
+
+fn unexpected(kind: &str, step: Step) -> PyErr {
+    let expected = match step {
+        Step::Asked | Step::Offered => {
+            "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'"
+        }
+        Step::Accepted => "'websocket.send' or 'websocket.close'",
+        Step::Denied => "'websocket.http.response.body'",
+        Step::Closed => "nothing, since the connection is closed",
+    };
+    PyRuntimeError::new_err(format!("Expected {expected}, but got '{kind}'."))
+}
+
+impl Watcher for Talk {
+    fn changed(self: Rc<Self>) {
+        if !self.due.replace(true) {
+            let shared = self.shared.clone();
+            shared.have_wake(self);
+        }
+    }
+}
+
+impl Conversation for Talk {
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        self.due.set(false);
+        let is_leaving = self.client.is_leaving() || self.is_gone();
+        self.task.look_for_client(py, &self.shared, is_leaving)?;
+        if self.receiver.is_waiting(py)?
+            && let Some(event) = self.next_event(py)?
+        {
+            self.receiver.resolve(py, event.into_any())?;
+        }
+        if self.is_gone() {
+            self.sender.fail(py, ClientDisconnected::new_err(()))?;
+        } else if self.has_room() {
+            self.sender.resolve(py, py.None())?;
+        }
+        Ok(())
+    }
+}
+
+impl Talk {
+    fn websocket(&self) -> Option<Rc<WebSocket>> {
+        self.websocket.borrow().clone()
+    }
+
+    /// Whether what the app sends would reach nobody.
+    fn is_gone(&self) -> bool {
+        match self.websocket() {
+            Some(websocket) => websocket.is_ended(),
+            None => self.client.is_gone(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.responder.has_room()
+            && self.websocket().is_none_or(|open| open.unsent_bytes() <= UNSENT_BYTES_MAX)
+    }
+
+    /// What `receive` can give now.
+    fn next_event<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        if self.step.get() == Step::Asked {
+            self.step.set(Step::Offered);
+            let event = PyDict::new(py);
+            event.set_item(intern!(py, "type"), intern!(py, "websocket.connect"))?;
+            return Ok(Some(event));
+        }
+        let Some(websocket) = self.websocket() else {
+            let is_over = self.step.get() == Step::Closed || self.client.is_leaving();
+            return is_over.then(|| disconnect(py, ABNORMAL, "")).transpose();
+        };
+        match websocket.hear() {
+            Some(Heard::Message(message)) => {
+                // There may be room for more now.
+                self.serving.front.poll_connection(self.responder.connection());
+                received(py, message).map(Some)
+            }
+            Some(Heard::Closed(code, reason)) => disconnect(py, code, &reason).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn accept(self: &Rc<Self>, event: &Bound<'_, PyDict>) -> PyResult<()> {
+        let py = event.py();
+        let mut headers = match event.get_item(intern!(py, "headers"))? {
+            Some(headers) if !headers.is_none() => read_headers(&headers)?,
+            _ => HeaderMap::new(),
+        };
+        if headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+            let message = "The subprotocol has a key of its own: 'subprotocol'.";
+            return Err(PyValueError::new_err(message));
+        }
+        if let Some(name) = optional(event, intern!(py, "subprotocol"))? {
+            let name = name.cast::<PyString>()?.to_cow()?;
+            let value = HeaderValue::from_str(&name)
+                .map_err(|_| PyValueError::new_err(format!("Invalid subprotocol: {name:?}")))?;
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        let Some(exchange) = self.responder.take_exchange() else {
+            return Err(ClientDisconnected::new_err(()));
+        };
+        self.step.set(Step::Accepted);
+        let front = &self.serving.front;
+        let websocket = exchange.accept_websocket(front, headers, self.clone());
+        *self.websocket.borrow_mut() = websocket;
+        Ok(())
+    }
+
+    /// `websocket.send`; true when the client reads slowly, and the app has to wait.
+    fn say(&self, event: &Bound<'_, PyDict>) -> PyResult<bool> {
+        let py = event.py();
+        let bytes = optional(event, intern!(py, "bytes"))?;
+        let message = match (bytes, optional(event, intern!(py, "text"))?) {
+            (Some(bytes), _) => Message::Binary(bytes_of(&bytes)?),
+            (None, Some(text)) => Message::Text(text.cast::<PyString>()?.to_cow()?.into_owned()),
+            (None, None) => {
+                let message = "'websocket.send' needs 'bytes' or 'text'.";
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        let Some(websocket) = self.websocket() else { return Ok(false) };
+        if !websocket.say(message) {
+            return Err(ClientDisconnected::new_err(()));
+        }
+        self.serving.front.poll_connection(self.responder.connection());
+        if self.serving.front.has_work() {
+            self.serving.call_schedule(py)?;
+        }
+        Ok(!self.has_room() && !self.is_gone())
+    }
+
+    fn close_as_asked(&self, event: &Bound<'_, PyDict>) -> PyResult<()> {
+        let py = event.py();
+        let code =
+            optional(event, intern!(py, "code"))?.map_or(Ok(NORMAL), |code| code.extract())?;
+        if !WebSocket::may_be_said(code) {
+            let message = format!("Close code {code} must not be sent.");
+            return Err(PyValueError::new_err(message));
+        }
+        let reason = match optional(event, intern!(py, "reason"))? {
+            Some(reason) => reason.cast::<PyString>()?.to_cow()?.into_owned(),
+            None => String::new(),
+        };
+        self.close(code, &reason);
+        Ok(())
+    }
+
+    fn close(&self, code: u16, reason: &str) {
+        self.step.set(Step::Closed);
+        if let Some(websocket) = self.websocket() {
+            websocket.close(code, reason);
+            self.serving.front.poll_connection(self.responder.connection());
+        }
+    }
+
+    fn on_ended(&self, py: Python<'_>, ended: Ended) {
+        match ended {
+            Ended::Returned => self.check_closed(),
+            Ended::Cancelled => self.give_up(),
+            Ended::Raised(error) if self.is_gone() && is_disconnect(py, &error) => {
+                self.serving.log(Level::Debug, &format!("Closing connection. {}", self.name));
+                self.give_up();
+            }
+            Ended::Raised(error) => {
+                self.serving.report_failure(&self.name, &describe(py, &error));
+                self.give_up();
+            }
+        }
+        self.task.end(py);
+        self.receiver.forget();
+        self.sender.forget();
+        if let Some(websocket) = self.websocket.take() {
+            websocket.forget_watcher();
+        }
+        self.serving.end();
+    }
+
+    fn check_closed(&self) {
+        match self.step.get() {
+            Step::Closed => {}
+            Step::Accepted => self.close(NORMAL, ""),
+            Step::Denied if self.responder.progress() == Progress::Complete => {}
+            Step::Asked | Step::Offered | Step::Denied => {
+                if !self.client.is_leaving() {
+                    let message = "The ASGI app returned without having accepted or refused";
+                    let name = &self.name;
+                    self.serving
+                        .log(Level::Error, &format!("Error handling request {name}\n{message}"));
+                }
+                self.give_up();
+            }
+        }
+    }
+
+    /// The app has failed.
+    fn give_up(&self) {
+        if self.step.get() == Step::Accepted {
+            self.close(INTERNAL_ERROR, "");
+        } else {
+            self.responder.cut(500, "");
+        }
+    }
+}
+
+fn is_disconnect(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<ClientDisconnected>(py)
+}
+
+/// A value that may be missing or `None`.
+fn optional<'py>(
+    event: &Bound<'py, PyDict>,
+    key: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    Ok(event.get_item(key)?.filter(|value| !value.is_none()))
+}
+
+fn received(py: Python<'_>, message: Message) -> PyResult<Bound<'_, PyDict>> {
+    let event = PyDict::new(py);
+    event.set_item(intern!(py, "type"), intern!(py, "websocket.receive"))?;
+    match message {
+        Message::Text(text) => event.set_item(intern!(py, "text"), text)?,
+        Message::Binary(bytes) => {
+            event.set_item(intern!(py, "bytes"), PyBytes::new(py, &bytes))?;
+        }
+    }
+    Ok(event)
+}
+
+fn disconnect<'py>(py: Python<'py>, code: u16, reason: &str) -> PyResult<Bound<'py, PyDict>> {
+    let event = PyDict::new(py);
+    event.set_item(intern!(py, "type"), intern!(py, "websocket.disconnect"))?;
+    event.set_item(intern!(py, "code"), code)?;
+    event.set_item(intern!(py, "reason"), reason)?;
+    Ok(event)
+}
