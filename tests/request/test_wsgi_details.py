@@ -103,6 +103,7 @@ def test_environ_is_a_dict_and_has_no_socket_unless_it_is_asked_for(lab):
     assert get(lab.port, "/socket").text == "none"
 
 
+@pytest.mark.parametrize("worker_class", CLASSES)
 def test_socket_in_environ_is_a_duplicate(serve, worker_class):
     env = {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_SOCKET_IN_ENVIRON": "true"}
     with serve(app="lab:app", env=env) as server:

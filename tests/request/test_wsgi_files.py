@@ -151,6 +151,7 @@ def test_file_that_shrinks_meanwhile_cuts_the_connection(lab, files):
     assert get(lab.port, "/pid").status == 200
 
 
+@pytest.mark.parametrize("worker_class", CLASSES)
 def test_a_stop_waits_until_the_file_is_sent(serve, files, worker_class):
     env = {"GUNICORN_WORKER_CLASS": worker_class, "LAB_FILES": str(files)}
     with serve(app="lab:app", env=env) as server, Client(server.port) as client:
