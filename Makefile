@@ -10,7 +10,7 @@ SOURCES := $(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o
 	-o -name '*.toml' -o -name 'py.typed' \)) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-python deny docs bench clean
+.PHONY: help build run test lint test-rust test-python fuzz deny docs bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ test-rust: ## Unit tests, state tables, random worlds
 test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
 	$(BIN)/python -m pytest -n 4 tests
+
+fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
+	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front --test fuzz -- --nocapture
 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal

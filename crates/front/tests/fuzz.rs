@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use remuda_front::Limits;
+use remuda_front::{Lenience, Limits};
 use support::reference::{self, End, Reading};
 use support::{Answers, Bench, Outcome};
 
 /// Looked at between two looks at the clock.
 const CASES: u32 = 64;
 
-/// Seconds that the search may take.
+/// Seconds that each search may take.
 fn budget() -> Duration {
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(3))
+    Duration::from_secs(seconds.unwrap_or(2))
 }
 
-fn limits(stream_bodies: bool) -> Limits {
-    Limits { body_spool_bytes: 64, stream_bodies, ..Limits::default() }
+fn bench(stream_bodies: bool) -> Bench {
+    Bench::new(Limits { body_spool_bytes: 64, stream_bodies, ..Limits::default() })
 }
 
 fn method() -> impl Strategy<Value = &'static str> {
@@ -176,6 +176,9 @@ fn framed() -> impl Strategy<Value = (String, String)> {
             ("Transfer-Encoding: chunked\r\n".to_owned(), chunks.concat() + last)
         }),
         3 => body().prop_map(|body| (String::new(), body)),
+        // Two that contradict each other, or seem to.
+        1 => (prop::sample::select(NASTY), prop::sample::select(NASTY), body())
+            .prop_map(|(one, other, body)| (format!("{one}\r\n{other}\r\n"), body)),
     ]
 }
 
@@ -297,13 +300,8 @@ fn check_whole(bench: &Bench, bytes: &[u8], cut: usize) -> Result<(), TestCaseEr
     same(&bench.feed([head, tail]), &whole)
 }
 
-fn search(
-    stream_bodies: bool,
-    answers: Answers,
-    check: impl Fn(&Bench, &[u8], usize) -> Result<(), TestCaseError>,
-) {
-    let mut bench = Bench::new(limits(stream_bodies));
-    bench.answers = answers;
+/// Tries inputs for as long as the budget lasts.
+fn search(bench: &Bench, check: impl Fn(&Bench, &[u8], usize) -> Result<(), TestCaseError>) {
     let deadline = Instant::now() + budget();
     let mut rounds = 0;
     while Instant::now() < deadline {
@@ -311,8 +309,8 @@ fn search(
         let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
         let mut runner = TestRunner::new(config);
         let cases = (bytes(), any::<prop::sample::Index>());
-        let outcome = runner
-            .run(&cases, |(Sent(bytes), at)| check(&bench, &bytes, at.index(bytes.len() + 1)));
+        let outcome =
+            runner.run(&cases, |(Sent(bytes), at)| check(bench, &bytes, at.index(bytes.len() + 1)));
         if let Err(error) = outcome {
             panic!("{error}");
         }
@@ -324,20 +322,38 @@ fn search(
 
 #[test]
 fn a_wsgi_app_gets_what_a_strict_reader_reads() {
-    search(false, Answers::AfterBody, check_whole);
+    search(&bench(false), check_whole);
 }
 
 #[test]
 fn an_asgi_app_gets_what_a_strict_reader_reads() {
-    search(true, Answers::AfterBody, check_whole);
+    search(&bench(true), check_whole);
 }
 
 #[test]
 fn an_app_that_answers_before_it_reads_gets_nothing_else_either() {
-    search(true, Answers::AtOnce, |bench, bytes, cut| {
+    let bench = Bench { answers: Answers::AtOnce, ..bench(true) };
+    search(&bench, |bench, bytes, cut| {
         check_prefix(bytes, &bench.feed([bytes]))?;
         check_prefix(bytes, &bench.feed(bytes.chunks(1)))?;
         let (head, tail) = bytes.split_at(cut);
         check_prefix(bytes, &bench.feed([head, tail]))
+    });
+}
+
+#[test]
+fn a_lenient_front_gives_its_app_the_same_in_pieces() {
+    let lenience = Lenience {
+        obsolete_folding: true,
+        header_spaces: true,
+        casefold_method: true,
+        unconventional_method: true,
+    };
+    let bench = Bench::new(Limits { lenience, ..Limits::default() });
+    search(&bench, |bench, bytes, cut| {
+        let whole = bench.feed([bytes]);
+        same(&bench.feed(bytes.chunks(1)), &whole)?;
+        let (head, tail) = bytes.split_at(cut);
+        same(&bench.feed([head, tail]), &whole)
     });
 }

@@ -67,8 +67,8 @@ pub(crate) enum Answers {
 pub(crate) struct Bench {
     pub(crate) front: Front,
     pub(crate) answers: Answers,
-    path: PathBuf,
-    _folder: tempfile::TempDir,
+    pub(crate) path: PathBuf,
+    pub(crate) _folder: tempfile::TempDir,
 }
 
 impl Bench {

@@ -222,15 +222,19 @@ fn chunk_line(bytes: &[u8]) -> Result<(&[u8], &[u8]), End> {
     }
 }
 
+/// Judged once all of them are there, as a head is.
 fn trailers(mut rest: &[u8]) -> Result<&[u8], End> {
+    let mut lines = Vec::new();
     loop {
         let (line, after) = chunk_line(rest)?;
-        if line.is_empty() {
-            return Ok(after);
-        }
-        field(line)?;
         rest = after;
+        if line.is_empty() {
+            break;
+        }
+        lines.push(line);
     }
+    lines.into_iter().try_for_each(|line| field(line).map(drop))?;
+    Ok(rest)
 }
 
 fn is_text(bytes: &[u8]) -> bool {
