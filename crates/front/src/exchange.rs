@@ -214,7 +214,10 @@ impl Exchange {
         let entry = self.access_entry(&reply);
         let (turn, wire) = (self.turn.clone(), self.wire.clone());
         self.turn.answer(reply.map(|content| ReplyBody::new(content, turn, wire, length, entry)));
-        front.poll_connection(self.connection());
+        let connection = self.connection();
+        // Before hyper reads on: then the room where the head was read is free again.
+        drop(self);
+        front.poll_connection(connection);
     }
 
     /// Goes over to WebSocket: the response's headers may name a subprotocol and more. `None` when
