@@ -113,12 +113,16 @@ class Worker:
     def connections(self) -> int: ...
 
 class StartResponse:
-    """PEP 3333's ``start_response``, one for each request; and its ``wsgi.early_hints``."""
+    """PEP 3333's ``start_response``, one for each request; its ``write`` and ``wsgi.early_hints``."""
 
     @overload
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]: ...
+    @overload
+    def __call__(self, status: bytes) -> None:
+        """Send a piece of the body: the ``write`` that ``start_response`` returns."""
+
     @overload
     def __call__(self, status: list[tuple[str, str]]) -> None:
         """Send a ``103 Early Hints`` with these headers: ``wsgi.early_hints``."""

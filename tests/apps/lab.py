@@ -206,6 +206,14 @@ def odd_headers(environ, start_response):
     return [b"ok"]
 
 
+def new_headers(environ, start_response):
+    """Strings that are made for this request, beside constants."""
+    number = int(environ["QUERY_STRING"])
+    headers = [(f"X-{number % 100}", f"value {number}"), ("X-Always", "the same")]
+    start_response(f"299 Number {number % 7}", headers)
+    return [b"ok"]
+
+
 def too_short(environ, start_response):
     start_response("200 OK", [("Content-Length", "10")])
     return [b"short"]
@@ -485,6 +493,7 @@ PAGES = {
     "/bad-status": bad_status,
     "/hop-by-hop": hop_by_hop,
     "/odd-headers": odd_headers,
+    "/new-headers": new_headers,
     "/too-short": too_short,
     "/too-long": too_long,
     "/empty": empty,

@@ -10,6 +10,7 @@
 mod asgi;
 mod context;
 mod journal;
+mod known;
 mod process;
 mod serving;
 mod setup;

@@ -16,7 +16,7 @@ use remuda_journal::Level;
 use remuda_scoreboard::{LineWriter, Ticket, now_ns};
 
 use crate::journal::PyJournal;
-use crate::wsgi::{Closing, describe};
+use crate::wsgi::{Closing, Phrases, describe};
 
 /// How long a wait lasts that somebody else's reading may have made vain.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -42,6 +42,7 @@ pub(crate) struct Serving {
     pub(crate) served: Cell<u64>,
     pub(crate) max_requests: u64,
     pub(crate) closing: Closing,
+    pub(crate) phrases: Phrases,
 }
 
 impl Serving {

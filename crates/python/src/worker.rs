@@ -29,7 +29,7 @@ use crate::context::FreshContext;
 use crate::journal::PyJournal;
 use crate::serving::Serving;
 use crate::setup;
-use crate::wsgi::{self, Closing, EnvironBuilder, Files};
+use crate::wsgi::{self, Closing, EnvironBuilder, Files, Phrases};
 
 /// Serves requests; made once in each worker process, after the fork.
 #[pyclass(module = "remuda._remuda", frozen)]
@@ -134,6 +134,7 @@ impl Worker {
                 served: Cell::new(0),
                 max_requests,
                 closing: Closing::default(),
+                phrases: Phrases::default(),
             }),
             executor,
             pool: Pool::default(),
