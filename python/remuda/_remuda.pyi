@@ -113,7 +113,7 @@ class Worker:
     def connections(self) -> int: ...
 
 class StartResponse:
-    """PEP 3333's ``start_response``, one for each request; its ``write`` and ``wsgi.early_hints``."""
+    """PEP 3333's ``start_response``, one for each request; ``write`` and ``wsgi.early_hints``, too."""
 
     @overload
     def __call__(

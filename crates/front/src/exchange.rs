@@ -77,14 +77,10 @@ impl Exchange {
         self.wire.peer.get()
     }
 
-    /// The peer's address and port as text; both empty on a unix socket.
-    #[must_use]
-    pub fn peer_text(&self) -> (&str, &str) {
-        let (ip, port) = self.wire.peer_text.get_or_init(|| match self.wire.peer.get() {
-            Peer::Inet(ip, port) => (ip.to_string(), port.to_string()),
-            Peer::Unix => Default::default(),
-        });
-        (ip, port)
+    /// What the executor keeps for the connection, made at its first request; `None` when it keeps
+    /// something of another type. Gone when the connection and its last exchange are.
+    pub fn kept<T: 'static>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.wire.kept.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
     /// The index of the listener it came by.
