@@ -83,6 +83,17 @@ impl Exchange {
         self.wire.kept.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
+    /// Gives up the request's headers: an empty map with the room that they had, for the response's.
+    /// For whoever has read them. Those that the access log shall show stay.
+    pub fn room_of_headers(&mut self) -> HeaderMap {
+        if self.core.access.is_some() {
+            return HeaderMap::new();
+        }
+        let mut headers = std::mem::take(&mut self.head.headers);
+        headers.clear();
+        headers
+    }
+
     /// The index of the listener it came by.
     #[must_use]
     pub fn listener(&self) -> usize {

@@ -70,7 +70,9 @@ impl StartResponse {
         } else if this.head.borrow().is_some() || this.head_sent.get() {
             return Err(PyAssertionError::new_err("Response headers already set!"));
         }
-        let head = Head::read(status, headers, &this.serving.phrases)?;
+        let room = this.exchange.borrow_mut().as_mut().map(Exchange::room_of_headers);
+        let room = room.unwrap_or_default();
+        let head = Head::read(status, headers, &this.serving.phrases, room)?;
         *this.head.borrow_mut() = Some(head);
         Ok(Some(slf))
     }
@@ -296,12 +298,13 @@ impl Head {
         status: &Bound<'_, PyAny>,
         headers: &Bound<'_, PyAny>,
         phrases: &Phrases,
+        mut map: HeaderMap,
     ) -> PyResult<Self> {
         let (status, reason) = phrases.status(status)?;
         let headers = headers
             .cast::<PyList>()
             .map_err(|_| PyTypeError::new_err("response headers must be a list of tuples"))?;
-        let mut map = HeaderMap::with_capacity(headers.len() + 3);
+        map.reserve(headers.len() + 3);
         let mut length = None;
         for header in headers.iter() {
             let (name, value) = pair_of(&header)?;
