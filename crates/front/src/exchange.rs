@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
@@ -26,7 +27,12 @@ use crate::{Content, Front, Handshake, Reply, RequestBody, WebSocket};
 /// A complete request that the app has to answer.
 ///
 /// Dropped without a reply, its connection is cut: the client never waits in vain.
-pub struct Exchange {
+///
+/// It passes through many hands, so it is a pointer to what it is.
+pub struct Exchange(pub(crate) Box<Held>);
+
+/// What an exchange is about.
+pub struct Held {
     /// Method, target, version and headers.
     pub head: Parts,
     /// The whole body; taken by the executor.
@@ -39,6 +45,20 @@ pub struct Exchange {
     pub(crate) core: Rc<Core>,
     /// Read only when somebody logs it.
     pub(crate) handed_over: Option<Instant>,
+}
+
+impl Deref for Exchange {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.0
+    }
+}
+
+impl DerefMut for Exchange {
+    fn deref_mut(&mut self) -> &mut Held {
+        &mut self.0
+    }
 }
 
 /// Is told that something about an exchange has changed: a piece of the body has come, the client
@@ -250,11 +270,11 @@ impl Exchange {
     }
 
     fn access_entry(&mut self, reply: &Reply) -> Option<Box<Entry>> {
-        let log = self.core.access.as_ref()?;
+        let log = self.core.access.clone()?;
         let (placeholder, ()) = hyper::Request::new(()).into_parts();
         let head = std::mem::replace(&mut self.head, placeholder);
         let started = self.handed_over.unwrap_or_else(Instant::now);
-        Some(Box::new(Entry::new(log.clone(), head, self.wire.peer.get(), reply, started)))
+        Some(Box::new(Entry::new(log, head, self.wire.peer.get(), reply, started)))
     }
 }
 
@@ -268,7 +288,7 @@ fn body_length(method: &Method, reply: &Reply) -> Option<u64> {
     reply.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-impl Drop for Exchange {
+impl Drop for Held {
     fn drop(&mut self) {
         if self.turn.deny() {
             self.core.enqueue(&self.wire);
