@@ -24,6 +24,8 @@ use crate::relay::Relay;
 const MOMENT: Duration = Duration::from_millis(2);
 /// How long the lookout of a stuck worker waits for new requests before it looks at the worker again.
 const WATCH: Duration = Duration::from_millis(20);
+/// Before the lookout looks again whether a sibling is idle.
+const NOBODY_IDLE: Duration = Duration::from_micros(200);
 const STACK_BYTES: usize = 128 * 1024;
 
 /// The front's side of its lookout.
@@ -151,13 +153,19 @@ impl Shared {
         }
     }
 
-    /// False when the queue is full.
+    /// False when no sibling is idle.
     fn pass_on(&self, key: Key, claim: &Claim) -> bool {
+        if !self.relay.is_empty() {
+            // What waits there already waits for all of them. Here it is no worse off, and may be
+            // served by whoever is ready first.
+            std::thread::sleep(NOBODY_IDLE);
+            return false;
+        }
         // The front was quicker.
         let Some(served) = claim.take() else { return true };
         // First, or events of it would go on coming here as long as a sibling has it open.
         let _ = self.poller.remove(&claim.socket);
-        if self.relay.give(&claim.socket, claim.listener, served).is_ok() {
+        if self.relay.give(&claim.socket, claim.listener, served, 0).is_ok() {
             claim.give_away();
             lock(&self.claims).remove(&key);
             lock(&self.passed).push(key);

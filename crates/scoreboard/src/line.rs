@@ -11,13 +11,15 @@ use crate::sync::{AtomicU64, Ordering, store};
 pub(crate) const LINE_WORDS: usize = 64;
 
 // Where each word stands.
-const PID: usize = 0;
+pub(crate) const PID: usize = 0;
 const STATE: usize = 1;
-const LOOP_BEAT: usize = 2;
+pub(crate) const LOOP_BEAT: usize = 2;
 /// When the oldest request in flight began; 0 = none.
 const OLDEST_START: usize = 3;
 const IN_FLIGHT: usize = 4;
 const SERVED: usize = 5;
+/// Connections that the worker holds; [`NOT_IN_THE_CROWD`] when it takes none.
+pub(crate) const CONNECTIONS: usize = 6;
 /// The request that began last.
 const LATEST: usize = 8;
 /// The oldest one in flight, when it is not the one that began last.
@@ -34,6 +36,8 @@ fn latest(words: &Words) -> &[AtomicU64] {
 fn oldest(words: &Words) -> &[AtomicU64] {
     &words[OLDEST..]
 }
+
+pub(crate) const NOT_IN_THE_CROWD: u64 = u64::MAX;
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
