@@ -163,7 +163,7 @@ impl Worker {
         let waiter = self.front().waiter();
         let mut batch = Batch::default();
         while !self.is_finished() {
-            self.wait(py, &waiter, &mut batch, self.pace())?;
+            self.wait(py, &waiter, &mut batch, self.pace(PACE))?;
             py.check_signals()?;
             while !self.left.get()
                 && let Some(exchange) = self.front().next_exchange()
@@ -193,9 +193,8 @@ impl Worker {
             self.serving.close_results(py);
             self.write_access_lines();
             if self.pool.start_watching() {
-                // The main thread's beats sweep; while draining, they come too late to end at once.
-                let pace = if self.front().is_draining() { PACE_DRAINING } else { Duration::MAX };
-                let waited = self.wait(py, &waiter, &mut batch, pace);
+                // The main thread's beats sweep, except while they come too late.
+                let waited = self.wait(py, &waiter, &mut batch, self.pace(Duration::MAX));
                 self.pool.stop_watching();
                 waited?;
                 self.sweep_when_due();
@@ -364,10 +363,10 @@ impl Worker {
         Ok(())
     }
 
-    fn pace(&self) -> Duration {
+    fn pace(&self, usual: Duration) -> Duration {
         match self.front().is_draining() || self.front().is_resting() {
             true => PACE_SOON,
-            false => PACE,
+            false => usual,
         }
     }
 
@@ -386,7 +385,7 @@ impl Worker {
     }
 
     fn sweep_when_due(&self) {
-        if now_ns() - self.swept.get() >= self.pace().as_nanos() as u64 {
+        if now_ns() - self.swept.get() >= self.pace(PACE).as_nanos() as u64 {
             self.sweep();
         }
     }
