@@ -15,6 +15,7 @@ use remuda_journal::Level;
 use remuda_scoreboard::{LineWriter, Ticket, now_ns};
 
 use crate::journal::PyJournal;
+use crate::overdue::Flights;
 
 /// How long a wait lasts that somebody else's reading may have made vain.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -25,6 +26,7 @@ pub(crate) struct Serving {
     pub(crate) app: Py<PyAny>,
     pub(crate) journal: Py<PyJournal>,
     pub(crate) line: LineWriter,
+    pub(crate) flights: Flights,
     /// To the master.
     pub(crate) channel: RawFd,
     /// Waits for a socket without blocking the hub; `None` blocks the thread.

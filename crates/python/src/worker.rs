@@ -26,6 +26,7 @@ use remuda_scoreboard::{Board, now_ns};
 use crate::asgi::Asgi;
 use crate::context::FreshContext;
 use crate::journal::PyJournal;
+use crate::overdue::Flights;
 use crate::pool::Pool;
 use crate::serving::Serving;
 use crate::setup;
@@ -51,6 +52,8 @@ enum Executor {
         environ: EnvironBuilder,
         /// Several requests share one thread's context, so each gets its own.
         fresh_context: bool,
+        /// What runs requests, to break them off.
+        runners: Option<Py<PyAny>>,
     },
     Asgi(Asgi),
 }
@@ -76,9 +79,10 @@ impl Worker {
     ///
     /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of the scoreboard at `board`; `channel` the
     /// descriptor of its channel to the master. `wait_socket(fd, readable, seconds) -> bool` and
-    /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's.
+    /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
+    /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, wait_socket=None, schedule=None, tasks=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -94,6 +98,7 @@ impl Worker {
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
+        runners: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let plan = setup::read_plan(plan)?;
         let listeners = setup::take_listeners(&plan);
@@ -102,6 +107,7 @@ impl Worker {
             None => Executor::Wsgi {
                 environ: EnvironBuilder::new(py, &listeners, &plan, errors)?,
                 fresh_context: plan.worker_class != WorkerClass::Sync,
+                runners,
             },
         };
         let (access, format) = setup::open_access_log(&plan)?;
@@ -122,6 +128,7 @@ impl Worker {
                 app,
                 journal,
                 line,
+                flights: Flights::new(&plan),
                 channel,
                 wait_socket,
                 write_pause: Duration::from_secs_f64(plan.write_timeout_s),
@@ -252,6 +259,7 @@ impl Worker {
     /// A sign of life of a loop, and its time limits; true once the worker is done.
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
         self.serving.line.beat(now_ns());
+        self.serving.flights.look(py, &self.serving);
         self.sweep();
         self.wake(py)?;
         self.write_access_lines();
@@ -350,9 +358,9 @@ impl Worker {
     fn serve(&self, py: Python<'_>, exchange: Exchange) {
         let ticket = self.serving.begin(&exchange);
         match &self.executor {
-            Executor::Wsgi { environ, fresh_context } => {
+            Executor::Wsgi { environ, fresh_context, runners } => {
                 let context = fresh_context.then(|| FreshContext::enter(py));
-                wsgi::run(py, &self.serving, environ, exchange);
+                wsgi::run(py, &self.serving, environ, runners.as_ref(), exchange, ticket);
                 drop(context);
                 self.serving.end(ticket);
             }

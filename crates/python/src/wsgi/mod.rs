@@ -2,6 +2,7 @@
 
 mod environ;
 mod failure;
+mod flight;
 mod respond;
 mod start_response;
 
