@@ -184,8 +184,8 @@ def handle_signals(
     TERM drains; INT and QUIT leave at once; ABRT breaks a request that hangs in Python code, and
     drains: the others get the time that the master gives. Before that it shows what the C level
     does not know, greenlets and tasks; the master has asked for the threads already. USR1 opens the
-    log files again. All other signals belong to the master, and a terminal or ``killall`` that sends
-    them here as well must not end a worker.
+    log files again. All other signals belong to the master, and a terminal or ``killall`` that
+    sends them here as well must not end a worker.
 
     Args:
         worker: What the signals are about.
