@@ -44,6 +44,8 @@ struct Shared {
     /// Moves whenever the front collects.
     rounds: AtomicU64,
     over: AtomicBool,
+    /// Held while a connection is passed on.
+    passing: Mutex<()>,
 }
 
 impl Lookout {
@@ -61,6 +63,7 @@ impl Lookout {
             any_passed: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             over: AtomicBool::new(false),
+            passing: Mutex::default(),
         });
         let theirs = shared.clone();
         let thread = std::thread::Builder::new().name("remuda-lookout".into());
@@ -81,6 +84,12 @@ impl Lookout {
         } else {
             Vec::new()
         }
+    }
+
+    /// Passes nothing on any more; what it has passed on lies in the relay when this returns.
+    pub(crate) fn stop(&self) {
+        self.0.over.store(true, Ordering::Release);
+        drop(lock(&self.0.passing));
     }
 
     /// A connection that may be free at times.
@@ -153,6 +162,10 @@ impl Shared {
 
     /// False when the queue is full.
     fn pass_on(&self, key: Key, claim: &Claim) -> bool {
+        let _passing = lock(&self.passing);
+        if self.over.load(Ordering::Acquire) {
+            return false;
+        }
         // The front was quicker.
         let Some(served) = claim.take() else { return true };
         // First, or events of it would go on coming here as long as a sibling has it open.

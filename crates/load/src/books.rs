@@ -21,6 +21,8 @@ pub(crate) struct Flight {
     pub(crate) sent_again: bool,
     /// On a connection that had brought a response before.
     pub(crate) kept: bool,
+    /// Our end of the connection on which it has failed.
+    pub(crate) port: Option<u16>,
 }
 
 /// What is counted.
@@ -66,7 +68,16 @@ impl Books {
     pub(crate) fn begin(&mut self, target: usize, due: Instant, slow: bool) -> Flight {
         let number = self.begun();
         self.tallies(target, slow, |tally| tally.begun += 1);
-        Flight { target, number, due, slow, sent: false, sent_again: false, kept: false }
+        Flight {
+            target,
+            number,
+            due,
+            slow,
+            sent: false,
+            sent_again: false,
+            kept: false,
+            port: None,
+        }
     }
 
     /// A request has met its fate.
@@ -88,6 +99,7 @@ impl Books {
                 path: plan.targets[flight.target].path.clone(),
                 slow: flight.slow,
                 kept: flight.kept,
+                port: flight.port,
                 due_s: flight.due.duration_since(self.begun_at).as_secs_f64(),
                 ended_s: now.duration_since(self.begun_at).as_secs_f64(),
                 what,

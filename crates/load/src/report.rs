@@ -119,6 +119,8 @@ pub struct Failure {
     pub slow: bool,
     /// Whether its connection had brought a response before.
     pub kept: bool,
+    /// The client's port, if there was a connection: tells which process of the server held it.
+    pub port: Option<u16>,
     /// When it was due, in seconds from the beginning.
     pub due_s: f64,
     /// When it ended, likewise.

@@ -355,6 +355,11 @@ impl Worker {
                 out.push(self.draining(pid, cause));
                 Draining { pid, deadline, cause }
             }
+            // What it would hand over to others finds nobody any more when the service stops.
+            (Draining { .. }, Input::Drain { order: order @ Order::DrainQueue, .. }) => {
+                out.push(Action::Tell { worker: self.id, order });
+                self.state
+            }
             (
                 Serving { pid, .. }
                 | Draining { pid, .. }

@@ -130,6 +130,16 @@ fn worker_that_drains_already_keeps_its_own_deadline() {
 }
 
 #[test]
+fn worker_that_drains_already_hears_that_nobody_takes_what_it_hands_over() {
+    let mut driver = Driver::settled(plan());
+    driver.spent(1);
+    driver.boot_all();
+    driver.take();
+    driver.ask(Wish::Stop);
+    assert!(told(&driver.take()).contains(&(1, Order::DrainQueue)));
+}
+
+#[test]
 fn second_stop_is_harmless() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Stop);
