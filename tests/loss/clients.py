@@ -43,10 +43,12 @@ class Books:
     Attributes:
         counts: Sums of the reports' counts.
         failures: What was lost, one by one, with the client's name.
+        unread: What was sent again, since nobody had read it when its kept connection was reset.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
+    unread: list[dict[str, Any]] = field(default_factory=list)
 
     def enter(self, client: str, report: dict[str, Any]) -> None:
         """Add a client's report, after a check that it has lost count of nothing."""
@@ -66,6 +68,7 @@ class Books:
         for name, count in counted.items():
             self.counts[name] = self.counts.get(name, 0) + count
         self.failures += [{"client": client, **failure} for failure in report["failures"]]
+        self.unread += [{"client": client, **unread} for unread in report["unread"]]
 
 
 class Clients:

@@ -174,8 +174,7 @@ def test_worker_that_keeps_the_interpreters_lock_is_named_and_replaced(slow, eve
         assert ") GET /hold-the-lock for " in server.log()
         server.wait_for_log("in dead_lock")
         server.wait_for_log("was sent SIGKILL by the master: it hung")
-        held.join(60)
-        assert not held.is_alive(), "its client does not wait for ever"
+        assert held.answer.status == 504, "the front can still speak"
         wait_until(lambda: len(server.workers()) == 2, "two workers again")
         assert get(server.port, "/ended").status == 200
 

@@ -179,7 +179,7 @@ impl Front {
             // Siblings leave, too. Each takes back what lies in the relay after it has stopped
             // passing on, so whoever is last to hear of it finds all that nobody else has.
             if let Some(lookout) = &self.lookout {
-                lookout.stop();
+                lookout.pass_no_more();
             }
             for index in 0..self.listeners.len() {
                 while let Accepted::One(socket, peer) = self.listeners[index].accept() {

@@ -59,7 +59,12 @@ impl Relay {
     }
 
     /// Takes one out; `None` when nothing waits.
-    pub(crate) fn take(&self) -> Option<Passed> {
+    ///
+    /// # Errors
+    ///
+    /// There is no room for its descriptor. It stays where it is: the kernel would drop it.
+    pub(crate) fn take(&self) -> io::Result<Option<Passed>> {
+        drop(rustix::io::fcntl_dupfd_cloexec(&self.take, 0)?);
         loop {
             let mut note = [0; NOTE_BYTES];
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
@@ -67,17 +72,18 @@ impl Relay {
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
             match recvmsg(&self.take, &mut [IoSliceMut::new(&mut note)], &mut control, flags) {
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return None,
-                Ok(received) if received.bytes == 0 => return None,
+                Err(_) => return Ok(None),
+                Ok(received) if received.bytes == 0 => return Ok(None),
                 Ok(_) => {
                     let fds = control.drain().find_map(|message| match message {
                         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
                         _ => None,
                     });
-                    // No room for another descriptor here: the kernel has dropped it, and closed it.
+                    // Another thread was quicker: the kernel has dropped it, and closed it.
                     let Some(fd) = fds else { continue };
                     let [listener, served] = note.map(usize::from);
-                    return Some(Passed { socket: fd.into(), listener, served: served == 1 });
+                    let socket = fd.into();
+                    return Ok(Some(Passed { socket, listener, served: served == 1 }));
                 }
             }
         }
@@ -108,21 +114,21 @@ mod tests {
     #[test]
     fn connections_come_out_in_order_and_alive() {
         let relay = relay();
-        assert!(relay.take().is_none());
+        assert!(relay.take().expect("room").is_none());
         let (mut client, server) = UnixStream::pair().expect("pair");
         let (_other, second) = UnixStream::pair().expect("pair");
         relay.give(&Socket::from(OwnedFd::from(server)), 3, true).expect("give");
         relay.give(&Socket::from(OwnedFd::from(second)), 0, false).expect("give");
         // Our own descriptors are closed by now.
-        let passed = relay.take().expect("the first");
+        let passed = relay.take().expect("room").expect("the first");
         assert_eq!((passed.listener, passed.served), (3, true));
         client.write_all(b"hello").expect("write");
         let mut text = [0; 5];
         (&passed.socket).read_exact(&mut text).expect("read");
         assert_eq!(&text, b"hello");
-        let passed = relay.take().expect("the second");
+        let passed = relay.take().expect("room").expect("the second");
         assert_eq!((passed.listener, passed.served), (0, false));
-        assert!(relay.take().is_none());
+        assert!(relay.take().expect("room").is_none());
     }
 
     #[test]
@@ -132,7 +138,7 @@ mod tests {
         let server = Socket::from(OwnedFd::from(server));
         let given = (0..100_000).take_while(|_| relay.give(&server, 0, true).is_ok()).count();
         assert!(given > 10 && given < 100_000, "{given}");
-        let taken = std::iter::from_fn(|| relay.take()).count();
+        let taken = std::iter::from_fn(|| relay.take().expect("room")).count();
         assert_eq!(taken, given);
     }
 }

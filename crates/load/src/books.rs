@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::account::{Fate, Tally, histogram};
 use crate::plan::Plan;
-use crate::report::Failure;
+use crate::report::{Failure, Unread};
 
 /// A request under way.
 pub(crate) struct Flight {
@@ -35,6 +35,7 @@ pub(crate) struct Books {
     /// By target; all zero when there is only one.
     pub(crate) targets: Vec<Tally>,
     pub(crate) failures: Vec<Failure>,
+    pub(crate) unread: Vec<Unread>,
     pub(crate) connections_opened: u64,
     pub(crate) closed_while_idle: u64,
     /// From due to sent, where a connection was free: what the client itself adds.
@@ -52,6 +53,7 @@ impl Books {
             slow: Tally::default(),
             targets: vec![Tally::default(); plan.targets.len()],
             failures: Vec::new(),
+            unread: Vec::new(),
             connections_opened: 0,
             closed_while_idle: 0,
             lateness: histogram(),
@@ -104,6 +106,15 @@ impl Books {
                 ended_s: now.duration_since(self.begun_at).as_secs_f64(),
                 what,
             });
+        }
+    }
+
+    /// A request is about to be sent again.
+    pub(crate) fn note_sent_again(&mut self, plan: &Plan, flight: &mut Flight) {
+        let port = flight.port.take();
+        if self.unread.len() < plan.failures_kept {
+            let target = plan.targets[flight.target].path.clone();
+            self.unread.push(Unread { number: flight.number, path: target, port });
         }
     }
 

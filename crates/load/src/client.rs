@@ -293,10 +293,12 @@ impl<'a> Client<'a> {
                 self.finish(slot, fate);
             }
             Step::Unread => {
+                note_port(place);
                 place.connection = None;
                 let Some(mut flight) = place.flight.take() else { return };
                 self.in_flight -= usize::from(!flight.slow);
                 flight.sent_again = true;
+                self.books.note_sent_again(self.plan, &mut flight);
                 self.launch(slot, flight);
             }
             Step::Failed(fate) => {

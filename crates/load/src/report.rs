@@ -46,6 +46,8 @@ pub struct Report {
     pub slow: Option<Group>,
     /// The first failures, one by one.
     pub failures: Vec<Failure>,
+    /// The first of those that were sent again, one by one.
+    pub unread: Vec<Unread>,
 }
 
 /// Requests and their fates; see the head of the crate for what each count means.
@@ -129,6 +131,17 @@ pub struct Failure {
     pub what: String,
 }
 
+/// One request that nobody had read when its kept connection was reset.
+#[derive(Debug, Serialize)]
+pub struct Unread {
+    /// Its number, as in the number header.
+    pub number: u64,
+    /// What it asked for.
+    pub path: String,
+    /// The client's port on the connection that was reset.
+    pub port: Option<u16>,
+}
+
 impl Report {
     pub(crate) fn new(plan: &Plan, books: Books, sending: Duration, whole: Duration) -> Self {
         let rate_wanted = match plan.pace {
@@ -156,6 +169,7 @@ impl Report {
             paths,
             slow: plan.slow.map(|_| Group::new(books.slow)),
             failures: books.failures,
+            unread: books.unread,
         }
     }
 }

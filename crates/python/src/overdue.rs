@@ -15,7 +15,7 @@ use remuda_channel::{WorkerClass, WorkerPlan};
 use remuda_front::Exchange;
 use remuda_front::http::{Method, Uri};
 use remuda_journal::Level;
-use remuda_scoreboard::{LineWriter, Ticket, now_ns};
+use remuda_scoreboard::{Ticket, now_ns};
 
 use crate::serving::Serving;
 use crate::wsgi::describe;
@@ -51,19 +51,22 @@ impl Clock {
     }
 
     /// Its limits count from so much later; in vain when it is over.
-    fn put_off(&self, line: &LineWriter, length_ns: u64) {
+    fn put_off(&self, serving: &Serving, length_ns: u64) {
         if !self.over.get() {
             self.put_off_ns.set(self.put_off_ns.get().saturating_add(length_ns));
-            line.put_off(self.ticket, length_ns);
+            serving.line.put_off(self.ticket, length_ns);
         }
     }
 
     /// What the app calls as `remuda.extend_timeout`.
-    pub(crate) fn extend(&self, line: &LineWriter, seconds: f64) -> PyResult<()> {
+    pub(crate) fn extend(&self, serving: &Serving, seconds: f64) -> PyResult<()> {
         let length = Duration::try_from_secs_f64(seconds).map_err(|_| {
             PyValueError::new_err(format!("seconds must be a number from 0 up, not {seconds}"))
         })?;
-        self.put_off(line, u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
+        if serving.flights.is_sync && !self.over.get() {
+            serving.front.put_off(length);
+        }
+        self.put_off(serving, u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
         Ok(())
     }
 
@@ -110,6 +113,8 @@ impl std::fmt::Display for RequestName {
 
 /// The requests that limits apply to; none when there is no limit.
 pub(crate) struct Flights {
+    /// One request at a time, in a loop that does not come round meanwhile.
+    is_sync: bool,
     request_timeout_ns: Option<u64>,
     slow_ns: Option<u64>,
     watched: RefCell<Vec<Option<Rc<dyn Flight>>>>,
@@ -127,6 +132,7 @@ impl Flights {
         let is_sync = plan.worker_class == WorkerClass::Sync;
         let limit = |seconds: f64| (seconds > 0.0 && !is_sync).then_some((seconds * 1e9) as u64);
         Self {
+            is_sync,
             request_timeout_ns: limit(plan.request_timeout_s),
             slow_ns: limit(plan.slow_request_log_s),
             watched: RefCell::default(),
@@ -175,7 +181,7 @@ impl Flights {
             let clock = flight.clock();
             if gap > GAP_MAX_NS {
                 // Who could not run shall not be blamed for it.
-                clock.put_off(&serving.line, gap.min(clock.age_ns(now)));
+                clock.put_off(serving, gap.min(clock.age_ns(now)));
             }
             if !clock.over.get() {
                 self.judge(py, serving, &*flight, clock.age_ns(now));
@@ -188,7 +194,7 @@ impl Flights {
         let is_over = |limit: Option<u64>| limit.is_some_and(|limit| age_ns >= limit);
         if is_over(self.request_timeout_ns) && !clock.broken_off.get() {
             if flight.is_answered() {
-                return clock.put_off(&serving.line, FOR_EVER_NS);
+                return clock.put_off(serving, FOR_EVER_NS);
             }
             clock.broken_off.set(true);
             tell(py, serving, Level::Error, "REQUEST TIMEOUT", flight, age_ns);

@@ -19,7 +19,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use remuda_channel::{FromWorker, ToWorker, WorkerClass};
-use remuda_front::{Batch, Drain, Exchange, Front, Notice, Waiter};
+use remuda_front::{Batch, Drain, Exchange, Front, Notice, Shortage, Waiter};
 use remuda_journal::{AccessLog, Level};
 use remuda_scoreboard::{Board, now_ns};
 
@@ -444,15 +444,28 @@ impl Worker {
 /// What the log says of a notice.
 fn words(notice: Notice) -> (Level, String) {
     match notice {
-        Notice::CannotAccept(error) => {
-            (Level::Error, format!("Cannot accept connections: {error}. Trying again."))
+        Notice::CannotAccept(Shortage::Lasts { error, failures }) => (
+            Level::Error,
+            format!(
+                "Cannot accept connections: {error} ({failures} times). They wait in the queue."
+            ),
+        ),
+        Notice::CannotAccept(Shortage::Over) => {
+            (Level::Info, "Connections are accepted again".to_owned())
         }
         Notice::NoLookout(error) => (
             Level::Warning,
             format!("A long request will hold up others on this worker: no thread: {error}"),
         ),
-        Notice::SpoolFailed(error) => {
-            (Level::Error, format!("Cannot keep a request body in a temporary file: {error}"))
+        Notice::SpoolFailed(Shortage::Lasts { error, failures }) => (
+            Level::Error,
+            format!(
+                "Cannot keep request bodies in temporary files: {error}. {failures} requests were \
+                 answered 503."
+            ),
+        ),
+        Notice::SpoolFailed(Shortage::Over) => {
+            (Level::Info, "Request bodies are kept in temporary files again".to_owned())
         }
         Notice::CertificateRenewed(certificates) => {
             let path = certificates.path().display();

@@ -168,7 +168,7 @@ impl WebSocketConversation {
 
     /// `remuda.extend_timeout`: this request may run for so many seconds more than others.
     fn extend_timeout(&self, seconds: f64) -> PyResult<()> {
-        self.0.clock.extend(&self.0.serving.line, seconds)
+        self.0.clock.extend(&self.0.serving, seconds)
     }
 
     /// The task has ended.

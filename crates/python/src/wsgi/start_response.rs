@@ -78,7 +78,7 @@ impl StartResponse {
 
     /// `remuda.extend_timeout`: this request may run for so many seconds more than others.
     fn extend_timeout(&self, seconds: f64) -> PyResult<()> {
-        self.clock.extend(&self.serving.line, seconds)
+        self.clock.extend(&self.serving, seconds)
     }
 
     /// `gunicorn.http2.send_trailers`: fields that leave when the body has.
