@@ -93,7 +93,7 @@ class Faults:
             self._service.send(signal.SIGTTOU)
 
     def stop_and_start(self) -> None:
-        """TERM; a new master takes over the same socket."""
+        """TERM; a new master takes over the same socket, or binds the same address."""
         self._service.stop()
         self._extra = 0
         self._service.start()

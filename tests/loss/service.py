@@ -1,4 +1,4 @@
-"""A service on a socket that outlives it, as under a service manager."""
+"""A service under test: on a socket that outlives it, as under a service manager, or on its own."""
 
 from __future__ import annotations
 
@@ -9,37 +9,40 @@ import socket
 import subprocess
 from pathlib import Path
 
-from serving import APPS, REMUDA, is_a_wish, parent_of, wait_until
+from serving import APPS, REMUDA, free_port, is_a_wish, parent_of, wait_until
 
 GOOD = "from counting import app\n"
 BROKEN = "raise RuntimeError('broken on purpose')\n"
 
 
 class Service:
-    """A master that can be stopped and started again on the same listening socket.
+    """A master that can be stopped and started again.
 
     Attributes:
         port: Where it listens.
         ledger: Folder in which its processes write down the requests inside them.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port: int = self._listener.getsockname()[1]
+    def __init__(self, folder: Path, settings: dict[str, str], inherits: bool = True) -> None:
+        """``inherits``: the listening socket is ours, and stays open while nobody serves."""
+        self._listener: socket.socket | None = None
+        if inherits:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._fds = [self._listener.fileno()] if self._listener else []
+        self.port: int = self._listener.getsockname()[1] if self._listener else free_port()
         self.ledger = folder / "ledger"
         self.ledger.mkdir()
         self._code = folder / "code"
         self._code.mkdir()
         self._log = folder / "stderr.log"
         self.write_code(GOOD)
-        fd = self._listener.fileno()
         clean = {key: value for key, value in os.environ.items() if not is_a_wish(key)}
         self._env = {
             **clean,
             "PYTHONPATH": str(APPS),
             "PYTHONDONTWRITEBYTECODE": "1",
             "LEDGER": str(self.ledger),
-            "GUNICORN_BIND": f"fd://{fd}",
+            "GUNICORN_BIND": f"fd://{self._fds[0]}" if inherits else f"127.0.0.1:{self.port}",
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +64,7 @@ class Service:
                 env=self._env,
                 cwd=self._code,
                 stderr=log,
-                pass_fds=[self._listener.fileno()],
+                pass_fds=self._fds,
                 start_new_session=True,
             )
         wait_until(lambda: self.log().count("ready to serve") > before, "the service is ready")
@@ -76,7 +79,7 @@ class Service:
         os.kill(self.pid, number)
 
     def stop(self) -> None:
-        """Stop gracefully; the socket stays."""
+        """Stop gracefully."""
         assert self._process is not None
         self.send(signal.SIGTERM)
         status = self._process.wait(60)
@@ -91,7 +94,8 @@ class Service:
             for pid in family:
                 if parent_of(pid) == 1:
                     os.kill(pid, signal.SIGKILL)
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
 
     def log(self) -> str:
         """All that it has written."""
