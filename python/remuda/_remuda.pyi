@@ -9,6 +9,9 @@ class _TextStream(Protocol):
     def write(self, text: str, /) -> Any: ...
     def flush(self) -> Any: ...
 
+class RequestTimeout(BaseException):
+    """Raised into a request that has run for longer than it may."""
+
 class Journal:
     """The error log: lines in gunicorn's form, ``[time] [pid] [LEVEL] message``."""
 
@@ -47,6 +50,7 @@ class Worker:
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
+        runners: Any = None,
     ) -> None:
         """Take over the listeners of the plan.
 
@@ -66,6 +70,8 @@ class Worker:
             schedule: Has ``collect`` or ``attend`` called as soon as the loop runs; for cooperative
                 loops.
             tasks: What ASGI conversations need from their loop.
+            runners: What runs requests of WSGI apps, to break them off; for loops that come round
+                meanwhile.
         """
 
     def fileno(self) -> int:
@@ -183,6 +189,12 @@ def await_middle(pid: int, pipe: int, timeout: float) -> None:
 
 def die_with_parent() -> None:
     """Ask the kernel for SIGTERM when the parent dies."""
+
+def interrupt_thread(thread: int) -> None:
+    """Raise ``RequestTimeout`` in another thread, as soon as that runs Python code."""
+
+def calm_thread(thread: int) -> None:
+    """Take back what ``interrupt_thread`` has not raised yet."""
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""

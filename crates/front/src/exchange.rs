@@ -225,6 +225,10 @@ impl Exchange {
     pub fn reply(mut self, front: &Front, mut reply: Reply) {
         // The app may have taken its time, and what begins now must not count from before.
         self.core.read_clock();
+        if !self.wire.claim.answer() {
+            // Dropped: the connection is cut, and the client has its 504.
+            return;
+        }
         let switches = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
         let is_http1 = self.head.version != Version::HTTP_2;
         let headers = reply.headers_mut();

@@ -16,6 +16,7 @@ use remuda_journal::Level;
 use remuda_scoreboard::{LineWriter, Ticket, now_ns};
 
 use crate::journal::PyJournal;
+use crate::overdue::Flights;
 use crate::wsgi::{Closing, Phrases, describe};
 
 /// How long a wait lasts that somebody else's reading may have made vain.
@@ -27,6 +28,7 @@ pub(crate) struct Serving {
     pub(crate) app: Py<PyAny>,
     pub(crate) journal: Py<PyJournal>,
     pub(crate) line: LineWriter,
+    pub(crate) flights: Flights,
     /// To the master.
     pub(crate) channel: RawFd,
     /// Waits for a socket without blocking the hub; `None` blocks the thread.

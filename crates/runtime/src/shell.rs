@@ -108,10 +108,10 @@ impl Shell {
     }
 
     async fn serve(mut self, signals: Signals) -> io::Result<u8> {
-        let pace = self.config.plan.timeout.map_or(IDLE_PACE, sample::pace);
+        let watched = self.config.plan.watched();
+        let pace = watched.map_or(IDLE_PACE, |(shortest, _)| sample::pace(shortest));
         let mut sampling = interval(pace);
         sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let has_timeout = self.config.plan.timeout.is_some();
         self.handle(Event::Start);
         loop {
             if let Some(status) = self.exit {
@@ -123,7 +123,7 @@ impl Shell {
                 Some((from, incoming)) = self.letters.recv() => self.receive(from, &incoming),
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
-                _ = sampling.tick(), if has_timeout => self.sample(),
+                _ = sampling.tick(), if watched.is_some() => self.sample(),
             }
         }
     }
@@ -190,8 +190,8 @@ impl Shell {
             self.workers.iter().filter_map(|(id, w)| Some((*id, w.line, w.pid?))).collect();
         let class = self.config.worker_plan.worker_class;
         for (worker, line, pid) in workers {
-            let standing_since = sample::standing_since(&self.board, line, pid, class);
-            self.handle(Event::Sampled { worker, standing_since });
+            let sample = sample::of(&self.board, line, pid, class);
+            self.handle(Event::Sampled { worker, sample });
         }
     }
 
@@ -298,7 +298,7 @@ fn lines(plan: &Plan) -> u16 {
     plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge)
 }
 
-/// Without a timeout nothing is sampled; the interval needs some length all the same.
+/// Without a limit nothing is sampled; the interval needs some length all the same.
 const IDLE_PACE: Duration = Duration::from_secs(3600);
 
 async fn until(deadline: Option<Tick>) {

@@ -12,8 +12,10 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use remuda_front::http::header::{HeaderMap, HeaderName, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
 use remuda_front::{ConnectionId, Content, Exchange, FileContent, Reply, StreamSink};
+use remuda_scoreboard::Ticket;
 
 use super::phrases::{Kind, Phrases, invalid_header, read_name, read_value};
+use crate::overdue::Clock;
 use crate::serving::Serving;
 
 /// What the app said with `start_response`.
@@ -33,6 +35,7 @@ pub(crate) struct Head {
 #[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct StartResponse {
     serving: Rc<Serving>,
+    clock: Clock,
     exchange: RefCell<Option<Exchange>>,
     connection: ConnectionId,
     head: RefCell<Option<Head>>,
@@ -75,6 +78,11 @@ impl StartResponse {
         let head = Head::read(status, headers, &this.serving.phrases, room)?;
         *this.head.borrow_mut() = Some(head);
         Ok(Some(slf))
+    }
+
+    /// `remuda.extend_timeout`: this request may run for so many seconds more than others.
+    fn extend_timeout(&self, seconds: f64) -> PyResult<()> {
+        self.clock.extend(&self.serving, seconds)
     }
 
     /// `gunicorn.http2.send_trailers`: fields that leave when the body has.
@@ -129,9 +137,10 @@ impl StartResponse {
         Ok(())
     }
 
-    pub(crate) fn new(serving: Rc<Serving>, exchange: Exchange) -> Self {
+    pub(crate) fn new(serving: Rc<Serving>, exchange: Exchange, ticket: Ticket) -> Self {
         Self {
             serving,
+            clock: Clock::new(ticket),
             connection: exchange.connection(),
             exchange: RefCell::new(Some(exchange)),
             head: RefCell::default(),
@@ -139,6 +148,10 @@ impl StartResponse {
             head_sent: Cell::new(false),
             trailers: RefCell::default(),
         }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Whether the client has seen the head already, so that no error page can follow.
