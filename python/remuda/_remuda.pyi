@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from remuda.hooks import RequestHooks
+
 __version__: str
 
 class _TextStream(Protocol):
@@ -23,6 +25,7 @@ class Journal:
     def info(self, message: str) -> None: ...
     def warning(self, message: str) -> None: ...
     def error(self, message: str) -> None: ...
+    def critical(self, message: str) -> None: ...
     def reopen(self) -> None:
         """Close the file and open it again by its name, at the same descriptor."""
 
@@ -44,6 +47,7 @@ class Worker:
         line: int,
         channel: int,
         max_requests: int,
+        request_hooks: RequestHooks | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
@@ -60,6 +64,7 @@ class Worker:
             line: This worker's line of it.
             channel: Descriptor of the channel to the master.
             max_requests: Requests after which it asks to be replaced; 0 = never.
+            request_hooks: Called around each request of a WSGI app.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
                 bytes, at most so many seconds, while others run; for cooperative loops. Without it
                 the process blocks.

@@ -116,7 +116,7 @@ async def run(loop: asyncio.AbstractEventLoop, duty: Duty) -> int:
     worker = duty.begin(
         tasks=Tasks(loop, state), schedule=lambda: loop.call_soon_threadsafe(attend)
     )
-    statuses = handle_signals(worker, is_in_request, RequestBroken)
+    statuses = handle_signals(duty, worker, is_in_request, RequestBroken)
     loop.add_reader(worker.fileno(), attend)
     beat()
     worker.ready()

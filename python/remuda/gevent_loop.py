@@ -76,7 +76,7 @@ def serve(duty: Duty) -> int:
             pulse.quicken()
 
     worker = duty.begin(wait_socket=wait_socket, schedule=lambda: hub.loop.run_callback(on_ready))
-    statuses = handle_signals(worker, lambda: worker.busy and getcurrent() is not hub)
+    statuses = handle_signals(duty, worker, lambda: worker.busy and getcurrent() is not hub)
     readiness = hub.loop.io(worker.fileno(), READ)
     readiness.start(on_ready)
     pulse.start(beat_seconds(duty.plan))

@@ -17,7 +17,7 @@ def serve(duty: Duty) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
     worker = duty.begin()
     # The main thread runs no request that a signal could break.
-    statuses = handle_signals(worker, lambda: False)
+    statuses = handle_signals(duty, worker, lambda: False)
     ended = threading.Event()
 
     def run() -> None:

@@ -4,6 +4,7 @@
 //! reader never sees half of one:
 //!
 //! - master ↔ zygote: JSON, since Python reads and writes it ([`ToZygote`], [`FromZygote`]).
+//! - master ↔ herald: JSON as well ([`ToHerald`], [`FromHerald`]).
 //! - master ↔ worker: one word a packet, since Rust reads and writes it inside the worker's own
 //!   epoll loop ([`ToWorker`], [`FromWorker`]).
 //!
@@ -14,10 +15,12 @@
 
 #![forbid(unsafe_code)]
 
+mod herald;
 mod plan;
 mod word;
 mod zygote;
 
+pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm};
 pub use plan::{
     AsgiPlan, ListenerPlan, Preload, ProtocolPlan, RelayPlan, TlsPlan, WorkerClass, WorkerPlan,
 };

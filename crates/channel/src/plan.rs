@@ -1,6 +1,10 @@
 //! What a zygote and its workers need to know, resolved: no option left open, all units fixed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::ConfigPlace;
 
 /// How a worker runs the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +118,14 @@ pub struct WorkerPlan {
     pub worker_class: WorkerClass,
     /// Whether the app is imported in the zygote.
     pub preload: Preload,
+    /// The Python configuration file, which the zygote runs before it imports the app.
+    pub config: Option<ConfigPlace>,
+    /// Added to the environment after that.
+    pub env: BTreeMap<String, String>,
+    /// The hooks that were given, with the numbers of arguments that each may take.
+    pub hooks: BTreeMap<String, Vec<u8>>,
+    /// Every setting as hooks see it on `cfg`, except for functions of the file.
+    pub cfg: BTreeMap<String, serde_json::Value>,
     /// Working directory, absolute; also put at the front of `sys.path`.
     pub chdir: String,
     /// Put at the front of `sys.path`, in this order of insertion.

@@ -34,6 +34,10 @@ impl PyJournal {
         self.0.write(Level::Error, message);
     }
 
+    fn critical(&self, message: &str) {
+        self.0.write(Level::Critical, message);
+    }
+
     /// Closes the file and opens it again by its name.
     fn reopen(&self) -> PyResult<()> {
         Ok(self.0.reopen()?)

@@ -78,7 +78,7 @@ impl Worker {
     /// descriptor of its channel to the master. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, wait_socket=None, schedule=None, tasks=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, request_hooks=None, wait_socket=None, schedule=None, tasks=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -91,6 +91,7 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
+        request_hooks: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
@@ -123,6 +124,7 @@ impl Worker {
                 journal,
                 line,
                 channel,
+                request_hooks,
                 wait_socket,
                 write_pause: Duration::from_secs_f64(plan.write_timeout_s),
                 schedule,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, ListenerPlan, Preload, ProtocolPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
-    TlsPlan, WorkerClass, WorkerPlan,
+    AsgiPlan, ConfigPlace, HERALD_HOOKS, ListenerPlan, Preload, ProtocolPlan, RELAY_GIVE_FD,
+    RELAY_TAKE_FD, RelayPlan, TlsPlan, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, listen_fds};
-use remuda_settings::{AsgiSettings, Settings, TlsSettings};
+use remuda_settings::{AsgiSettings, Kind, Place, PythonFile, Settings, TlsSettings, table};
 use remuda_supervisor::Plan;
 
 /// What the supervisor decides by.
@@ -36,7 +36,11 @@ fn seed() -> u64 {
 }
 
 /// What zygotes and workers are told.
-pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerPlan {
+pub fn for_workers(
+    settings: &Settings,
+    listeners: Vec<ListenerPlan>,
+    file: Option<&PythonFile>,
+) -> WorkerPlan {
     let seconds = |length: Duration| length.as_secs_f64();
     WorkerPlan {
         app: settings.app.clone(),
@@ -53,6 +57,10 @@ pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerP
             Some(true) => Preload::Always,
             Some(false) => Preload::Never,
         },
+        config: file.map(place_of),
+        env: settings.raw_env.iter().cloned().collect(),
+        cfg: settings.cfg.clone(),
+        hooks: hooks(settings),
         chdir: settings.chdir.display().to_string(),
         pythonpath: settings.pythonpath.iter().map(|path| path.display().to_string()).collect(),
         workers: settings.workers,
@@ -141,7 +149,25 @@ fn address(address: &remuda_settings::Address) -> Address {
     }
 }
 
-/// What is added to the environment of the application.
-pub fn environment(settings: &Settings) -> BTreeMap<String, String> {
-    settings.raw_env.iter().cloned().collect()
+/// Where a configuration file is, in the words of the channel.
+pub fn place_of(file: &PythonFile) -> ConfigPlace {
+    match &file.place {
+        Place::Path(path) => ConfigPlace::Path { path: path.display().to_string() },
+        Place::Module(module) => ConfigPlace::Module { module: module.clone() },
+    }
+}
+
+/// The hooks that were given.
+fn hooks(settings: &Settings) -> BTreeMap<String, Vec<u8>> {
+    let hooks =
+        settings.changed().iter().filter_map(|changed| match table::find(changed.name)?.kind {
+            Kind::Hook(arity) => Some((changed.name.to_owned(), arity.to_vec())),
+            _ => None,
+        });
+    hooks.collect()
+}
+
+/// Whether the herald has hooks to call.
+pub fn has_herald_hooks(settings: &Settings) -> bool {
+    settings.changed().iter().any(|changed| HERALD_HOOKS.contains(&changed.name))
 }

@@ -141,8 +141,11 @@ pub enum Kind {
     CommaChoices(&'static [&'static str]),
     /// One of these words, or as a flag none at all, which means the last: `--flag`, `--flag word`.
     OptionalChoice(&'static [&'static str]),
-    /// A table or a function of a Python configuration file; has no flag.
+    /// A table of a Python configuration file; has no flag.
     Python,
+    /// A function of it, or the name of one as `module.function`; has no flag. It takes one of
+    /// these numbers of arguments.
+    Hook(&'static [u8]),
 }
 
 impl Kind {
@@ -196,6 +199,9 @@ impl fmt::Display for Kind {
             }
             Self::CommaList => f.write_str("paths separated by commas"),
             Self::Python => f.write_str("a value of a Python configuration file"),
+            Self::Hook(_) => {
+                f.write_str("a function of a Python configuration file, or `module.function`")
+            }
         }
     }
 }

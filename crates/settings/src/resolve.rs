@@ -10,7 +10,7 @@ use crate::wishes::{Given, Wishes};
 use crate::{
     Address, AsgiSettings, Changed, Origin, Problem, Settings, Warning, WorkerClass, table,
 };
-use crate::{address, worker_class};
+use crate::{address, cfg, worker_class};
 
 /// gunicorn's ends of the scale, which the values 0 and "more" stand for.
 const REQUEST_LINE_MAX: u64 = 8190;
@@ -69,6 +69,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         access_log_format: reader.text(&ACCESS_LOG_FORMAT),
         errorlog: reader.log_target(&ERRORLOG, &chdir).unwrap_or_else(|| "-".to_owned()),
         loglevel: reader.loglevel(),
+        cfg: cfg::values(wishes),
         changed: changed(wishes),
         chdir: PathBuf::new(),
     };
@@ -76,7 +77,8 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
     if settings.worker_class == WorkerClass::Sync && settings.threads > 1 {
         settings.worker_class = WorkerClass::Gthread;
     }
-    reader.print_config();
+    reader.switch(&PRINT_CONFIG);
+    reader.switch(&CHECK_CONFIG);
     reader.unsupported();
     Resolved { settings, problems: reader.problems, warnings: reader.warnings }
 }
@@ -88,8 +90,9 @@ fn at_most(number: u64, end: u64) -> usize {
 
 fn changed(wishes: &Wishes) -> Vec<Changed> {
     let supported = table::all().filter(|setting| setting.is_full());
-    // These two say how to start, not how to serve.
-    let supported = supported.filter(|setting| **setting != CONFIG && **setting != PRINT_CONFIG);
+    // These say how to start, not how to serve.
+    let supported =
+        supported.filter(|setting| ![CONFIG, CHECK_CONFIG, PRINT_CONFIG].contains(setting));
     supported
         .filter_map(|setting| {
             let given = wishes.get(setting)?;
@@ -178,10 +181,6 @@ impl Reader<'_> {
             "" => Ok(None),
             text => value::switch(text).map(Some),
         })
-    }
-
-    fn print_config(&mut self) -> bool {
-        self.switch(&PRINT_CONFIG)
     }
 
     fn switch(&mut self, setting: &Setting) -> bool {

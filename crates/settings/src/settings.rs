@@ -1,5 +1,6 @@
 //! What the user wants, typed: every default filled in, every unit fixed, paths made absolute.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,6 +87,8 @@ pub struct Settings {
     pub errorlog: String,
     /// debug, info, warning, error or critical.
     pub loglevel: String,
+    /// Every setting as hooks see it on `cfg`; what is a function is left out.
+    pub cfg: BTreeMap<String, serde_json::Value>,
     /// What [`Settings::changed`] gives.
     pub(crate) changed: Vec<Changed>,
 }

@@ -48,9 +48,34 @@ pub(crate) fn run(
         Ok(start) => start,
         Err(error) => return serving.report_failure(&name_of(&environ), &describe(py, &error)),
     };
-    if let Err(error) = call(py, serving, &environ, &start) {
+    let outcome = match &serving.request_hooks {
+        None => call(py, serving, &environ, &start),
+        Some(hooks) => call_between(py, serving, hooks.bind(py), &environ, &start),
+    };
+    if let Err(error) = outcome {
         fail(py, serving, &environ, &start, &error);
     }
+}
+
+/// Calls the app between the user's two hooks; the second is called however the first and the app
+/// end, and never raises.
+fn call_between(
+    py: Python<'_>,
+    serving: &Serving,
+    hooks: &Bound<'_, PyAny>,
+    environ: &Bound<'_, PyDict>,
+    start: &Bound<'_, StartResponse>,
+) -> PyResult<()> {
+    let request = hooks.call_method1(intern!(py, "request"), (environ,))?;
+    let outcome = hooks
+        .call_method1(intern!(py, "before"), (&request,))
+        .and_then(|_| call(py, serving, environ, start));
+    let (status, headers) = match start.get().take_said() {
+        Some((status, headers)) => (status.into_bound(py), headers.into_bound(py)),
+        None => (py.None().into_bound(py), PyList::empty(py).into_any()),
+    };
+    hooks.call_method1(intern!(py, "after"), (request, environ, status, headers))?;
+    outcome
 }
 
 /// HTTP/1 clients have to ask for them, and hardly one does; so gunicorn, too, offers them here only.

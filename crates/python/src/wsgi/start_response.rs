@@ -25,6 +25,9 @@ pub(crate) struct Head {
     pub(crate) length: Option<u64>,
 }
 
+/// Status and headers as Python objects.
+pub(crate) type Said = (Py<PyAny>, Py<PyAny>);
+
 /// The callable that an app gets to begin its response. One for each request.
 #[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct StartResponse {
@@ -32,6 +35,8 @@ pub(crate) struct StartResponse {
     exchange: RefCell<Option<Exchange>>,
     connection: ConnectionId,
     head: RefCell<Option<Head>>,
+    /// What the app has said, for hooks, if there are any.
+    said: RefCell<Option<Said>>,
     /// Set once the head has left, when the body follows in pieces.
     sink: RefCell<Option<StreamSink>>,
     head_sent: Cell<bool>,
@@ -64,6 +69,9 @@ impl StartResponse {
             return Err(PyAssertionError::new_err("Response headers already set!"));
         }
         let head = Head::read(status, headers)?;
+        if this.serving.request_hooks.is_some() {
+            *this.said.borrow_mut() = Some((status.clone().unbind(), headers.clone().unbind()));
+        }
         *this.head.borrow_mut() = Some(head);
         Ok(Write(slf.unbind()))
     }
@@ -117,10 +125,16 @@ impl StartResponse {
             connection: exchange.connection(),
             exchange: RefCell::new(Some(exchange)),
             head: RefCell::default(),
+            said: RefCell::default(),
             sink: RefCell::default(),
             head_sent: Cell::new(false),
             trailers: RefCell::default(),
         }
+    }
+
+    /// Status and headers as the app has given them.
+    pub(crate) fn take_said(&self) -> Option<Said> {
+        self.said.borrow_mut().take()
     }
 
     /// Whether the client has seen the head already, so that no error page can follow.

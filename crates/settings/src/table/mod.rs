@@ -4,6 +4,7 @@
 //! `resolve.rs`. The tests below hold the house rules.
 
 mod asgi;
+mod hooks;
 mod listen;
 mod logging;
 mod process;
@@ -54,6 +55,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
         protocols::ALL,
         asgi::ALL,
         logging::ALL,
+        hooks::ALL,
     ];
     full.into_iter().chain([unsupported::ALL, unsupported_python::ALL]).flatten()
 }

@@ -44,25 +44,11 @@ const fn short_flag(letter: char, setting: Setting) -> Setting {
     Setting { short_flag: Some(letter), ..setting }
 }
 
-const CHECK_CONFIG: Setting = Setting {
-    name: "check_config",
-    group: G::Configuration,
-    kind: Switch,
-    default: "false",
-    flags: &["check-config"],
-    short: "Check settings and app, then leave",
-    support: Support::NotYet {
-        instead: "`--print-config` checks the settings; `python -c \"import module\"` the app",
-    },
-    ..FULL
-};
-
 const NAME: Setting =
     no("proc_name", &["name"], G::Process, Text, "", "Process title", "titles stay as they are");
 
 #[rustfmt::skip] // One line each, so that the list can be read as a table.
 pub(super) const ALL: &[Setting] = &[
-    CHECK_CONFIG,
     no("reload", &["reload"], G::Development, Switch, "false", "Restart workers when the code changes", "send HUP to the master to reload the code"),
     no("reload_engine", &["reload-engine"], G::Development, Text, "auto", "How changes are noticed", NOT_YET),
     no("reload_extra_files", &["reload-extra-file"], G::Development, List, "", "More files to watch", NOT_YET),
