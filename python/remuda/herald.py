@@ -108,8 +108,8 @@ class Herald:
         self._channel.send(type="called", hook=name, error=error)
 
     def on_forked(self, message: Message) -> None:
-        """Note a new worker."""
-        if self.hooks is not None:
+        """Note a worker; a reload tells of all of them again."""
+        if self.hooks is not None and message["pid"] not in self.hooks.server.WORKERS:
             server = self.hooks.server
             server.worker_age = message["worker"]
             worker = Worker(server, message["worker"], message["slot"], 0)

@@ -11,21 +11,7 @@ import pytest
 from test_boot import refused
 
 from http_client import get
-from serving import APPS, REMUDA, is_a_wish, wait_until
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """An empty directory to start in; the apps are on the path."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    return folder
-
-
-def conf(site: Path, text: str, name: str = "gunicorn.conf.py") -> Path:
-    path = site / name
-    path.write_text(text)
-    return path
+from serving import APPS, REMUDA, conf, is_a_wish, wait_until
 
 
 def test_the_default_file_is_run_and_its_values_count(serve, site):

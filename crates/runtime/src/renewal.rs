@@ -134,6 +134,17 @@ impl Shell {
             tracing::error!("The hooks of the master cannot be called: {error}");
             return;
         }
+        // It may be a new one, which knows of nothing yet.
+        let scheme = if renewed.worker_plan.protocols.tls.is_some() { "https" } else { "http" };
+        let listeners = self.config.listeners.urls(scheme);
+        let listeners = listeners.split(',').map(str::to_owned).collect();
+        self.tell_herald(&ToHerald::Bound { listeners });
+        for (worker, known) in &self.workers {
+            if let Some(pid) = known.pid {
+                let (worker, slot) = (worker.0, known.slot);
+                self.tell_herald(&ToHerald::Forked { worker, slot, pid: pid.0 });
+            }
+        }
         self.tell_herald(&ToHerald::Call { hook: "on_reload".to_owned() });
     }
 
