@@ -22,7 +22,8 @@ mod zygote;
 
 pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm};
 pub use plan::{
-    AsgiPlan, ListenerPlan, Preload, ProtocolPlan, RelayPlan, TlsPlan, WorkerClass, WorkerPlan,
+    AsgiPlan, LeniencePlan, ListenerPlan, Preload, ProtocolPlan, ProxyPlan, RelayPlan, TlsPlan,
+    Underscores, WorkerClass, WorkerPlan,
 };
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

@@ -24,6 +24,7 @@ fn value_of(setting: &Setting, given: &Given) -> Option<Value> {
     }
     let texts = || json!(given.texts);
     Some(match setting.kind {
+        Kind::Pairs if *setting == table::SECURE_SCHEME_HEADERS => headers(&given.texts),
         kind if kind.is_many() => texts(),
         Kind::Python => serde_json::from_str(&text).unwrap_or(Value::Null),
         _ if text.is_empty() => Value::Null,
@@ -32,9 +33,18 @@ fn value_of(setting: &Setting, given: &Given) -> Option<Value> {
         Kind::Whole { min, max } => json!(value::whole(&text, min, max).ok()),
         Kind::Bytes { max } => json!(value::bytes(&text, max).ok()),
         Kind::Seconds(zero) => seconds(&text, zero),
-        Kind::CommaChoices(_) | Kind::Networks => json!(value::commas(&text)),
+        Kind::Mode => json!(value::mode(&text).ok()),
+        Kind::CommaChoices(_) | Kind::CommaList("names") | Kind::Networks => {
+            json!(value::commas(&text))
+        }
         _ => json!(text),
     })
+}
+
+fn headers(texts: &[String]) -> Value {
+    let pairs = texts.iter().flat_map(|text| value::commas(text));
+    let pairs = pairs.filter_map(|pair| value::pair(&pair).ok());
+    pairs.map(|(name, value)| (name, Value::String(value))).collect()
 }
 
 /// A whole number where it is one, as everywhere in gunicorn.

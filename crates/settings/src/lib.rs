@@ -43,5 +43,8 @@ pub use origin::Origin;
 pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
 pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
-pub use settings::{AsgiSettings, Changed, Http2Settings, ProxySettings, Settings, TlsSettings};
+pub use settings::{
+    AsgiSettings, Changed, ForwardedSettings, Http2Settings, Lenience, ProxySettings, Settings,
+    TlsSettings,
+};
 pub use worker_class::WorkerClass;

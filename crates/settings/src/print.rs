@@ -76,7 +76,7 @@ Each setting can be given as a flag, as a variable `GUNICORN_<SETTING>`, or by i
 file. The later one wins:
 
 1. default
-2. the platform's variables `PORT`, `WEB_CONCURRENCY`, `FORWARDED_ALLOW_IPS`
+2. the platform's variables `PORT`, `WEB_CONCURRENCY`, `FORWARDED_ALLOW_IPS`, `SENDFILE`
 3. one file: the one named by `--config`, or else the first of `gunicorn.conf.py`, `remuda.toml`
    and `[tool.remuda]` in `pyproject.toml` that is in the start directory
 4. `GUNICORN_<SETTING>`

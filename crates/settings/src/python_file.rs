@@ -129,7 +129,7 @@ fn texts_of_list(setting: &Setting, values: &[Value]) -> Result<Vec<String>, Str
     let texts: Option<Vec<_>> = values.iter().map(|value| text_of(setting, value)).collect();
     let texts = texts.ok_or_else(|| "a list with other things than texts in it".to_owned())?;
     match setting.kind {
-        Kind::CommaList | Kind::CommaChoices(_) | Kind::Networks => Ok(vec![texts.join(",")]),
+        Kind::CommaList(_) | Kind::CommaChoices(_) | Kind::Networks => Ok(vec![texts.join(",")]),
         kind if kind.is_many() || !setting.is_full() => Ok(texts),
         _ => Err("a list".to_owned()),
     }

@@ -83,7 +83,7 @@ fn defaults_are_gunicorns_but_for_keepalive() {
     assert_eq!(settings.boot_timeout, Duration::from_secs(300));
     assert_eq!(settings.preload_app, None);
     assert_eq!(settings.body_spool_bytes, 1 << 20);
-    assert_eq!(settings.forwarded_allow_ips, ["127.0.0.1", "::1"]);
+    assert_eq!(settings.forwarded.allow_ips, ["127.0.0.1", "::1"]);
     assert_eq!((settings.accesslog.as_deref(), settings.errorlog.as_str()), (None, "-"));
     assert_eq!(settings.chdir, start.path());
     assert_eq!(settings.changed().len(), 1, "{:?}", settings.changed());
@@ -166,7 +166,7 @@ fn gunicorns_ends_of_scale_are_kept() {
                 --limit-request-field_size 0";
     let settings = Start::new().settings(line, &[]);
     assert_eq!(settings.limit_request_line, 8190);
-    assert_eq!(settings.limit_request_fields, 32768);
+    assert_eq!(settings.limit_request_fields, 24_000);
     assert_eq!(settings.limit_request_field_size, 8190);
 }
 
@@ -342,6 +342,8 @@ fn values_of_the_python_file_are_wishes_like_others() {
         ("raw_env", json!(["A=1,2", "B=3"])),
         ("forwarded_allow_ips", json!(["10.0.0.1", "10.0.0.2"])),
         ("accesslog", json!(null)),
+        ("umask", json!(0o22)),
+        ("secure_scheme_headers", json!({"X-FORWARDED-PROTO": "https"})),
         ("config", json!("another.py")),
         ("loglevel", json!("debug")),
         ("somebodys_own", json!([1, {"a": 2}])),
@@ -355,10 +357,13 @@ fn values_of_the_python_file_are_wishes_like_others() {
     assert_eq!(origin_of(&settings, "workers"), "gunicorn.conf.py:7");
     assert_eq!(settings.binds, [tcp("127.0.0.1", 1), tcp("127.0.0.1", 2)]);
     assert_eq!(settings.raw_env, [("A".into(), "1,2".into()), ("B".into(), "3".into())]);
-    assert_eq!(settings.forwarded_allow_ips, ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(settings.forwarded.allow_ips, ["10.0.0.1", "10.0.0.2"]);
     assert_eq!((settings.preload_app, settings.loglevel.as_str()), (Some(true), "error"));
     assert_eq!((settings.accesslog, warnings), (None, Vec::new()));
-    assert_eq!(settings.cfg["workers"], json!(3));
+    let header = ("x-forwarded-proto".to_owned(), "https".to_owned());
+    assert_eq!((settings.forwarded.secure_scheme_headers, settings.umask), (vec![header], 0o22));
+    assert_eq!(settings.cfg["secure_scheme_headers"], json!({"X-FORWARDED-PROTO": "https"}));
+    assert_eq!((&settings.cfg["umask"], &settings.cfg["workers"]), (&json!(18), &json!(3)));
     assert_eq!(settings.cfg["timeout"], json!(0.5));
     assert_eq!(settings.cfg["bind"], json!(["127.0.0.1:1", "127.0.0.1:2"]));
     assert_eq!(
