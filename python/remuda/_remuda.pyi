@@ -29,6 +29,9 @@ class Journal:
     def reopen(self) -> None:
         """Close the file and open it again by its name, at the same descriptor."""
 
+    def capture_output(self) -> None:
+        """From now on standard output and error go to its file as well, if it has one."""
+
     def fileno(self) -> int:
         """The descriptor that lines go to."""
 
@@ -184,6 +187,9 @@ def await_middle(pid: int, pipe: int, timeout: float) -> None:
 
 def die_with_parent() -> None:
     """Ask the kernel for SIGTERM when the parent dies."""
+
+def name_process(name: str) -> None:
+    """Set the name that ``top`` shows; the kernel keeps 15 bytes of it."""
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""

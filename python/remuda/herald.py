@@ -14,7 +14,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from remuda import _remuda, config_file
+from remuda import _remuda, config_file, titles
 from remuda.channel import Channel
 from remuda.config_file import ConfigError
 from remuda.glog import trace_of
@@ -57,6 +57,7 @@ class Herald:
     def on_settled(self, message: Message) -> None:
         """Take over the settings. The server stays the same over reloads, as in gunicorn."""
         plan = message["plan"]
+        titles.show("herald", plan["proc_name"])
         self._export(plan)
         journal = _remuda.Journal(plan["errorlog"], plan["loglevel"])
         try:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from remuda import _remuda, loading, views
+from remuda import _remuda, loading, titles, views
 from remuda.channel import SCOREBOARD_FD
 from remuda.glog import trace_of
 from remuda.hooks import Hooks
@@ -125,6 +125,7 @@ def run(
         return 0
     view = assignment.view
     view.pid = os.getpid()
+    titles.show(f"worker {assignment.slot}", plan["proc_name"])
     try:
         return _serve(assignment, plan, groundwork, app, hooks)
     finally:

@@ -19,7 +19,7 @@ import time
 from types import ModuleType
 from typing import Any, NoReturn
 
-from remuda import _remuda, config_file, fork_safety, loading, views, worker
+from remuda import _remuda, config_file, fork_safety, loading, titles, views, worker
 from remuda.channel import CHANNEL_FD, SCOREBOARD_FD, Channel
 from remuda.config_file import ConfigError
 from remuda.hooks import Hooks
@@ -43,9 +43,11 @@ class Zygote:
         self.app: App | None = None
         # As it was before the app could change it.
         self.environ = dict(os.environ)
+        self.start = os.getcwd()
 
     def load(self, *, bare: bool) -> None:
         """Load what workers will share, and leave it in a state that can be forked."""
+        titles.show(f"zygote {self.boot['generation']}", self.plan["proc_name"])
         self.groundwork, module = prepare(self.plan, self.journal)
         try:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
@@ -98,9 +100,7 @@ class Zygote:
         boot = os.memfd_create("remuda-boot", 0)
         os.write(boot, json.dumps(self.boot).encode())
         os.lseek(boot, 0, os.SEEK_SET)
-        os.chdir(
-            self.environ.get("PWD", ".") if os.path.isdir(self.environ.get("PWD", "")) else "."
-        )
+        os.chdir(self.start)
         command = [sys.executable, "-m", "remuda.zygote", BARE_FLAG, str(boot)]
         os.execve(sys.executable, command, self.environ)
 
@@ -112,6 +112,9 @@ class Zygote:
         """
         while (received := self.channel.receive()) is not None:
             request, fd = received
+            if request.get("type") == "reopen":
+                self.journal.reopen()
+                continue
             if request.get("type") != "fork" or fd is None:
                 self.journal.error(f"The master sent a message of unknown type: {request!r:.200}")
                 continue
@@ -213,9 +216,45 @@ def prepare(
         module = config_file.run(plan["config"]) if plan["config"] else None
     except ConfigError as error:
         raise BootError("setup", str(error)) from None
+    if plan["capture_output"]:
+        journal.capture_output()
+    if plan["identity"]:
+        become(plan["identity"], plan["accesslog"])
     loading.prepare_path(plan["chdir"], plan["pythonpath"])
     os.environ.update(plan["env"])
     return groundwork, module
+
+
+def become(identity: dict[str, Any], accesslog: str | None) -> None:
+    """Give up our user for another one, for good.
+
+    Raises:
+        BootError: The kernel refuses.
+    """
+    uid, gid = identity["uid"], identity["gid"]
+    if (os.geteuid(), os.getegid()) == (uid, gid):
+        # Started again without the app, as the user already.
+        return
+    try:
+        if accesslog not in (None, "-"):
+            os.chown(accesslog, uid, gid)
+        if identity["groups_of"]:
+            os.initgroups(identity["groups_of"], gid)
+        else:
+            os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    except OSError as error:
+        message = f"cannot run as user {uid} and group {gid}: {error.strerror}"
+        raise BootError("setup", message) from None
+    for needed in (os.path.dirname(os.__file__), os.path.dirname(__file__)):
+        if not os.access(needed, os.R_OK | os.X_OK):
+            raise BootError(
+                "setup",
+                f"user {uid} cannot read {needed}\n"
+                "  why: with `user`, the app is imported by that user\n"
+                "  hint: install Python and remuda where everybody can read them, not below /root",
+            )
 
 
 def patch_gevent() -> None:
@@ -261,8 +300,11 @@ def receive_boot(channel: Channel) -> tuple[dict[str, Any], bool] | None:
             return json.loads(boot.read()), True
     version = platform.python_version()
     channel.send(type="hello", version=_remuda.__version__, python=version)
-    received = channel.receive()
-    return None if received is None else (received[0], False)
+    while (received := channel.receive()) is not None:
+        # Logs may be opened again before there are any here.
+        if received[0].get("type") == "boot":
+            return received[0], False
+    return None
 
 
 def main() -> int:

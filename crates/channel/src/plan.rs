@@ -100,6 +100,17 @@ pub struct AsgiPlan {
     pub root_path: String,
 }
 
+/// A user and a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityPlan {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// The user whose groups are all wanted; `None` = no other group.
+    pub groups_of: Option<String>,
+}
+
 /// The queue through which workers pass connections on to each other: descriptors of its two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayPlan {
@@ -163,6 +174,12 @@ pub struct WorkerPlan {
     pub env: BTreeMap<String, String>,
     /// The hooks that were given, with the numbers of arguments that each may take.
     pub hooks: BTreeMap<String, Vec<u8>>,
+    /// Who zygotes and workers become before they import the app; `None` = nobody else.
+    pub identity: Option<IdentityPlan>,
+    /// What their titles call the service.
+    pub proc_name: String,
+    /// Whether what the app prints goes to the error log, if that is a file.
+    pub capture_output: bool,
     /// Every setting as hooks see it on `cfg`, except for functions of the file.
     pub cfg: BTreeMap<String, serde_json::Value>,
     /// Working directory, absolute; also put at the front of `sys.path`.

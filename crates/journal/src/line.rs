@@ -35,6 +35,15 @@ impl Journal {
         self.level
     }
 
+    /// From now on standard output and error go to its file as well, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn capture_output(&self) -> io::Result<()> {
+        self.target.capture()
+    }
+
     /// Writes a message of one or more lines, if its level is high enough.
     pub fn write(&self, level: Level, message: &str) {
         if level >= self.level {

@@ -87,7 +87,7 @@ fn plan(fd: i32, path: &str) -> WorkerPlan {
     let outcome = sources.settle(&[]);
     let Outcome::Run(settings, _) = outcome else { panic!("{outcome:?}") };
     let listener = ListenerPlan { fd, host: path.into(), port: None };
-    WorkerPlan { relay: None, ..remuda::plan::for_workers(&settings, vec![listener], None) }
+    WorkerPlan { relay: None, ..remuda::plan::for_workers(&settings, vec![listener], None, None) }
 }
 
 fn worker(criterion: &mut Criterion) {

@@ -43,6 +43,11 @@ impl PyJournal {
         Ok(self.0.reopen()?)
     }
 
+    /// From now on standard output and error go to its file as well, if it has one.
+    fn capture_output(&self) -> PyResult<()> {
+        Ok(self.0.capture_output()?)
+    }
+
     /// The descriptor that lines go to.
     fn fileno(&self) -> i32 {
         self.0.fd()

@@ -23,7 +23,8 @@ pub(crate) fn run(
     for address in &settings.binds {
         look_up(address)?;
     }
-    let plan = plan::for_workers(settings, Vec::new(), file);
+    let identity = plan::identity(settings)?;
+    let plan = plan::for_workers(settings, Vec::new(), file, identity.as_ref());
     remuda_runtime::check_app(python, &plan).map_err(Failure::Kernel)
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use remuda_journal::OpenError;
-use remuda_runtime::{HeraldError, ListenError, PidfileError};
+use remuda_runtime::{HeraldError, IdentityError, ListenError, PidfileError};
 
 use crate::python::NoPython;
 
@@ -19,6 +19,10 @@ pub(crate) enum Failure {
     Pidfile(#[from] PidfileError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("cannot go to the background: {0}")]
+    Background(#[source] io::Error),
     #[error("{0}")]
     File(String),
     #[error(transparent)]

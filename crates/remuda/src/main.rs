@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use remuda_journal::{Journal, JournalLayer, Level, exit, log};
-use remuda_runtime::{Config, Herald, Listeners, Pidfile};
+use remuda_runtime::{Config, Herald, Identity, Listeners, Pidfile};
 use remuda_settings::{Outcome, PythonFile, Settings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -72,14 +72,17 @@ fn serve(
     file: Option<&PythonFile>,
     herald: Option<Herald>,
 ) -> Result<u8, Failure> {
-    let journal = open_journal(settings)?;
-    banner::show(settings, warnings);
+    let identity = plan::identity(settings)?;
+    let identity = identity.as_ref();
     let python = python::find(settings.python.as_deref())?;
-    let hooks = MasterHooks::prepare(settings, file, herald, &python)?;
+    let herald = if settings.daemon { go_to_background(settings, herald)? } else { herald };
+    let journal = open_journal(settings, identity)?;
+    banner::show(settings, warnings);
+    let hooks = MasterHooks::prepare(settings, file, identity, herald, &python)?;
     log!(STARTING, version = env!("CARGO_PKG_VERSION"));
     let pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
     hooks.call("on_starting")?;
-    let listeners = Listeners::bind(&plan::binding(settings))?;
+    let listeners = Listeners::bind(&plan::binding(settings, identity))?;
     let urls = listeners.urls(if settings.tls.is_some() { "https" } else { "http" });
     log!(LISTENING, addresses = urls, pid = std::process::id());
     log!(USING_WORKER, class = settings.worker_class.name());
@@ -88,7 +91,7 @@ fn serve(
     let again = Again::new(given.clone(), settings.clone(), listeners.plans());
     let config = Config {
         plan: plan::for_supervisor(settings),
-        worker_plan: plan::for_workers(settings, listeners.plans(), file),
+        worker_plan: plan::for_workers(settings, listeners.plans(), file, identity),
         listeners,
         python,
         journal,
@@ -99,10 +102,27 @@ fn serve(
     remuda_runtime::run(config).map_err(Failure::Kernel)
 }
 
+/// The herald would not be the child of the process that is in the background: another one follows.
+fn go_to_background(
+    settings: &Settings,
+    herald: Option<Herald>,
+) -> Result<Option<Herald>, Failure> {
+    if let Some(herald) = herald {
+        herald.dismiss();
+    }
+    // What is wrong with the log must still be seen by whoever starts this.
+    Journal::open(&settings.errorlog, Level::parse(&settings.loglevel))?;
+    remuda_runtime::go_to_background(settings.keep_stdio).map_err(Failure::Background)?;
+    Ok(None)
+}
+
 /// Opens the error log, and sends the master's events there.
-fn open_journal(settings: &Settings) -> Result<Arc<Journal>, Failure> {
+fn open_journal(settings: &Settings, identity: Option<&Identity>) -> Result<Arc<Journal>, Failure> {
     let level = Level::parse(&settings.loglevel);
     let journal = Arc::new(Journal::open(&settings.errorlog, level)?);
+    if let Some(identity) = identity.filter(|_| settings.errorlog != "-") {
+        identity.give(settings.errorlog.as_ref())?;
+    }
     let subscriber = tracing_subscriber::registry().with(JournalLayer(journal.clone()));
     // Set once, at the start of the process.
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Failure::LogTwice)?;

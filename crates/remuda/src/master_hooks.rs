@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use remuda_channel::{FromHerald, ToHerald};
-use remuda_runtime::{Herald, HeraldError};
+use remuda_runtime::{Herald, HeraldError, Identity};
 use remuda_settings::{PythonFile, Settings};
 
 use remuda::plan;
 
 use crate::failure::Failure;
+use crate::reading::{PATIENCE, question};
 
 /// The herald, if the user has hooks for it.
 pub(crate) struct MasterHooks {
@@ -22,6 +23,7 @@ impl MasterHooks {
     pub(crate) fn prepare(
         settings: &Settings,
         file: Option<&PythonFile>,
+        identity: Option<&Identity>,
         herald: Option<Herald>,
         python: &Path,
     ) -> Result<Self, Failure> {
@@ -34,10 +36,10 @@ impl MasterHooks {
         }
         let herald = match herald {
             Some(herald) => herald,
-            None => Herald::start(python)?,
+            None => begin(file, python)?,
         };
         let master = i32::try_from(std::process::id()).unwrap_or_default();
-        let plan = Box::new(plan::for_workers(settings, Vec::new(), file));
+        let plan = Box::new(plan::for_workers(settings, Vec::new(), file, identity));
         herald.say(&ToHerald::Settled { master, plan })?;
         Ok(Self { herald: Some(herald), patience })
     }
@@ -67,4 +69,15 @@ impl MasterHooks {
     pub(crate) fn into_herald(self) -> Option<Herald> {
         self.herald
     }
+}
+
+/// A herald that has run the file, if there is one.
+fn begin(file: Option<&PythonFile>, python: &Path) -> Result<Herald, Failure> {
+    let herald = Herald::start(python)?;
+    if let Some(file) = file
+        && let FromHerald::Unreadable { text } = herald.ask(&question(file), PATIENCE)?
+    {
+        return Err(Failure::File(text));
+    }
+    Ok(herald)
 }

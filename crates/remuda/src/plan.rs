@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, ConfigPlace, HERALD_HOOKS, LeniencePlan, ListenerPlan, Preload, ProtocolPlan,
-    ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, TlsPlan, Underscores, WorkerClass,
-    WorkerPlan,
+    AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, Preload,
+    ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, TlsPlan, Underscores,
+    WorkerClass, WorkerPlan,
 };
-use remuda_runtime::{Address, Binding, listen_fds};
+use remuda_runtime::{Address, Binding, Identity, IdentityError, listen_fds};
 use remuda_settings::{
-    AsgiSettings, ForwardedSettings, Kind, Lenience, Place, PythonFile, Settings, TlsSettings,
-    table,
+    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, Place, PythonFile, Settings,
+    TlsSettings, table,
 };
 use remuda_supervisor::Plan;
 
@@ -44,6 +44,7 @@ pub fn for_workers(
     settings: &Settings,
     listeners: Vec<ListenerPlan>,
     file: Option<&PythonFile>,
+    identity: Option<&Identity>,
 ) -> WorkerPlan {
     let seconds = |length: Duration| length.as_secs_f64();
     WorkerPlan {
@@ -63,6 +64,13 @@ pub fn for_workers(
         },
         config: file.map(place_of),
         env: settings.raw_env.iter().cloned().collect(),
+        identity: identity.map(|identity| IdentityPlan {
+            uid: identity.uid,
+            gid: identity.gid,
+            groups_of: identity.groups_of.clone(),
+        }),
+        proc_name: settings.identity.name.clone(),
+        capture_output: settings.capture_output,
         cfg: settings.cfg.clone(),
         hooks: hooks(settings),
         chdir: settings.chdir.display().to_string(),
@@ -159,13 +167,14 @@ fn for_asgi(settings: &AsgiSettings) -> AsgiPlan {
 }
 
 /// What to bind.
-pub fn binding(settings: &Settings) -> Binding {
+pub fn binding(settings: &Settings, identity: Option<&Identity>) -> Binding {
     let env = |name| std::env::var(name).ok();
     Binding {
         addresses: settings.binds.iter().map(address).collect(),
         backlog: i32::try_from(settings.backlog).unwrap_or(i32::MAX),
         reuse_port: settings.reuse_port,
         umask: settings.umask,
+        owner: identity.map(|identity| (identity.uid, identity.gid)),
         inherited: listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
     }
 }
@@ -179,6 +188,16 @@ fn address(address: &remuda_settings::Address) -> Address {
         remuda_settings::Address::Unix(path) => Address::Unix(path.clone()),
         remuda_settings::Address::Fd(fd) => Address::Fd(i32::try_from(*fd).unwrap_or(i32::MAX)),
     }
+}
+
+/// Who zygotes and workers are to be.
+///
+/// # Errors
+///
+/// When they cannot be that.
+pub fn identity(settings: &Settings) -> Result<Option<Identity>, IdentityError> {
+    let IdentitySettings { user, group, all_groups, .. } = &settings.identity;
+    Identity::look_up(user.as_deref(), group.as_deref(), *all_groups)
 }
 
 /// Where a configuration file is, in the words of the channel.

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::python;
 
 /// Time that a configuration file may take at the start.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What never changes in the life of a master.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ impl Given {
 }
 
 /// The message with which the herald runs a file.
-fn question(file: &PythonFile) -> ToHerald {
+pub(crate) fn question(file: &PythonFile) -> ToHerald {
     let known = table::all().map(|setting| {
         let arity = match setting.kind {
             Kind::Hook(arity) => arity.to_vec(),
@@ -122,6 +122,7 @@ impl Again {
             ("pidfile", old.pidfile == new.pidfile),
             ("errorlog", old.errorlog == new.errorlog),
             ("python", old.python == new.python),
+            ("daemon", old.daemon == new.daemon),
         ];
         let changed = pairs.into_iter().filter(|(_, same)| !same);
         changed
@@ -151,9 +152,11 @@ impl Renewal for Again {
         for warning in warnings.into_iter().chain(self.without_effect(&settings)) {
             warn!("{warning}");
         }
+        let identity = plan::identity(&settings).map_err(|error| Unreadable(error.to_string()))?;
+        let listeners = self.listeners.clone();
         Ok(Renewed {
             plan: plan::for_supervisor(&settings),
-            worker_plan: plan::for_workers(&settings, self.listeners.clone(), file.as_ref()),
+            worker_plan: plan::for_workers(&settings, listeners, file.as_ref(), identity.as_ref()),
             has_herald_hooks: plan::has_herald_hooks(&settings),
         })
     }

@@ -50,6 +50,10 @@ impl Shell {
             }
             Action::ReopenLogs => {
                 self.tell_herald(&ToHerald::Reopen);
+                for &generation in self.zygotes.keys() {
+                    // One that is not ready has yet to open them, or reads this in its time.
+                    let _ = self.tell_zygote(generation, &ToZygote::Reopen, None);
+                }
                 if let Err(error) = self.config.journal.reopen() {
                     log!(LOG_NOT_REOPENED, error = error);
                 }

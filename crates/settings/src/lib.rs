@@ -44,7 +44,7 @@ pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
 pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
 pub use settings::{
-    AsgiSettings, Changed, ForwardedSettings, Http2Settings, Lenience, ProxySettings, Settings,
-    TlsSettings,
+    AsgiSettings, Changed, ForwardedSettings, Http2Settings, IdentitySettings, Lenience,
+    ProxySettings, Settings, TlsSettings,
 };
 pub use worker_class::WorkerClass;

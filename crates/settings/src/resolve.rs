@@ -8,8 +8,8 @@ use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
-    Address, AsgiSettings, Changed, ForwardedSettings, Lenience, Origin, Problem, Settings,
-    Warning, WorkerClass, table,
+    Address, AsgiSettings, Changed, ForwardedSettings, IdentitySettings, Lenience, Origin, Problem,
+    Settings, Warning, WorkerClass, table,
 };
 use crate::{address, cfg, worker_class};
 
@@ -71,6 +71,10 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         sendfile: reader.switch(&SENDFILE),
         socket_in_environ: reader.switch(&SOCKET_IN_ENVIRON),
         body_spool_bytes: reader.bytes(&BODY_SPOOL_BYTES) as usize,
+        identity: reader.identity(),
+        daemon: reader.switch(&DAEMON),
+        keep_stdio: reader.switch(&ENABLE_STDIO_INHERITANCE),
+        capture_output: reader.switch(&CAPTURE_OUTPUT),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
         access_log_format: reader.text(&ACCESS_LOG_FORMAT),
@@ -331,6 +335,13 @@ impl Reader<'_> {
             self.warnings.push(Warning(text));
         }
         threads
+    }
+
+    fn identity(&mut self) -> IdentitySettings {
+        let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
+        let (user, group, name) = (given(&USER), given(&GROUP), given(&PROC_NAME));
+        let name = name.unwrap_or_else(|| self.text(&WSGI_APP));
+        IdentitySettings { user, group, all_groups: self.switch(&INITGROUPS), name }
     }
 
     fn asgi(&mut self) -> AsgiSettings {

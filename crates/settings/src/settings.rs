@@ -89,6 +89,14 @@ pub struct Settings {
     pub raw_env: Vec<(String, String)>,
     /// File for the master's process id; absolute.
     pub pidfile: Option<PathBuf>,
+    /// Who zygotes and workers are.
+    pub identity: IdentitySettings,
+    /// Whether the master goes to the background.
+    pub daemon: bool,
+    /// Whether it keeps its standard streams there.
+    pub keep_stdio: bool,
+    /// Whether what the app prints goes to the error log's file.
+    pub capture_output: bool,
     /// How an `asgi` worker runs.
     pub asgi: AsgiSettings,
     /// `-` = standard output, else an absolute path; `None` = no access log.
@@ -129,6 +137,19 @@ pub struct ForwardedSettings {
     pub header_map: String,
     /// Headers, in small letters, and the value that means https.
     pub secure_scheme_headers: Vec<(String, String)>,
+}
+
+/// Who zygotes and workers are; names are not looked up yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentitySettings {
+    /// A user's name or number; `None` = who has started remuda.
+    pub user: Option<String>,
+    /// The same of a group.
+    pub group: Option<String>,
+    /// Whether they get all groups of the user.
+    pub all_groups: bool,
+    /// What they call the service.
+    pub name: String,
 }
 
 /// The PROXY protocol.

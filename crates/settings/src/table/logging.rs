@@ -3,7 +3,8 @@
 use super::FULL;
 use crate::declare::{Group, Kind, Setting};
 
-pub(super) const ALL: &[Setting] = &[ACCESSLOG, ACCESS_LOG_FORMAT, ERRORLOG, LOGLEVEL];
+pub(super) const ALL: &[Setting] =
+    &[ACCESSLOG, ACCESS_LOG_FORMAT, ERRORLOG, LOGLEVEL, CAPTURE_OUTPUT];
 
 pub(crate) const ACCESSLOG: Setting = Setting {
     name: "accesslog",
@@ -43,5 +44,16 @@ pub(crate) const LOGLEVEL: Setting = Setting {
     long: "\
 An unknown level counts as info, as in gunicorn, with a warning. The variable `LOG_LEVEL` belongs \
 to the app: remuda does not read it.",
+    ..FULL
+};
+
+pub(crate) const CAPTURE_OUTPUT: Setting = Setting {
+    name: "capture_output",
+    group: Group::Logging,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["capture-output"],
+    short: "Send what the app prints to the file of `errorlog`",
+    long: "Without a file, standard output and error stay where they are.",
     ..FULL
 };

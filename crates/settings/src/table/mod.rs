@@ -5,6 +5,7 @@
 
 mod asgi;
 mod hooks;
+mod identity;
 mod listen;
 mod logging;
 mod process;
@@ -19,6 +20,7 @@ mod workers;
 use crate::declare::{Group, Kind, Setting, Support};
 
 pub(crate) use asgi::*;
+pub(crate) use identity::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
 pub(crate) use process::*;
@@ -47,6 +49,7 @@ const FULL: Setting = Setting {
 pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
     let full = [
         process::ALL,
+        identity::ALL,
         listen::ALL,
         workers::ALL,
         timeouts::ALL,
