@@ -29,6 +29,13 @@ class Journal:
     def reopen(self) -> None:
         """Close the file and open it again by its name, at the same descriptor."""
 
+    def measure(self, host: str, prefix: str, tags: str) -> None:
+        """From now on warnings and errors are counted as metrics.
+
+        Raises:
+            OSError: The host cannot be found.
+        """
+
     def capture_output(self) -> None:
         """From now on standard output and error go to its file as well, if it has one."""
 

@@ -96,9 +96,9 @@ class Cfg:
         return dict(vars(self)["_env"])
 
     @property
-    def is_ssl(self) -> bool:
-        """Whether clients speak TLS."""
-        return bool(self.settings["certfile"].value or self.settings["keyfile"].value)
+    def is_ssl(self) -> Any:
+        """Whether clients speak TLS: true or false, and not more."""
+        return self.settings["certfile"].value or self.settings["keyfile"].value
 
     @property
     def ssl_options(self) -> dict[str, Any]:

@@ -218,6 +218,12 @@ def prepare(
         raise BootError("setup", str(error)) from None
     if plan["capture_output"]:
         journal.capture_output()
+    if plan["statsd"]:
+        try:
+            journal.measure(**plan["statsd"])
+        except OSError as error:
+            # The master has found it before, so this will pass.
+            journal.warning(f"statsd_host: no metrics from these workers: {error}")
     if plan["identity"]:
         become(plan["identity"], plan["accesslog"])
     loading.prepare_path(plan["chdir"], plan["pythonpath"])

@@ -111,6 +111,17 @@ pub struct IdentityPlan {
     pub groups_of: Option<String>,
 }
 
+/// StatsD.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatsdPlan {
+    /// `HOST[:PORT]` or `unix://PATH`.
+    pub host: String,
+    /// Beginning of each name.
+    pub prefix: String,
+    /// `name:value,…`.
+    pub tags: String,
+}
+
 /// The queue through which workers pass connections on to each other: descriptors of its two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayPlan {
@@ -180,6 +191,8 @@ pub struct WorkerPlan {
     pub proc_name: String,
     /// Whether what the app prints goes to the error log, if that is a file.
     pub capture_output: bool,
+    /// Where metrics go.
+    pub statsd: Option<StatsdPlan>,
     /// Every setting as hooks see it on `cfg`, except for functions of the file.
     pub cfg: BTreeMap<String, serde_json::Value>,
     /// Working directory, absolute; also put at the front of `sys.path`.

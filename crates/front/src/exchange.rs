@@ -39,6 +39,8 @@ pub struct Exchange {
     pub(crate) core: Rc<Core>,
     /// Read only when somebody logs it.
     pub(crate) handed_over: Option<Instant>,
+    /// What [`Front::environ_wanted`] asks for, in that order.
+    pub environ: Vec<String>,
 }
 
 /// Is told that something about an exchange has changed: a piece of the body has come, the client
@@ -244,7 +246,8 @@ impl Exchange {
         let (placeholder, ()) = hyper::Request::new(()).into_parts();
         let head = std::mem::replace(&mut self.head, placeholder);
         let started = self.handed_over.unwrap_or_else(Instant::now);
-        Some(Box::new(Entry::new(log.clone(), head, self.wire.peer.get(), reply, started)))
+        let (peer, environ) = (self.wire.peer.get(), std::mem::take(&mut self.environ));
+        Some(Box::new(Entry::new(log.clone(), head, peer, reply, environ, started)))
     }
 }
 

@@ -425,6 +425,11 @@ impl Worker {
     }
 
     fn write_access_lines(&self) {
+        if let Some(statsd) = self.serving.journal.get().0.statsd() {
+            for measure in self.front().take_measured() {
+                statsd.request(measure.status, measure.took);
+            }
+        }
         if let Some(access) = &self.access {
             let lines = self.front().take_access_lines();
             if !lines.is_empty() {

@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("statsd_host: cannot send metrics to `{host}`: {source}")]
+    Statsd { host: String, source: io::Error },
     #[error("cannot go to the background: {0}")]
     Background(#[source] io::Error),
     #[error("{0}")]

@@ -15,9 +15,9 @@ mod reading;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use remuda_journal::{Journal, JournalLayer, Level, exit, log};
+use remuda_journal::{Journal, JournalLayer, Level, Statsd, exit, log};
 use remuda_runtime::{Config, Herald, Identity, Listeners, Pidfile};
-use remuda_settings::{Outcome, PythonFile, Settings, Warning};
+use remuda_settings::{Outcome, PythonFile, Settings, StatsdSettings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
 use remuda::plan;
@@ -122,6 +122,11 @@ fn open_journal(settings: &Settings, identity: Option<&Identity>) -> Result<Arc<
     let journal = Arc::new(Journal::open(&settings.errorlog, level)?);
     if let Some(identity) = identity.filter(|_| settings.errorlog != "-") {
         identity.give(settings.errorlog.as_ref())?;
+    }
+    if let Some(StatsdSettings { host, prefix, tags }) = &settings.statsd {
+        let statsd = Statsd::open(host, prefix, tags)
+            .map_err(|source| Failure::Statsd { host: host.clone(), source })?;
+        journal.measure(statsd);
     }
     let subscriber = tracing_subscriber::registry().with(JournalLayer(journal.clone()));
     // Set once, at the start of the process.

@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
     AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, Preload,
-    ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, TlsPlan, Underscores,
-    WorkerClass, WorkerPlan,
+    ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, StatsdPlan, TlsPlan,
+    Underscores, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, Identity, IdentityError, listen_fds};
 use remuda_settings::{
     AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, Place, PythonFile, Settings,
-    TlsSettings, table,
+    StatsdSettings, TlsSettings, table,
 };
 use remuda_supervisor::Plan;
 
@@ -71,6 +71,11 @@ pub fn for_workers(
         }),
         proc_name: settings.identity.name.clone(),
         capture_output: settings.capture_output,
+        statsd: settings.statsd.clone().map(|StatsdSettings { host, prefix, tags }| StatsdPlan {
+            host,
+            prefix,
+            tags,
+        }),
         cfg: settings.cfg.clone(),
         hooks: hooks(settings),
         chdir: settings.chdir.display().to_string(),

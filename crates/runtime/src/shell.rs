@@ -76,6 +76,8 @@ pub(crate) struct Shell {
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
     pub(crate) letters: UnboundedReceiver<(From, Incoming)>,
     pub(crate) exit: Option<u8>,
+    /// Workers that the gauge was told of.
+    counted: usize,
 }
 
 /// Runs the master until it has stopped; its exit status.
@@ -118,6 +120,7 @@ impl Shell {
             inbox,
             letters,
             exit: None,
+            counted: 0,
             config,
         })
     }
@@ -160,6 +163,17 @@ impl Shell {
         }
         // The end of its channel tells a worker that was given up on the way to leave.
         self.workers.retain(|worker, _| self.supervisor.knows(*worker));
+        self.count_workers();
+    }
+
+    /// gunicorn's gauge: sent when it has changed.
+    fn count_workers(&mut self) {
+        let Some(statsd) = self.config.journal.statsd() else { return };
+        let count = self.workers.values().filter(|worker| worker.pid.is_some()).count();
+        if self.counted != count {
+            self.counted = count;
+            statsd.gauge("gunicorn.workers", count as u64);
+        }
     }
 
     fn obey(&mut self, raised: &[(&'static str, Meaning)]) {

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use crate::wishes::{Given, Wishes};
 use crate::{Kind, Setting, table, value};
 
+/// Texts that gunicorn has as empty ones, where others are `None`.
+const EMPTY: [&str; 3] = ["dogstatsd_tags", "statsd_prefix", "root_path"];
+
 /// Every setting that is no function of a file.
 pub(crate) fn values(wishes: &Wishes) -> BTreeMap<String, Value> {
     let settings = table::all().filter_map(|setting| {
@@ -26,7 +29,9 @@ fn value_of(setting: &Setting, given: &Given) -> Option<Value> {
     Some(match setting.kind {
         Kind::Pairs if *setting == table::SECURE_SCHEME_HEADERS => headers(&given.texts),
         kind if kind.is_many() => texts(),
+        Kind::Python if text.is_empty() && setting.name == "logconfig_dict" => json!({}),
         Kind::Python => serde_json::from_str(&text).unwrap_or(Value::Null),
+        _ if text.is_empty() && EMPTY.contains(&setting.name) => json!(""),
         _ if text.is_empty() => Value::Null,
         Kind::LogTarget { or_none: true } if text.eq_ignore_ascii_case("none") => Value::Null,
         Kind::Switch => json!(value::switch(&text).ok()),

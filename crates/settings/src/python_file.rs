@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::nearest::near_miss;
 use crate::wishes::{Given, Wishes};
-use crate::{Kind, Origin, Problem, Setting, Warning, table, value};
+use crate::{Kind, Origin, Problem, Setting, Warning, table};
 
 /// A file of settings that Python has to run.
 #[derive(Clone, Debug, PartialEq, Eq)]

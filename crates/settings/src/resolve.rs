@@ -9,7 +9,7 @@ use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
     Address, AsgiSettings, Changed, ForwardedSettings, IdentitySettings, Lenience, Origin, Problem,
-    Settings, Warning, WorkerClass, table,
+    Settings, StatsdSettings, Warning, WorkerClass, table,
 };
 use crate::{address, cfg, worker_class};
 
@@ -75,6 +75,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         daemon: reader.switch(&DAEMON),
         keep_stdio: reader.switch(&ENABLE_STDIO_INHERITANCE),
         capture_output: reader.switch(&CAPTURE_OUTPUT),
+        statsd: reader.statsd(),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
         access_log_format: reader.text(&ACCESS_LOG_FORMAT),
@@ -335,6 +336,12 @@ impl Reader<'_> {
             self.warnings.push(Warning(text));
         }
         threads
+    }
+
+    fn statsd(&mut self) -> Option<StatsdSettings> {
+        let host = Some(self.text(&STATSD_HOST)).filter(|host| !host.is_empty())?;
+        let (prefix, tags) = (self.text(&STATSD_PREFIX), self.text(&DOGSTATSD_TAGS));
+        Some(StatsdSettings { host, prefix, tags })
     }
 
     fn identity(&mut self) -> IdentitySettings {

@@ -97,6 +97,8 @@ pub struct Settings {
     pub keep_stdio: bool,
     /// Whether what the app prints goes to the error log's file.
     pub capture_output: bool,
+    /// Where metrics go; `None` = nowhere.
+    pub statsd: Option<StatsdSettings>,
     /// How an `asgi` worker runs.
     pub asgi: AsgiSettings,
     /// `-` = standard output, else an absolute path; `None` = no access log.
@@ -137,6 +139,17 @@ pub struct ForwardedSettings {
     pub header_map: String,
     /// Headers, in small letters, and the value that means https.
     pub secure_scheme_headers: Vec<(String, String)>,
+}
+
+/// StatsD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatsdSettings {
+    /// `HOST[:PORT]` or `unix://PATH`.
+    pub host: String,
+    /// Beginning of each name.
+    pub prefix: String,
+    /// `name:value,…`.
+    pub tags: String,
 }
 
 /// Who zygotes and workers are; names are not looked up yet.

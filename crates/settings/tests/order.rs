@@ -338,8 +338,8 @@ fn values_of_the_python_file_are_wishes_like_others() {
         ("workers", json!("0x3")),
         ("timeout", json!(0.5)),
         ("preload_app", json!(true)),
-        ("bind", json!("127.0.0.1:1, 127.0.0.1:2")),
-        ("raw_env", json!(["A=1,2", "B=3"])),
+        ("bind", json!(["127.0.0.1:1", "127.0.0.1:2"])),
+        ("raw_env", json!("A=1,2")),
         ("forwarded_allow_ips", json!(["10.0.0.1", "10.0.0.2"])),
         ("accesslog", json!(null)),
         ("umask", json!(0o22)),
@@ -356,7 +356,7 @@ fn values_of_the_python_file_are_wishes_like_others() {
     assert_eq!((settings.workers, settings.timeout), (3, Some(Duration::from_millis(500))));
     assert_eq!(origin_of(&settings, "workers"), "gunicorn.conf.py:7");
     assert_eq!(settings.binds, [tcp("127.0.0.1", 1), tcp("127.0.0.1", 2)]);
-    assert_eq!(settings.raw_env, [("A".into(), "1,2".into()), ("B".into(), "3".into())]);
+    assert_eq!(settings.raw_env, [("A".into(), "1,2".into())]);
     assert_eq!(settings.forwarded.allow_ips, ["10.0.0.1", "10.0.0.2"]);
     assert_eq!((settings.preload_app, settings.loglevel.as_str()), (Some(true), "error"));
     assert_eq!((settings.accesslog, warnings), (None, Vec::new()));

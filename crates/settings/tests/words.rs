@@ -129,11 +129,15 @@ fn unknown_keys_and_types() {
 
 #[test]
 fn without_effect() {
-    let variables =
-        [("GUNICORN_RELOAD", "true"), ("GUNICORN_WROKERS", "3"), ("GUNICORN_CMD_ARGS", "-u www")];
-    let file = "statsd_host = 'localhost:8125'\n[logconfig_dict]\nversion = 1\n";
-    let line = "app -D --ssl-version 5 --log-level verbos";
+    let variables = [
+        ("GUNICORN_RELOAD", "true"),
+        ("GUNICORN_WROKERS", "3"),
+        ("GUNICORN_CMD_ARGS", "--dirty-workers 2"),
+    ];
+    let file = "syslog_prefix = 'shop'\n[logconfig_dict]\nversion = 1\n";
+    let line = "app --ssl-version 5 --log-level verbos";
     assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
+    assert_snapshot!(words("app --paste shop.ini", &[], &[]));
 }
 
 #[test]

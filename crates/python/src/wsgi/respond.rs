@@ -44,7 +44,7 @@ pub(crate) fn run(
         }
     };
     let is_http2 = exchange.head.version == Version::HTTP_2;
-    let start = Bound::new(py, StartResponse::new(serving.clone(), exchange));
+    let start = Bound::new(py, StartResponse::new(serving.clone(), exchange, &environ));
     let start = match start.and_then(|start| {
         if is_http2 {
             offer_trailers(&environ, &start)?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use remuda_front::http::header::{HeaderMap, HeaderName, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
 use remuda_front::{ConnectionId, Content, Exchange, FileContent, Reply, StreamSink};
@@ -40,6 +40,8 @@ pub(crate) struct StartResponse {
     head: RefCell<Option<Head>>,
     /// What the app has said, for hooks, if there are any.
     said: RefCell<Option<Said>>,
+    /// The app's environ, if the access log shows something of it.
+    environ: Option<Py<PyDict>>,
     /// Set once the head has left, when the body follows in pieces.
     sink: RefCell<Option<StreamSink>>,
     head_sent: Cell<bool>,
@@ -137,8 +139,14 @@ impl StartResponse {
         Ok(())
     }
 
-    pub(crate) fn new(serving: Rc<Serving>, exchange: Exchange) -> Self {
+    pub(crate) fn new(
+        serving: Rc<Serving>,
+        exchange: Exchange,
+        environ: &Bound<'_, PyDict>,
+    ) -> Self {
+        let is_shown = !serving.front.environ_wanted().is_empty();
         Self {
+            environ: is_shown.then(|| environ.clone().unbind()),
             serving,
             connection: exchange.connection(),
             exchange: RefCell::new(Some(exchange)),
@@ -168,9 +176,25 @@ impl StartResponse {
     fn take_head(&self) -> PyResult<(Exchange, Head)> {
         let missing = || PyAssertionError::new_err("start_response() was not called");
         let head = self.head.borrow_mut().take().ok_or_else(missing)?;
-        let exchange = self.exchange.borrow_mut().take().ok_or_else(missing)?;
+        let mut exchange = self.exchange.borrow_mut().take().ok_or_else(missing)?;
+        if let Some(environ) = &self.environ {
+            exchange.environ = Python::attach(|py| self.shown(environ.bind(py)));
+        }
         self.head_sent.set(true);
         Ok((exchange, head))
+    }
+
+    /// What the access log shows of the environ; the names count in any case, as in gunicorn.
+    fn shown(&self, environ: &Bound<'_, PyDict>) -> Vec<String> {
+        let wanted = self.serving.front.environ_wanted();
+        let text = |wanted: &String| {
+            let is_it = |key: &Bound<'_, PyAny>| {
+                key.extract::<String>().is_ok_and(|key| key.eq_ignore_ascii_case(wanted))
+            };
+            let found = environ.iter().find(|(key, _)| is_it(key));
+            found.map_or_else(|| "-".to_owned(), |(_, value)| value.to_string())
+        };
+        wanted.iter().map(text).collect()
     }
 
     /// Sends the head and the whole body at once.

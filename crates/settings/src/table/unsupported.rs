@@ -9,7 +9,7 @@ const NO_VERSION: &str = "HTTP/1.0 and HTTP/1.1 are what is spoken here";
 const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for long jobs";
 const NO_PASTE: &str = "PasteDeploy files are not read; name the app as `module:attribute`";
 const NO_SYSLOG: &str = "the log goes to `errorlog` and `accesslog` only";
-const NO_STATSD: &str = "this version sends no metrics";
+const NO_BACKLOG: &str = "the length of the accept queue is not measured yet";
 const NO_LOGGER: &str = "remuda writes its own log; the app's logging is not touched";
 const NO_CONTROL: &str = "this version has no control socket";
 
@@ -53,10 +53,7 @@ pub(super) const ALL: &[Setting] = &[
     no("syslog", &["log-syslog"], G::Logging, Switch, "false", "Send the log to syslog", NO_SYSLOG),
     no("syslog_prefix", &["log-syslog-prefix"], G::Logging, Text, "", "Program name for syslog", NO_SYSLOG),
     no("syslog_facility", &["log-syslog-facility"], G::Logging, Text, "user", "Facility for syslog", NO_SYSLOG),
-    no("statsd_host", &["statsd-host"], G::Logging, Text, "", "Address of StatsD", NO_STATSD),
-    no("dogstatsd_tags", &["dogstatsd-tags"], G::Logging, Text, "", "Tags for each metric", NO_STATSD),
-    no("statsd_prefix", &["statsd-prefix"], G::Logging, Text, "", "Prefix of each metric", NO_STATSD),
-    no("enable_backlog_metric", &["enable-backlog-metric"], G::Logging, Switch, "false", "Send the length of the accept queue", NO_STATSD),
+    no("enable_backlog_metric", &["enable-backlog-metric"], G::Logging, Switch, "false", "Send the length of the accept queue", NO_BACKLOG),
     refused(no("paste", &["paste", "paster"], G::Application, Text, "", "PasteDeploy file", NO_PASTE)),
     no("raw_paste_global_conf", &["paste-global"], G::Application, List, "", "Variable for the PasteDeploy file", NO_PASTE),
     refused(no("protocol", &["protocol"], G::Protocols, Text, "http", "`http` or `uwsgi`", "this version speaks HTTP only")),
