@@ -23,6 +23,7 @@ mod environment;
 mod file;
 mod flags;
 mod load;
+mod migration;
 mod nearest;
 mod origin;
 mod print;

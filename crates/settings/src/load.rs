@@ -12,7 +12,9 @@ use crate::problem::{Problem, Refusal, Warning};
 use crate::python_file::{PythonFile, PythonValue};
 use crate::table::{CHECK_CONFIG, CONFIG, PRINT_CONFIG, WSGI_APP};
 use crate::wishes::{Given, Wishes};
-use crate::{Origin, Settings, environment, file, flags, print, python_file, resolve, value};
+use crate::{
+    Origin, Settings, environment, file, flags, migration, print, python_file, resolve, value,
+};
 
 /// What to do now.
 #[derive(Clone, Debug)]
@@ -71,6 +73,8 @@ enum Asked {
     Serve,
     /// `config explain`.
     Explain,
+    /// `check-migration`.
+    Migration,
 }
 
 impl Sources {
@@ -157,8 +161,18 @@ impl Sources {
         let resolved = resolve::resolve(wishes, &start);
         problems.extend(resolved.problems);
         warnings.extend(resolved.warnings);
-        if asked == Asked::Explain && problems.is_empty() {
-            return Outcome::Print { text: print::explain_page(wishes), status: 0 };
+        match asked {
+            Asked::Explain if problems.is_empty() => {
+                return Outcome::Print { text: print::explain_page(wishes), status: 0 };
+            }
+            // Also with settings that are refused: they are part of the answer.
+            Asked::Migration => {
+                let warnings = warnings.iter().map(|warning| format!("{warning}\n"));
+                let problems = problems.iter().map(|problem| format!("{problem}\n"));
+                let text = problems.chain(warnings).collect::<String>() + &migration::page(wishes);
+                return Outcome::Print { text, status: 0 };
+            }
+            Asked::Explain | Asked::Serve => {}
         }
         let switch = |setting| value::switch(&wishes.get_or_default(setting).text()) == Ok(true);
         let prints = switch(&PRINT_CONFIG);
@@ -187,13 +201,13 @@ impl Sources {
 /// Takes the command off the arguments, if they begin with one. `config` alone may be an app.
 fn asked(arguments: impl IntoIterator<Item = OsString>) -> (Asked, Vec<OsString>) {
     let mut arguments: Vec<_> = arguments.into_iter().collect();
-    if let [first, second, ..] = &arguments[..]
-        && first == "config"
-        && second == "explain"
-    {
-        return (Asked::Explain, arguments.split_off(2));
+    match &arguments[..] {
+        [first, second, ..] if first == "config" && second == "explain" => {
+            (Asked::Explain, arguments.split_off(2))
+        }
+        [first, ..] if first == "check-migration" => (Asked::Migration, arguments.split_off(1)),
+        _ => (Asked::Serve, arguments),
     }
-    (Asked::Serve, arguments)
 }
 
 /// Splits as a shell would.

@@ -97,7 +97,6 @@ pub(crate) fn read(file: &PythonFile, values: &[PythonValue]) -> Read {
 fn texts_of(setting: &Setting, form: &PythonForm) -> Result<Vec<String>, String> {
     let takes_code = matches!(setting.kind, Kind::Hook(_) | Kind::Python);
     match form {
-        PythonForm::Plain(Value::String(text)) if setting.kind.is_many() => Ok(value::commas(text)),
         PythonForm::Plain(Value::Array(values)) => texts_of_list(setting, values),
         PythonForm::Plain(Value::Object(table)) => match setting.kind {
             Kind::Python => Ok(vec![Value::Object(table.clone()).to_string()]),

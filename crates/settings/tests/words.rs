@@ -195,6 +195,23 @@ fn what_a_python_file_cannot_hold() {
 }
 
 #[test]
+fn what_will_be_different_after_gunicorn() {
+    let value = |name: &str, line, form| PythonValue { name: name.to_owned(), line, form };
+    let python = [
+        value("workers", Some(1), PythonForm::Plain(json!(4))),
+        value("wrokers", Some(2), PythonForm::Plain(json!(4))),
+        value("preload_app", Some(3), PythonForm::Plain(json!(true))),
+        value("child_exit", Some(4), PythonForm::Callable("child_exit".to_owned())),
+        value("post_fork", Some(5), PythonForm::Callable("post_fork".to_owned())),
+        value("syslog", Some(6), PythonForm::Plain(json!(true))),
+    ];
+    let file = [("gunicorn.conf.py", "")];
+    let line = "check-migration app --paste shop.ini -k tornado --max-requests 9";
+    assert_snapshot!(words_with(line, &[], &file, &python));
+    assert_snapshot!(words("check-migration app", &[], &[]));
+}
+
+#[test]
 fn where_each_value_came_from() {
     let variables = [("WEB_CONCURRENCY", "2"), ("GUNICORN_WORKERS", "3")];
     let file = [("remuda.toml", "workers = 4\nraw_env = ['KEY=secret']\n")];
