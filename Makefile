@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GUNICORN := .venv-gunicorn
 SITE := examples/proyecto
 PORT ?= 8000
 
@@ -46,7 +47,7 @@ test-rust: ## Unit tests, state tables, thousands of simulated lives
 test-loom: ## Every interleaving of a writer and a reader of the scoreboard
 	RUSTFLAGS="--cfg loom" cargo test --quiet --locked -p remuda-scoreboard --lib --target-dir target/loom
 
-test-python: build load $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, real databases
+test-python: build load $(VENV)/.tools $(VENV)/.site $(GUNICORN)/.built ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
 	$(BIN)/python -m pytest -n 4 tests
 
@@ -114,6 +115,12 @@ $(VENV)/.built: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.tools: $(VENV)/.created tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
+
+# The real one, for tests that run both side by side. In a place of its own: remuda must not find it.
+$(GUNICORN)/.built: tests/compat/requirements.txt
+	$(PYTHON) -m venv $(GUNICORN)
+	$(GUNICORN)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/compat/requirements.txt
 	touch $@
 
 $(VENV)/.site: $(VENV)/.built $(SITE)/requirements.txt

@@ -18,7 +18,7 @@ def serve(duty: Duty) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
     worker = duty.begin(runners=Threads())
     # The main thread runs no request that a signal could break.
-    statuses = handle_signals(worker, duty.journal, lambda: False)
+    statuses = handle_signals(duty, worker, lambda: False)
     ended = threading.Event()
 
     def run() -> None:

@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
-use crate::access_log::{AccessFormat, AccessLines};
+use crate::access_log::{AccessFormat, AccessLines, Measure};
 use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
 use crate::http1::{Failure, Http1, Polled};
@@ -718,6 +718,17 @@ impl Front {
         notices.extend(self.core.accept_trouble.take(now).map(Notice::CannotAccept));
         notices.extend(self.core.spool_trouble.take(now).map(Notice::SpoolFailed));
         notices
+    }
+
+    /// Names of the values of an app's environ that the access log shows.
+    #[must_use]
+    pub fn environ_wanted(&self) -> &[String] {
+        self.core.access.as_ref().map(|lines| lines.environ()).unwrap_or_default()
+    }
+
+    /// How requests have ended since the last call; empty when nobody measures.
+    pub fn take_measured(&self) -> Vec<Measure> {
+        self.core.access.as_ref().map(|lines| lines.take_measured()).unwrap_or_default()
     }
 
     /// Complete lines for the access log, since the last call; empty when there is none.

@@ -140,6 +140,7 @@ impl Case {
             turn: self.turn.clone(),
             core: self.core.clone(),
             handed_over: self.core.access.is_some().then(Instant::now),
+            environ: Vec::new(),
         })));
         State::Waiting
     }

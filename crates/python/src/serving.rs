@@ -31,6 +31,8 @@ pub(crate) struct Serving {
     pub(crate) flights: Flights,
     /// To the master.
     pub(crate) channel: RawFd,
+    /// The user's functions around each request; see `python/remuda/hooks.py`.
+    pub(crate) request_hooks: Option<Py<PyAny>>,
     /// Waits for a socket without blocking the hub; `None` blocks the thread.
     pub(crate) wait_socket: Option<Py<PyAny>>,
     pub(crate) write_pause: Duration,

@@ -83,7 +83,7 @@ impl Worker {
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, request_hooks=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -96,6 +96,7 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
+        request_hooks: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
@@ -134,6 +135,7 @@ impl Worker {
                 line,
                 flights: Flights::new(&plan),
                 channel,
+                request_hooks,
                 wait_socket,
                 write_pause: Duration::from_secs_f64(plan.write_timeout_s),
                 schedule,
@@ -450,6 +452,11 @@ impl Worker {
     }
 
     fn write_access_lines(&self) {
+        if let Some(statsd) = self.serving.journal.get().0.statsd() {
+            for measure in self.front().take_measured() {
+                statsd.request(measure.status, measure.took);
+            }
+        }
         if let Some(access) = &self.access {
             let lines = self.front().take_access_lines();
             if !lines.is_empty() {
