@@ -1,5 +1,6 @@
 //! Taking connections: how many, and what gives way when there is no room.
 
+use std::io;
 use std::rc::Rc;
 
 use socket2::Socket;
@@ -7,7 +8,7 @@ use socket2::Socket;
 use crate::Front;
 use crate::claim::Claimed;
 use crate::connection::{Connection, Stage};
-use crate::front::{Accepting, Notice};
+use crate::front::Accepting;
 use crate::listener::Accepted;
 use crate::wire::{Peer, Phase, Wire};
 
@@ -26,16 +27,19 @@ impl Front {
             match self.listeners[index].accept() {
                 Accepted::One(socket, peer) => self.welcome(socket, peer, index),
                 Accepted::None => return,
-                Accepted::Exhausted(error) => {
-                    self.core.notices.borrow_mut().push(Notice::CannotAccept(error));
-                    self.close_oldest_idle();
-                    return self.pause();
-                }
+                Accepted::Exhausted(error) => return self.lack_room(error),
             }
         }
         if self.core.limits.has_siblings && self.accepted.get() >= ACCEPTS_BEFORE_REQUEUE {
             self.requeue(index);
         }
+    }
+
+    /// The kernel has no room for another connection.
+    pub(crate) fn lack_room(&self, error: io::Error) {
+        self.core.accept_trouble.fail(error, self.core.now.get());
+        self.close_oldest_idle();
+        self.pause();
     }
 
     /// Makes room for one more connection; false when nobody can give way, and accepting pauses.

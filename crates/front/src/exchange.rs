@@ -45,6 +45,8 @@ pub struct Held {
     pub(crate) core: Rc<Core>,
     /// Read only when somebody logs it.
     pub(crate) handed_over: Option<Instant>,
+    /// What [`Front::environ_wanted`] asks for, in that order.
+    pub environ: Vec<String>,
 }
 
 impl Deref for Exchange {
@@ -225,6 +227,10 @@ impl Exchange {
     pub fn reply(mut self, front: &Front, mut reply: Reply) {
         // The app may have taken its time, and what begins now must not count from before.
         self.core.read_clock();
+        if !self.wire.claim.answer() {
+            // Dropped: the connection is cut, and the client has its 504.
+            return;
+        }
         let switches = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
         let is_http1 = self.head.version != Version::HTTP_2;
         let headers = reply.headers_mut();
@@ -274,7 +280,8 @@ impl Exchange {
         let (placeholder, ()) = hyper::Request::new(()).into_parts();
         let head = std::mem::replace(&mut self.head, placeholder);
         let started = self.handed_over.unwrap_or_else(Instant::now);
-        Some(Box::new(Entry::new(log, head, self.wire.peer.get(), reply, started)))
+        let (peer, environ) = (self.wire.peer.get(), std::mem::take(&mut self.environ));
+        Some(Box::new(Entry::new(log, head, peer, reply, environ, started)))
     }
 }
 

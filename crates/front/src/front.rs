@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
-use crate::access_log::{AccessFormat, AccessLines};
+use crate::access_log::{AccessFormat, AccessLines, Measure};
 use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
 use crate::http1::{Failure, Http1, Polled};
@@ -32,6 +32,7 @@ use crate::screen::Screen;
 use crate::screened::Screened;
 use crate::tls::{Certificates, TlsError};
 use crate::transport::{SCRATCH_BYTES, Scratch, Transport, scratch};
+use crate::trouble::{Shortage, Trouble};
 use crate::websocket::{Course, WebSocket};
 use crate::wire::{Peer, Phase, TURN_BYTES_MAX, Wire};
 use crate::{Exchange, Limits, Proxies};
@@ -39,12 +40,12 @@ use crate::{Exchange, Limits, Proxies};
 /// Something the operator should read.
 #[derive(Debug)]
 pub enum Notice {
-    /// No descriptor or memory for another connection; accepting pauses for a moment.
-    CannotAccept(io::Error),
+    /// No descriptor or memory for another connection: those in the queue wait there.
+    CannotAccept(Shortage),
     /// No thread for a lookout: a long request holds up others on the same worker.
     NoLookout(io::Error),
-    /// A request body could not be written to its temporary file.
-    SpoolFailed(io::Error),
+    /// Request bodies could not be written to their temporary files.
+    SpoolFailed(Shortage),
     /// Files have changed, and new connections get this certificate.
     CertificateRenewed(Arc<Certificates>),
     /// Files have changed, but cannot be used: the certificate of before stays.
@@ -71,6 +72,9 @@ pub(crate) struct Core {
     pub(crate) notices: RefCell<Vec<Notice>>,
     pub(crate) access: Option<Rc<AccessLines>>,
     refusals: RefCell<Refusals>,
+    /// No room for connections, and for bodies.
+    pub(crate) accept_trouble: Trouble,
+    pub(crate) spool_trouble: Trouble,
     ready: RefCell<VecDeque<usize>>,
     /// Connections that have had their turn, and have more to read or to write.
     later: RefCell<Vec<usize>>,
@@ -205,10 +209,9 @@ impl Front {
         let poller = Arc::new(Poller::new()?);
         poller.add_watched(&watched)?;
         let relay = relay.map(Arc::new);
-        let lookout = relay
-            .as_ref()
-            .filter(|_| limits.has_siblings)
-            .map(|relay| Lookout::start(poller.clone(), relay.clone()));
+        let siblings = relay.clone().filter(|_| limits.has_siblings);
+        let lookout = (siblings.is_some() || limits.stuck.is_some())
+            .then(|| Lookout::start(poller.clone(), siblings, limits.stuck));
         for (index, listener) in listeners.iter().enumerate() {
             poller.add_listener(listener, index, limits.has_siblings)?;
         }
@@ -235,6 +238,8 @@ impl Front {
                 hands_over: Cell::new(false),
                 notices: RefCell::new(notices),
                 refusals: RefCell::default(),
+                accept_trouble: Trouble::default(),
+                spool_trouble: Trouble::default(),
                 access: access.map(|format| Rc::new(AccessLines::new(format))),
                 ready: RefCell::default(),
                 later: RefCell::default(),
@@ -397,10 +402,19 @@ impl Front {
                 self.drop_unwanted();
             }
             if let Some(exchange) = self.core.arrived.borrow_mut().pop_front() {
+                exchange.wire.claim.await_answer();
                 return Some(exchange);
             }
             let id = self.core.ready.borrow_mut().pop_front()?;
             self.poll_connection(ConnectionId(id));
+        }
+    }
+
+    /// The request with the app may take so much longer than `Limits::stuck`; for executors that run
+    /// one at a time.
+    pub fn put_off(&self, length: Duration) {
+        if let Some(lookout) = &self.lookout {
+            lookout.put_off(length);
         }
     }
 
@@ -700,7 +714,21 @@ impl Front {
     pub fn take_notices(&self) -> Vec<Notice> {
         let mut notices = std::mem::take(&mut *self.core.notices.borrow_mut());
         notices.extend(self.core.refusals.borrow_mut().take());
+        let now = self.core.now.get();
+        notices.extend(self.core.accept_trouble.take(now).map(Notice::CannotAccept));
+        notices.extend(self.core.spool_trouble.take(now).map(Notice::SpoolFailed));
         notices
+    }
+
+    /// Names of the values of an app's environ that the access log shows.
+    #[must_use]
+    pub fn environ_wanted(&self) -> &[String] {
+        self.core.access.as_ref().map(|lines| lines.environ()).unwrap_or_default()
+    }
+
+    /// How requests have ended since the last call; empty when nobody measures.
+    pub fn take_measured(&self) -> Vec<Measure> {
+        self.core.access.as_ref().map(|lines| lines.take_measured()).unwrap_or_default()
     }
 
     /// Complete lines for the access log, since the last call; empty when there is none.

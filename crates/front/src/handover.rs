@@ -33,7 +33,13 @@ impl Front {
     }
 
     pub(crate) fn next_passed(&self) -> Option<Passed> {
-        self.relay.as_ref()?.take()
+        match self.relay.as_ref()?.take() {
+            Ok(passed) => passed,
+            Err(error) => {
+                self.lack_room(error);
+                None
+            }
+        }
     }
 
     pub(crate) fn welcome_passed(&self, passed: Passed) {

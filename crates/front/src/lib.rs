@@ -55,11 +55,12 @@ mod screen;
 mod screened;
 mod tls;
 mod transport;
+mod trouble;
 mod turn;
 mod websocket;
 mod wire;
 
-pub use access_log::{AccessFormat, AccessFormatError};
+pub use access_log::{AccessFormat, AccessFormatError, Measure};
 pub use body::RequestBody;
 pub use exchange::{Client, ConnectionId, Exchange, Watcher};
 pub use file::FileContent;
@@ -77,6 +78,7 @@ pub use proxy::{ProxyProtocol, Told};
 pub use relay::{Relay, Siblings};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
 pub use tls::{Certificates, ClientAuth, ClientCertificate, TlsError, TlsFacts, TlsWish};
+pub use trouble::Shortage;
 pub use websocket::{Handshake, Heard, Message, WebSocket, WebSocketLimits};
 pub use wire::Peer;
 

@@ -198,6 +198,11 @@ impl Front {
     pub fn drain(&self, how: Drain) {
         self.core.read_clock();
         if how == Drain::Last {
+            // Siblings leave, too. Each takes back what lies in the relay after it has stopped
+            // passing on, so whoever is last to hear of it finds all that nobody else has.
+            if let Some(lookout) = &self.lookout {
+                lookout.pass_no_more();
+            }
             for index in 0..self.listeners.len() {
                 while let Accepted::One(socket, peer) = self.listeners[index].accept() {
                     self.welcome(socket, peer, index);

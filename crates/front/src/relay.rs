@@ -81,7 +81,12 @@ impl Relay {
     }
 
     /// Takes one out; `None` when nothing waits.
-    pub(crate) fn take(&self) -> Option<Passed> {
+    ///
+    /// # Errors
+    ///
+    /// There is no room for its descriptor. It stays where it is: the kernel would drop it.
+    pub(crate) fn take(&self) -> io::Result<Option<Passed>> {
+        drop(rustix::io::fcntl_dupfd_cloexec(&self.take, 0)?);
         loop {
             let mut note = [0; NOTE_BYTES];
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
@@ -89,18 +94,18 @@ impl Relay {
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
             match recvmsg(&self.take, &mut [IoSliceMut::new(&mut note)], &mut control, flags) {
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return None,
-                Ok(received) if received.bytes == 0 => return None,
+                Err(_) => return Ok(None),
+                Ok(received) if received.bytes == 0 => return Ok(None),
                 Ok(_) => {
                     let fds = control.drain().find_map(|message| match message {
                         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
                         _ => None,
                     });
-                    // No room for another descriptor here: the kernel has dropped it, and closed it.
+                    // Another thread was quicker: the kernel has dropped it, and closed it.
                     let Some(fd) = fds else { continue };
                     let [listener, served, hops] = note;
                     let (listener, served) = (usize::from(listener), served == 1);
-                    return Some(Passed { socket: fd.into(), listener, served, hops });
+                    return Ok(Some(Passed { socket: fd.into(), listener, served, hops }));
                 }
             }
         }
@@ -155,22 +160,22 @@ mod tests {
     #[test]
     fn connections_come_out_in_order_and_alive() {
         let relay = relay();
-        assert!(relay.take().is_none());
+        assert!(relay.take().expect("room").is_none());
         let (mut client, server) = UnixStream::pair().expect("pair");
         let (_other, second) = UnixStream::pair().expect("pair");
         relay.give(&Socket::from(OwnedFd::from(server)), 3, true, 0).expect("give");
         relay.give(&Socket::from(OwnedFd::from(second)), 0, false, 2).expect("give");
         // Our own descriptors are closed by now.
-        let passed = relay.take().expect("the first");
+        let passed = relay.take().expect("room").expect("the first");
         assert_eq!((passed.listener, passed.served), (3, true));
         assert!(!relay.is_empty());
         client.write_all(b"hello").expect("write");
         let mut text = [0; 5];
         (&passed.socket).read_exact(&mut text).expect("read");
         assert_eq!(&text, b"hello");
-        let passed = relay.take().expect("the second");
+        let passed = relay.take().expect("room").expect("the second");
         assert_eq!((passed.listener, passed.served, passed.hops), (0, false, 2));
-        assert!(relay.take().is_none() && relay.is_empty());
+        assert!(relay.take().expect("room").is_none() && relay.is_empty());
     }
 
     #[test]
@@ -180,7 +185,7 @@ mod tests {
         let server = Socket::from(OwnedFd::from(server));
         let given = (0..100_000).take_while(|_| relay.give(&server, 0, true, 0).is_ok()).count();
         assert!(given > 10 && given < 100_000, "{given}");
-        let taken = std::iter::from_fn(|| relay.take()).count();
+        let taken = std::iter::from_fn(|| relay.take().expect("room")).count();
         assert_eq!(taken, given);
     }
 }

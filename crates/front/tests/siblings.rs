@@ -34,10 +34,15 @@ impl Siblings for Counts {
 }
 
 fn siblings() -> Two {
-    two(Counts(None))
+    two(Counts(None), None)
 }
 
-fn two(counts: Counts) -> Two {
+/// `stuck`: see there.
+fn siblings_with(stuck: Option<Duration>) -> Two {
+    two(Counts(None), stuck)
+}
+
+fn two(counts: Counts, stuck: Option<Duration>) -> Two {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     listener.set_nonblocking(true).expect("flag");
     let port = listener.local_addr().expect("address").port();
@@ -48,7 +53,7 @@ fn two(counts: Counts) -> Two {
         let own = |fd: &OwnedFd| fd.try_clone().expect("descriptor");
         let fd = OwnedFd::from(listener.try_clone().expect("descriptor"));
         let listener = Listener::new(fd, "127.0.0.1".into(), Some(port));
-        let limits = Limits { has_siblings: true, ..Limits::default() };
+        let limits = Limits { has_siblings: true, stuck, ..Limits::default() };
         let watched = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
         let relay = Relay::new(own(&give), own(&take), Box::new(counts));
         let (trusted, protocols) = (
@@ -143,7 +148,7 @@ fn a_request_to_a_busy_worker_is_served_by_an_idle_one() {
 
 #[test]
 fn a_worker_that_has_more_than_its_share_lets_others_have_new_connections() {
-    let siblings = two(Counts(Some(0)));
+    let siblings = two(Counts(Some(0)), None);
     let _first = siblings.client_of_busy();
     let _second = siblings.client_of_busy();
     let mut third = TcpStream::connect(("127.0.0.1", siblings.port)).expect("connect");
@@ -157,7 +162,7 @@ fn a_worker_that_has_more_than_its_share_lets_others_have_new_connections() {
 
 #[test]
 fn a_connection_that_nobody_wants_stays_somewhere() {
-    let siblings = two(Counts(Some(0)));
+    let siblings = two(Counts(Some(0)), None);
     let clients: Vec<_> = (0..4).map(|_| siblings.client_of_busy_or_idle()).collect();
     let held = siblings.busy.connections() + siblings.idle.connections();
     assert_eq!(held, clients.len());
@@ -215,4 +220,54 @@ fn the_last_worker_takes_back_what_nobody_has_taken() {
     reply(&siblings.busy, wait_for_request(&siblings.busy), "busy");
     let text = answer(&mut client);
     assert!(text.ends_with("busy /left") && text.contains("Connection: close"), "{text}");
+}
+
+#[test]
+fn a_request_whose_app_does_not_come_back_is_answered_all_the_same() {
+    let siblings = siblings_with(Some(Duration::from_millis(300)));
+    let mut client = siblings.client_of_busy();
+    ask(&mut client, "/stuck");
+    let in_app = wait_for_request(&siblings.busy);
+    // From now on `busy` is stuck in the app.
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer, and the end");
+    assert!(answer.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{answer}");
+    // The app comes back after all; there is nothing left to do.
+    reply(&siblings.busy, in_app, "busy");
+    siblings.busy.collect().expect("collect");
+    assert!(siblings.busy.next_exchange().is_none());
+    assert_eq!(siblings.busy.connections(), 0);
+}
+
+#[test]
+fn a_request_that_has_asked_for_patience_is_given_it() {
+    let siblings = siblings_with(Some(Duration::from_millis(300)));
+    let mut client = siblings.client_of_busy();
+    ask(&mut client, "/long");
+    let in_app = wait_for_request(&siblings.busy);
+    siblings.busy.put_off(Duration::from_secs(60));
+    client.set_read_timeout(Some(Duration::from_millis(1500))).expect("timeout");
+    assert!(client.read(&mut [0; 10]).is_err(), "nothing has come");
+    client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    reply(&siblings.busy, in_app, "busy");
+    assert!(self::answer(&mut client).ends_with("busy /long"));
+}
+
+#[test]
+fn what_was_passed_on_while_everybody_leaves_is_taken_back_by_the_last() {
+    let siblings = siblings();
+    let mut waiting = siblings.client_of_busy();
+    let mut slow = siblings.client_of_busy();
+    ask(&mut slow, "/slow");
+    let in_app = wait_for_request(&siblings.busy);
+    // `idle` leaves before `busy` hears that it has to, and passes a request on meanwhile.
+    siblings.idle.drain(Drain::Last);
+    assert!(siblings.idle.is_drained());
+    ask(&mut waiting, "/quick");
+    std::thread::sleep(Duration::from_millis(200));
+    reply(&siblings.busy, in_app, "busy");
+    assert!(answer(&mut slow).ends_with("busy /slow"));
+    siblings.busy.drain(Drain::Last);
+    reply(&siblings.busy, wait_for_request(&siblings.busy), "busy");
+    assert!(answer(&mut waiting).ends_with("busy /quick"));
 }

@@ -16,6 +16,7 @@ use remuda_journal::Level;
 use remuda_scoreboard::{LineWriter, Ticket, now_ns};
 
 use crate::journal::PyJournal;
+use crate::overdue::Flights;
 use crate::wsgi::{Closing, Phrases, describe};
 
 /// How long a wait lasts that somebody else's reading may have made vain.
@@ -27,8 +28,11 @@ pub(crate) struct Serving {
     pub(crate) app: Py<PyAny>,
     pub(crate) journal: Py<PyJournal>,
     pub(crate) line: LineWriter,
+    pub(crate) flights: Flights,
     /// To the master.
     pub(crate) channel: RawFd,
+    /// The user's functions around each request; see `python/remuda/hooks.py`.
+    pub(crate) request_hooks: Option<Py<PyAny>>,
     /// Waits for a socket without blocking the hub; `None` blocks the thread.
     pub(crate) wait_socket: Option<Py<PyAny>>,
     pub(crate) write_pause: Duration,

@@ -161,6 +161,18 @@ pub(crate) fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
     Ok(fd.try_clone_to_owned()?)
 }
 
+/// The master has the stacks of a worker that is stuck, and an exception raised in it, within this
+/// time after its limit; later it is killed.
+const STUCK_AFTER: Duration = Duration::from_millis(1500);
+
+/// When only the front can still answer.
+fn stuck(plan: &WorkerPlan) -> Option<Duration> {
+    let of_requests =
+        if plan.worker_class == WorkerClass::Sync { plan.request_timeout_s } else { 0.0 };
+    let limits = [plan.timeout_s, of_requests].into_iter().filter(|limit| *limit > 0.0);
+    Some(Duration::from_secs_f64(limits.reduce(f64::min)?) + STUCK_AFTER)
+}
+
 pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
     Limits {
         connections: plan.worker_connections.max(1),
@@ -188,6 +200,7 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
             ping_interval: Duration::from_secs_f64(plan.asgi.websocket_ping_interval_s),
         }),
         has_siblings: plan.workers > 1,
+        stuck: stuck(plan),
         http2: Http2Limits {
             streams: plan.protocols.http2_streams,
             window_bytes: plan.protocols.http2_window_bytes,
@@ -200,9 +213,12 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
 pub(crate) fn open_access_log(
     plan: &WorkerPlan,
 ) -> PyResult<(Option<AccessLog>, Option<AccessFormat>)> {
-    let Some(target) = &plan.accesslog else { return Ok((None, None)) };
+    let measures = plan.statsd.is_some();
+    let Some(target) = &plan.accesslog else {
+        return Ok((None, measures.then(|| AccessFormat::default().measuring(true))));
+    };
     let format = AccessFormat::parse(&plan.access_log_format)
         .map_err(|error| PyValueError::new_err(format!("access_log_format: {error}")))?;
     let log = AccessLog::open(target).map_err(|error| PyOSError::new_err(error.to_string()))?;
-    Ok((Some(log), Some(format)))
+    Ok((Some(log), Some(format.measuring(measures))))
 }

@@ -20,13 +20,14 @@ use nix::sys::socket::{MsgFlags, recv};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use remuda_channel::{FromWorker, ToWorker, WorkerClass};
-use remuda_front::{Batch, Drain, Exchange, Front, Notice, Pool, Waiter};
+use remuda_front::{Batch, Drain, Exchange, Front, Notice, Pool, Shortage, Waiter};
 use remuda_journal::{AccessLog, Level};
 use remuda_scoreboard::{Board, now_ns};
 
 use crate::asgi::Asgi;
 use crate::context::FreshContext;
 use crate::journal::PyJournal;
+use crate::overdue::Flights;
 use crate::serving::Serving;
 use crate::setup;
 use crate::wsgi::{self, Closing, EnvironBuilder, Files, Phrases};
@@ -52,6 +53,8 @@ enum Executor {
         files: Files,
         /// Several requests share one thread's context, so each gets its own.
         fresh_context: bool,
+        /// What runs requests, to break them off.
+        runners: Option<Py<PyAny>>,
     },
     Asgi(Asgi),
 }
@@ -77,9 +80,10 @@ impl Worker {
     ///
     /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of the scoreboard at `board`; `channel` the
     /// descriptor of its channel to the master. `wait_socket(fd, readable, seconds) -> bool` and
-    /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's.
+    /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
+    /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, wait_socket=None, schedule=None, tasks=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, request_hooks=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -92,9 +96,11 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
+        request_hooks: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
+        runners: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let plan = setup::read_plan(plan)?;
         let listeners = setup::take_listeners(&plan);
@@ -104,6 +110,7 @@ impl Worker {
                 environ: EnvironBuilder::new(py, &listeners, &plan, errors)?,
                 files: Files::new(py, plan.sendfile)?,
                 fresh_context: plan.worker_class != WorkerClass::Sync,
+                runners,
             },
         };
         let (access, format) = setup::open_access_log(&plan)?;
@@ -126,7 +133,9 @@ impl Worker {
                 app,
                 journal,
                 line,
+                flights: Flights::new(&plan),
                 channel,
+                request_hooks,
                 wait_socket,
                 write_pause: Duration::from_secs_f64(plan.write_timeout_s),
                 schedule,
@@ -163,7 +172,7 @@ impl Worker {
         let waiter = self.front().waiter();
         let mut batch = Batch::default();
         while !self.is_finished() {
-            self.wait(py, &waiter, &mut batch, self.pace(PACE))?;
+            self.wait(py, &waiter, &mut batch, self.pace())?;
             py.check_signals()?;
             while !self.left.get()
                 && let Some(exchange) = self.front().next_exchange()
@@ -193,8 +202,9 @@ impl Worker {
             self.serving.close_results(py);
             self.write_access_lines();
             if self.pool.start_watching() {
-                // The main thread's beats sweep, except while they come too late.
-                let waited = self.wait(py, &waiter, &mut batch, self.pace(Duration::MAX));
+                // The main thread's beats sweep; while draining, they come too late to end at once.
+                let pace = if self.comes_back_soon() { PACE_SOON } else { Duration::MAX };
+                let waited = self.wait(py, &waiter, &mut batch, pace);
                 self.pool.stop_watching();
                 waited?;
                 self.sweep_when_due();
@@ -260,6 +270,7 @@ impl Worker {
     /// A sign of life of a loop, and its time limits; true once the worker is done.
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
         self.serving.line.beat(now_ns());
+        self.serving.flights.look(py, &self.serving);
         self.sweep();
         self.look_at_channel();
         self.wake(py)?;
@@ -363,19 +374,21 @@ impl Worker {
         Ok(())
     }
 
-    fn pace(&self, usual: Duration) -> Duration {
-        match self.front().is_draining() || self.front().is_resting() {
-            true => PACE_SOON,
-            false => usual,
-        }
+    fn pace(&self) -> Duration {
+        if self.comes_back_soon() { PACE_SOON } else { PACE }
+    }
+
+    fn comes_back_soon(&self) -> bool {
+        self.front().is_draining() || self.front().is_resting()
     }
 
     fn serve(&self, py: Python<'_>, exchange: Exchange) {
         let ticket = self.serving.begin(&exchange);
         match &self.executor {
-            Executor::Wsgi { environ, files, fresh_context } => {
+            Executor::Wsgi { environ, files, fresh_context, runners } => {
                 let context = fresh_context.then(|| FreshContext::enter(py));
-                wsgi::run(py, &self.serving, environ, files, exchange);
+                let runners = runners.as_ref();
+                wsgi::run(py, &self.serving, environ, files, runners, exchange, ticket);
                 drop(context);
                 self.serving.end(ticket);
             }
@@ -385,7 +398,7 @@ impl Worker {
     }
 
     fn sweep_when_due(&self) {
-        if now_ns() - self.swept.get() >= self.pace(PACE).as_nanos() as u64 {
+        if now_ns() - self.swept.get() >= self.pace().as_nanos() as u64 {
             self.sweep();
         }
     }
@@ -439,6 +452,11 @@ impl Worker {
     }
 
     fn write_access_lines(&self) {
+        if let Some(statsd) = self.serving.journal.get().0.statsd() {
+            for measure in self.front().take_measured() {
+                statsd.request(measure.status, measure.took);
+            }
+        }
         if let Some(access) = &self.access {
             let lines = self.front().take_access_lines();
             if !lines.is_empty() {
@@ -451,15 +469,28 @@ impl Worker {
 /// What the log says of a notice.
 fn words(notice: Notice) -> (Level, String) {
     match notice {
-        Notice::CannotAccept(error) => {
-            (Level::Error, format!("Cannot accept connections: {error}. Trying again."))
+        Notice::CannotAccept(Shortage::Lasts { error, failures }) => (
+            Level::Error,
+            format!(
+                "Cannot accept connections: {error} ({failures} times). They wait in the queue."
+            ),
+        ),
+        Notice::CannotAccept(Shortage::Over) => {
+            (Level::Info, "Connections are accepted again".to_owned())
         }
         Notice::NoLookout(error) => (
             Level::Warning,
             format!("A long request will hold up others on this worker: no thread: {error}"),
         ),
-        Notice::SpoolFailed(error) => {
-            (Level::Error, format!("Cannot keep a request body in a temporary file: {error}"))
+        Notice::SpoolFailed(Shortage::Lasts { error, failures }) => (
+            Level::Error,
+            format!(
+                "Cannot keep request bodies in temporary files: {error}. {failures} requests were \
+                 answered 503."
+            ),
+        ),
+        Notice::SpoolFailed(Shortage::Over) => {
+            (Level::Info, "Request bodies are kept in temporary files again".to_owned())
         }
         Notice::CertificateRenewed(certificates) => {
             let path = certificates.path().display();

@@ -3,6 +3,7 @@
 mod environ;
 mod failure;
 mod files;
+mod flight;
 mod phrases;
 mod respond;
 mod start_response;

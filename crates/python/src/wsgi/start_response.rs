@@ -8,12 +8,14 @@ use bytes::Bytes;
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use remuda_front::http::header::{HeaderMap, HeaderName, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
 use remuda_front::{ConnectionId, Content, Exchange, FileContent, Reply, StreamSink};
+use remuda_scoreboard::Ticket;
 
 use super::phrases::{Kind, Phrases, invalid_header, read_name, read_value};
+use crate::overdue::Clock;
 use crate::serving::Serving;
 
 /// What the app said with `start_response`.
@@ -26,6 +28,9 @@ pub(crate) struct Head {
     pub(crate) length: Option<u64>,
 }
 
+/// Status and headers as Python objects.
+pub(crate) type Said = (Py<PyAny>, Py<PyAny>);
+
 /// The callable that an app gets to begin its response. One for each request.
 ///
 /// It is `wsgi.early_hints` as well, and the `write` that it returns, told apart by their arguments:
@@ -33,9 +38,14 @@ pub(crate) struct Head {
 #[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct StartResponse {
     serving: Rc<Serving>,
+    clock: Clock,
     exchange: RefCell<Option<Exchange>>,
     connection: ConnectionId,
     head: RefCell<Option<Head>>,
+    /// What the app has said, for hooks, if there are any.
+    said: RefCell<Option<Said>>,
+    /// The app's environ, if the access log shows something of it.
+    environ: Option<Py<PyDict>>,
     /// Set once the head has left, when the body follows in pieces.
     sink: RefCell<Option<StreamSink>>,
     head_sent: Cell<bool>,
@@ -73,8 +83,16 @@ impl StartResponse {
         let room = this.exchange.borrow_mut().as_mut().map(Exchange::room_of_headers);
         let room = room.unwrap_or_default();
         let head = Head::read(status, headers, &this.serving.phrases, room)?;
+        if this.serving.request_hooks.is_some() {
+            *this.said.borrow_mut() = Some((status.clone().unbind(), headers.clone().unbind()));
+        }
         *this.head.borrow_mut() = Some(head);
         Ok(Some(slf))
+    }
+
+    /// `remuda.extend_timeout`: this request may run for so many seconds more than others.
+    fn extend_timeout(&self, seconds: f64) -> PyResult<()> {
+        self.clock.extend(&self.serving, seconds)
     }
 
     /// `gunicorn.http2.send_trailers`: fields that leave when the body has.
@@ -129,16 +147,34 @@ impl StartResponse {
         Ok(())
     }
 
-    pub(crate) fn new(serving: Rc<Serving>, exchange: Exchange) -> Self {
+    pub(crate) fn new(
+        serving: Rc<Serving>,
+        exchange: Exchange,
+        ticket: Ticket,
+        environ: &Bound<'_, PyDict>,
+    ) -> Self {
+        let is_shown = !serving.front.environ_wanted().is_empty();
         Self {
+            environ: is_shown.then(|| environ.clone().unbind()),
             serving,
+            clock: Clock::new(ticket),
             connection: exchange.connection(),
             exchange: RefCell::new(Some(exchange)),
             head: RefCell::default(),
+            said: RefCell::default(),
             sink: RefCell::default(),
             head_sent: Cell::new(false),
             trailers: RefCell::default(),
         }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Status and headers as the app has given them.
+    pub(crate) fn take_said(&self) -> Option<Said> {
+        self.said.borrow_mut().take()
     }
 
     /// Whether the client has seen the head already, so that no error page can follow.
@@ -154,9 +190,25 @@ impl StartResponse {
     fn take_head(&self) -> PyResult<(Exchange, Head)> {
         let missing = || PyAssertionError::new_err("start_response() was not called");
         let head = self.head.borrow_mut().take().ok_or_else(missing)?;
-        let exchange = self.exchange.borrow_mut().take().ok_or_else(missing)?;
+        let mut exchange = self.exchange.borrow_mut().take().ok_or_else(missing)?;
+        if let Some(environ) = &self.environ {
+            exchange.environ = Python::attach(|py| self.shown(environ.bind(py)));
+        }
         self.head_sent.set(true);
         Ok((exchange, head))
+    }
+
+    /// What the access log shows of the environ; the names count in any case, as in gunicorn.
+    fn shown(&self, environ: &Bound<'_, PyDict>) -> Vec<String> {
+        let wanted = self.serving.front.environ_wanted();
+        let text = |wanted: &String| {
+            let is_it = |key: &Bound<'_, PyAny>| {
+                key.extract::<String>().is_ok_and(|key| key.eq_ignore_ascii_case(wanted))
+            };
+            let found = environ.iter().find(|(key, _)| is_it(key));
+            found.map_or_else(|| "-".to_owned(), |(_, value)| value.to_string())
+        };
+        wanted.iter().map(text).collect()
     }
 
     /// Sends the head and the whole body at once.
