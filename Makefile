@@ -12,7 +12,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test lint test-rust test-loom test-python fuzz deny docs simulate soak mutants \
-	load bench bench-programs bench-publish bench-instructions bench-micro clean
+	load bench bench-programs bench-publish bench-instructions bench-micro bench-fair clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
@@ -79,6 +79,9 @@ bench: bench-programs ## Compare with other servers (BENCH="--quick", BENCH="--h
 
 bench-publish: ## Put the last run of `make bench` into docs/benchmarks.md
 	$(PYTHON) benches/publish.py $(BENCH)
+
+bench-fair: bench-programs ## Who waits for whom: mixed requests, thousands of idle connections
+	$(BENCH_VENV)/bin/python benches/fair.py $(BENCH)
 
 bench-instructions: bench-programs ## Instructions a request, where no two times are the same
 	$(BENCH_VENV)/bin/python benches/instructions.py $(BENCH)

@@ -14,7 +14,7 @@ use crate::wire::{Peer, Phase, Wire};
 
 /// The kernel wakes the first in its wait queue, so a worker that stays first gets everything;
 /// after this many connections it goes to the end.
-const ACCEPTS_BEFORE_REQUEUE: u32 = 16;
+const ACCEPTS_BEFORE_REQUEUE: u32 = 1;
 
 impl Front {
     pub(crate) fn accept(&self, index: usize, most: usize) {
@@ -81,7 +81,11 @@ impl Front {
     pub(crate) fn welcome(&self, socket: Socket, peer: Peer, listener: usize) {
         self.accepted.set(self.accepted.get() + 1);
         let trusted = self.core.proxies.trusted.contains(peer);
-        self.add(socket, peer, listener, self.door.first_stage(trusted));
+        let stage = self.door.first_stage(trusted);
+        if matches!(stage, Stage::Parked) && self.pass_on(&socket, listener, 0) {
+            return;
+        }
+        self.add(socket, peer, listener, stage);
     }
 
     /// Adds a connection at some stage; `None` when it had to be closed.
@@ -107,6 +111,8 @@ impl Front {
         }
         self.release(&wire, &stage);
         entry.insert(Connection { wire: wire.clone(), stage });
+        drop(connections);
+        self.tell_siblings();
         Some(wire)
     }
 

@@ -22,7 +22,7 @@ use crate::http2::Http2;
 use crate::ingress::Ingress;
 use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
 use crate::listener::Listener;
-use crate::lookout::Lookout;
+use crate::lookout::{Key, Lookout};
 use crate::opening::{Door, Protocols};
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
 use crate::refusal::Refusal;
@@ -132,10 +132,16 @@ pub struct Front {
     pub(crate) accepted: Cell<u32>,
     /// Of the next connection.
     pub(crate) serial: Cell<u32>,
+    /// What became idle, and the how manieth time that was for it.
+    pub(crate) lately_idle: RefCell<VecDeque<(Key, u32)>>,
     watched_ready: Cell<bool>,
     watched: OwnedFd,
     pub(crate) relay: Option<Arc<Relay>>,
     pub(crate) lookout: Option<Lookout>,
+    /// Until then nothing is taken from siblings; 0 = it is.
+    pub(crate) relay_rests_until: Cell<u64>,
+    /// When it was last looked whether this worker has too many connections.
+    pub(crate) evened_out_at: Cell<u64>,
 }
 
 /// How a front ends.
@@ -250,10 +256,13 @@ impl Front {
             accepting: Cell::new(Accepting::Yes),
             accepted: Cell::new(0),
             serial: Cell::new(0),
+            lately_idle: RefCell::default(),
             watched_ready: Cell::new(false),
             watched,
             relay,
             lookout,
+            relay_rests_until: Cell::new(0),
+            evened_out_at: Cell::new(0),
         };
         front.watch_relay();
         Ok(front)
@@ -324,6 +333,7 @@ impl Front {
             self.forget_passed(lookout.come_round());
         }
         self.core.read_clock();
+        self.end_rest();
         self.core.ready.borrow_mut().extend(self.core.later.borrow_mut().drain(..));
         let connections = self.connections.borrow();
         for ready in batch.ready() {
@@ -504,7 +514,7 @@ impl Front {
     /// A connection has had its turn.
     #[inline]
     fn rest(&self, wire: &Rc<Wire>, stage: Stage) {
-        if self.hand_over_if_leaving(wire, &stage) {
+        if self.hand_over_if_leaving(wire, &stage) || self.even_out(wire, &stage) {
             return;
         }
         self.release(wire, &stage);
@@ -512,9 +522,12 @@ impl Front {
         if wire.budget.get() == 0 {
             self.core.enqueue_later(wire);
         }
-        // It can give way to somebody who waits.
-        if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
-            self.resume();
+        if wire.phase.get() == Phase::Idle {
+            self.note_idle(wire);
+            // It can give way to somebody who waits.
+            if self.accepting.get() == Accepting::Paused {
+                self.resume();
+            }
         }
     }
 
@@ -607,6 +620,7 @@ impl Front {
 
     pub(crate) fn forget(&self, id: usize) {
         let Some(gone) = self.connections.borrow_mut().try_remove(id) else { return };
+        self.tell_siblings();
         let wire = gone.wire.clone();
         if let Some(lookout) = &self.lookout {
             lookout.remove(wire.key());
@@ -656,6 +670,12 @@ impl Front {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.core.draining.get() && self.connections.borrow().is_empty() && !self.has_work()
+    }
+
+    /// Whether [`Front::collect`] has to be called again soon, without an event.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.relay_rests_until.get() > 0
     }
 
     /// Open connections.

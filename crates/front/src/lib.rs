@@ -73,7 +73,7 @@ pub use opening::{CleartextHttp2, Protocols};
 pub use page::error_page;
 pub use poller::{Batch, Waiter};
 pub use proxy::{ProxyProtocol, Told};
-pub use relay::Relay;
+pub use relay::{Relay, Siblings};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
 pub use tls::{Certificates, ClientAuth, ClientCertificate, TlsError, TlsFacts, TlsWish};
 pub use trouble::Shortage;

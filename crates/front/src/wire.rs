@@ -103,6 +103,8 @@ pub(crate) struct Wire {
     pub(crate) phase: Cell<Phase>,
     /// When the phase began, or last made progress: nanoseconds of the loop's clock.
     pub(crate) since: Cell<u64>,
+    /// How often it has become idle.
+    pub(crate) times_idle: Cell<u32>,
     /// It stands in the ready queue already.
     pub(crate) queued: Cell<bool>,
     /// Bytes that may be read or written before others have their turn.
@@ -143,6 +145,7 @@ impl Wire {
             successor: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
+            times_idle: Cell::new(0),
             queued: Cell::new(false),
             budget: Cell::new(TURN_BYTES_MAX),
         }

@@ -8,24 +8,37 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::{
-    Content, Drain, Exchange, Front, Limits, Listener, Protocols, Proxies, Relay, TrustedPeers,
+    Content, Drain, Exchange, Front, Limits, Listener, Protocols, Proxies, Relay, Siblings,
+    TrustedPeers,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-struct Siblings {
+struct Two {
     busy: Front,
     idle: Front,
     port: u16,
 }
 
-fn siblings() -> Siblings {
-    siblings_with(None)
+/// What each of them is told of the other: there is none, or it holds so many connections.
+#[derive(Clone, Copy)]
+struct Counts(Option<usize>);
+
+impl Siblings for Counts {
+    fn hold(&self, _: usize) {}
+    fn leave(&self) {}
+    fn fewest(&self) -> Option<usize> {
+        self.0
+    }
+}
+
+fn siblings() -> Two {
+    two(Counts(None), None)
 }
 
 /// `stuck`: see there.
-fn siblings_with(stuck: Option<Duration>) -> Siblings {
+fn two(counts: Counts, stuck: Option<Duration>) -> Two {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     listener.set_nonblocking(true).expect("flag");
     let port = listener.local_addr().expect("address").port();
@@ -38,7 +51,7 @@ fn siblings_with(stuck: Option<Duration>) -> Siblings {
         let listener = Listener::new(fd, "127.0.0.1".into(), Some(port));
         let limits = Limits { has_siblings: true, stuck, ..Limits::default() };
         let watched = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
-        let relay = Relay::new(own(&give), own(&take));
+        let relay = Relay::new(own(&give), own(&take), Box::new(counts));
         let (trusted, protocols) = (
             Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() },
             Protocols::default(),
@@ -46,10 +59,10 @@ fn siblings_with(stuck: Option<Duration>) -> Siblings {
         Front::new(vec![listener], limits, trusted, protocols, None, watched, Some(relay))
             .expect("front")
     };
-    Siblings { busy: front(), idle: front(), port }
+    Two { busy: front(), idle: front(), port }
 }
 
-impl Siblings {
+impl Two {
     /// A connection that `busy` has accepted, and on which it has answered one request.
     fn client_of_busy(&self) -> TcpStream {
         let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
@@ -58,6 +71,27 @@ impl Siblings {
         reply(&self.busy, wait_for_request(&self.busy), "busy");
         assert!(answer(&mut client).ends_with("busy /first"));
         client
+    }
+}
+
+impl Two {
+    /// A connection with one request answered, by whoever has got it.
+    fn client_of_busy_or_idle(&self) -> TcpStream {
+        let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
+        client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+        ask(&mut client, "/");
+        let begun = Instant::now();
+        loop {
+            for front in [&self.busy, &self.idle] {
+                front.collect().expect("collect");
+                if let Some(exchange) = front.next_exchange() {
+                    reply(front, exchange, "one of them");
+                    assert!(answer(&mut client).ends_with("one of them /"));
+                    return client;
+                }
+            }
+            assert!(begun.elapsed() < DEADLINE, "nobody has taken it");
+        }
     }
 }
 
@@ -106,6 +140,28 @@ fn a_request_to_a_busy_worker_is_served_by_an_idle_one() {
     ask(&mut waiting, "/again");
     reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
     assert!(answer(&mut waiting).ends_with("idle /again"));
+}
+
+#[test]
+fn a_worker_that_has_more_than_its_share_lets_others_have_new_connections() {
+    let siblings = two(Counts(Some(0)), None);
+    let _first = siblings.client_of_busy();
+    let _second = siblings.client_of_busy();
+    let mut third = TcpStream::connect(("127.0.0.1", siblings.port)).expect("connect");
+    third.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    siblings.busy.collect().expect("collect");
+    ask(&mut third, "/third");
+    reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
+    assert!(answer(&mut third).ends_with("idle /third"));
+    assert_eq!((siblings.busy.connections(), siblings.idle.connections()), (2, 1));
+}
+
+#[test]
+fn a_connection_that_nobody_wants_stays_somewhere() {
+    let siblings = two(Counts(Some(0)), None);
+    let clients: Vec<_> = (0..4).map(|_| siblings.client_of_busy_or_idle()).collect();
+    let held = siblings.busy.connections() + siblings.idle.connections();
+    assert_eq!(held, clients.len());
 }
 
 #[test]
@@ -164,7 +220,7 @@ fn the_last_worker_takes_back_what_nobody_has_taken() {
 
 #[test]
 fn a_request_whose_app_does_not_come_back_is_answered_all_the_same() {
-    let siblings = siblings_with(Some(Duration::from_millis(300)));
+    let siblings = two(Counts(None), Some(Duration::from_millis(300)));
     let mut client = siblings.client_of_busy();
     ask(&mut client, "/stuck");
     let in_app = wait_for_request(&siblings.busy);
@@ -181,7 +237,7 @@ fn a_request_whose_app_does_not_come_back_is_answered_all_the_same() {
 
 #[test]
 fn a_request_that_has_asked_for_patience_is_given_it() {
-    let siblings = siblings_with(Some(Duration::from_millis(300)));
+    let siblings = two(Counts(None), Some(Duration::from_millis(300)));
     let mut client = siblings.client_of_busy();
     ask(&mut client, "/long");
     let in_app = wait_for_request(&siblings.busy);

@@ -10,10 +10,11 @@ use remuda_channel::{TlsPlan, WorkerClass, WorkerPlan};
 use remuda_front::http::header::{HeaderName, HeaderValue};
 use remuda_front::{
     AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Lenience, Limits,
-    Listener, Protocols, Proxies, ProxyProtocol, Relay, TlsWish, TrustedPeers, Underscores,
-    WebSocketLimits,
+    Listener, Protocols, Proxies, ProxyProtocol, Relay, Siblings, TlsWish, TrustedPeers,
+    Underscores, WebSocketLimits,
 };
 use remuda_journal::AccessLog;
+use remuda_scoreboard::Crowd;
 
 pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
     serde_json::from_str(plan).map_err(|error| PyValueError::new_err(error.to_string()))
@@ -128,11 +129,29 @@ pub(crate) fn take_listeners(plan: &WorkerPlan) -> Vec<Listener> {
     plan.listeners.iter().map(take).collect()
 }
 
+/// The other workers, as the scoreboard shows them.
+struct Among(Crowd);
+
+impl Siblings for Among {
+    fn hold(&self, connections: usize) {
+        self.0.hold(connections);
+    }
+
+    fn leave(&self) {
+        self.0.leave();
+    }
+
+    fn fewest(&self) -> Option<usize> {
+        self.0.fewest()
+    }
+}
+
 /// The relay, which this process inherited as well.
-pub(crate) fn take_relay(plan: &WorkerPlan) -> Option<Relay> {
+pub(crate) fn take_relay(plan: &WorkerPlan, crowd: Crowd) -> Option<Relay> {
     // SAFETY: as above: the zygote was started with both, and nothing but the front uses them.
     let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
-    plan.relay.map(|relay| Relay::new(own(relay.give_fd), own(relay.take_fd)))
+    plan.relay
+        .map(|relay| Relay::new(own(relay.give_fd), own(relay.take_fd), Box::new(Among(crowd))))
 }
 
 /// A descriptor of the front's own, so that Python may close the original.

@@ -70,7 +70,7 @@ unsafe impl Sync for Worker {}
 
 /// How long a loop of ours sleeps at most: the pace of the time limits.
 const PACE: Duration = Duration::from_secs(1);
-const PACE_DRAINING: Duration = Duration::from_millis(50);
+const PACE_SOON: Duration = Duration::from_millis(50);
 /// After so many looks and requests asyncio's loop looks after everything else before more are taken.
 const ATTENDED_MAX: usize = 64;
 
@@ -114,7 +114,9 @@ impl Worker {
         };
         let (access, format) = setup::open_access_log(&plan)?;
         let no_line = || PyValueError::new_err(format!("the scoreboard has no line {line}"));
-        let line = Board::attach(board)?.writer(line).ok_or_else(no_line)?;
+        let board = Board::attach(board)?;
+        let crowd = board.crowd(line);
+        let line = board.writer(line).ok_or_else(no_line)?;
         let front = Front::new(
             listeners,
             setup::limits(&plan),
@@ -122,7 +124,7 @@ impl Worker {
             setup::protocols(&plan, groundwork)?,
             format,
             setup::duplicate(channel)?,
-            setup::take_relay(&plan),
+            setup::take_relay(&plan, crowd),
         )?;
         Ok(Self {
             serving: Rc::new(Serving {
@@ -359,7 +361,10 @@ impl Worker {
     }
 
     fn pace(&self) -> Duration {
-        if self.front().is_draining() { PACE_DRAINING } else { PACE }
+        match self.front().is_draining() || self.front().is_resting() {
+            true => PACE_SOON,
+            false => PACE,
+        }
     }
 
     fn serve(&self, py: Python<'_>, exchange: Exchange) {
