@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GUNICORN := .venv-gunicorn
 SITE := examples/proyecto
 PORT ?= 8000
 
@@ -11,7 +12,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-loom test-python fuzz deny docs simulate soak mutants \
+.PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs simulate soak mutants \
 	load bench bench-programs bench-publish bench-instructions bench-micro bench-fair clean
 
 help: ## Show this list
@@ -46,9 +47,12 @@ test-rust: ## Unit tests, state tables, thousands of simulated lives
 test-loom: ## Every interleaving of a writer and a reader of the scoreboard
 	RUSTFLAGS="--cfg loom" cargo test --quiet --locked -p remuda-scoreboard --lib --target-dir target/loom
 
-test-python: build load $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, real databases
+test-python: build load $(VENV)/.tools $(VENV)/.site $(GUNICORN)/.built ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
 	$(BIN)/python -m pytest -n 4 tests
+
+autobahn: build ## WebSocket conformance: the Autobahn test suite (WSTEST=path/to/wstest)
+	$(BIN)/python tests/autobahn/run.py $(or $(WSTEST),wstest) $(AUTOBAHN)
 
 fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
 	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front --test fuzz -- --nocapture
@@ -114,6 +118,12 @@ $(VENV)/.built: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.tools: $(VENV)/.created tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
+
+# The real one, for tests that run both side by side. In a place of its own: remuda must not find it.
+$(GUNICORN)/.built: tests/compat/requirements.txt
+	$(PYTHON) -m venv $(GUNICORN)
+	$(GUNICORN)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/compat/requirements.txt
 	touch $@
 
 $(VENV)/.site: $(VENV)/.built $(SITE)/requirements.txt

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, overload
 
+from remuda.hooks import RequestHooks
+
 __version__: str
 
 class _TextStream(Protocol):
@@ -26,8 +28,19 @@ class Journal:
     def info(self, message: str) -> None: ...
     def warning(self, message: str) -> None: ...
     def error(self, message: str) -> None: ...
+    def critical(self, message: str) -> None: ...
     def reopen(self) -> None:
         """Close the file and open it again by its name, at the same descriptor."""
+
+    def measure(self, host: str, prefix: str, tags: str) -> None:
+        """From now on warnings and errors are counted as metrics.
+
+        Raises:
+            OSError: The host cannot be found.
+        """
+
+    def capture_output(self) -> None:
+        """From now on standard output and error go to its file as well, if it has one."""
 
     def fileno(self) -> int:
         """The descriptor that lines go to."""
@@ -47,6 +60,7 @@ class Worker:
         line: int,
         channel: int,
         max_requests: int,
+        request_hooks: RequestHooks | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
@@ -64,6 +78,7 @@ class Worker:
             line: This worker's line of it.
             channel: Descriptor of the channel to the master.
             max_requests: Requests after which it asks to be replaced; 0 = never.
+            request_hooks: Called around each request of a WSGI app.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
                 bytes, at most so many seconds, while others run; for cooperative loops. Without it
                 the process blocks.
@@ -119,12 +134,16 @@ class Worker:
     def connections(self) -> int: ...
 
 class StartResponse:
-    """PEP 3333's ``start_response``, one for each request; and its ``wsgi.early_hints``."""
+    """PEP 3333's ``start_response`` and ``write``, and ``wsgi.early_hints``; one a request."""
 
     @overload
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]: ...
+    @overload
+    def __call__(self, status: bytes) -> None:
+        """Send a piece of the body: the ``write`` that ``start_response`` returns."""
+
     @overload
     def __call__(self, status: list[tuple[str, str]]) -> None:
         """Send a ``103 Early Hints`` with these headers: ``wsgi.early_hints``."""
@@ -191,6 +210,9 @@ def interrupt_thread(thread: int) -> None:
 
 def calm_thread(thread: int) -> None:
     """Take back what ``interrupt_thread`` has not raised yet."""
+
+def name_process(name: str) -> None:
+    """Set the name that ``top`` shows; the kernel keeps 15 bytes of it."""
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""

@@ -1,6 +1,6 @@
 """The ``gthread`` class: a pool of threads over one front.
 
-The threads find their work by themselves, see ``crates/python/src/pool.rs``. This one, the main
+The threads find their work by themselves, see ``crates/front/src/pool.rs``. This one, the main
 thread, has the signal handlers and gives the signs of life.
 """
 
@@ -18,7 +18,7 @@ def serve(duty: Duty) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
     worker = duty.begin(runners=Threads())
     # The main thread runs no request that a signal could break.
-    statuses = handle_signals(worker, duty.journal, lambda: False)
+    statuses = handle_signals(duty, worker, lambda: False)
     ended = threading.Event()
 
     def run() -> None:

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from remuda import _remuda, loading
+from remuda import _remuda, loading, titles, views
 from remuda.channel import SCOREBOARD_FD
+from remuda.glog import trace_of
+from remuda.hooks import Hooks
 from remuda.loading import App, BootError
 
 ADOPTION_TIMEOUT_S = 5.0
@@ -36,7 +38,7 @@ class Assignment:
         worker: Serial number, never used twice.
         slot: Place in the pool.
         line: Line of the scoreboard.
-        max_requests: Requests after which it asks to be replaced; 0 = never.
+        view: What hooks know as the worker.
         channel_fd: Descriptor of the channel to the master.
         master: Process id that must be the parent.
     """
@@ -44,7 +46,7 @@ class Assignment:
     worker: int
     slot: int
     line: int
-    max_requests: int
+    view: views.Worker
     channel_fd: int
     master: int
 
@@ -58,18 +60,24 @@ class Duty:
         plan: The master's plan.
         groundwork: What the zygote has made of it.
         app: What it serves.
-        journal: The error log.
+        hooks: The user's hooks.
     """
 
     assignment: Assignment
     plan: dict[str, Any]
     groundwork: _remuda.Groundwork
     app: App
-    journal: _remuda.Journal
+    hooks: Hooks
+
+    @property
+    def journal(self) -> _remuda.Journal:
+        """The error log."""
+        return self.hooks.server.log.journal
 
     def begin(self, **loop: Any) -> _remuda.Worker:
         """Take over the listeners. ``loop`` is what Rust needs of the loop that drives it."""
-        return _remuda.Worker(
+        view = self.assignment.view
+        worker = _remuda.Worker(
             json.dumps(self.plan),
             self.groundwork,
             self.app,
@@ -78,9 +86,12 @@ class Duty:
             board=SCOREBOARD_FD,
             line=self.assignment.line,
             channel=self.assignment.channel_fd,
-            max_requests=self.assignment.max_requests,
+            max_requests=view.max_requests,
+            request_hooks=self.hooks.request_hooks(view) if "tasks" not in loop else None,
             **loop,
         )
+        view.attach(worker)
+        return worker
 
 
 class ErrorStream:
@@ -107,22 +118,51 @@ def run(
     plan: dict[str, Any],
     groundwork: _remuda.Groundwork,
     app: App | None,
-    journal: _remuda.Journal,
+    hooks: Hooks,
 ) -> int:
     """Serve until told to leave. Returns the exit status."""
     os.setpgid(0, 0)
     if not _adopted(assignment.master):
         return 0
-    dump_stacks_on_signal(journal)
+    view = assignment.view
+    view.pid = os.getpid()
+    titles.show(f"worker {assignment.slot}", plan["proc_name"])
     try:
-        if app is None:
-            app = loading.load_app(plan["app"], plan["worker_class"])
+        return _serve(assignment, plan, groundwork, app, hooks)
+    finally:
+        try:
+            hooks.call("worker_exit", hooks.server, view)
+        except Exception as error:
+            hooks.server.log.warning("Exception during worker exit:\n%s", trace_of(error))
+
+
+def _serve(
+    assignment: Assignment,
+    plan: dict[str, Any],
+    groundwork: _remuda.Groundwork,
+    app: App | None,
+    hooks: Hooks,
+) -> int:
+    journal = hooks.server.log.journal
+    dump_stacks_on_signal(journal)
+    view = assignment.view
+    try:
+        hooks.call("post_fork", hooks.server, view)
+        view.wsgi = loading.load_app(plan["app"], plan["worker_class"]) if app is None else app
+        hooks.call("post_worker_init", view)
+        app = view.wsgi
+        around = hooks.request_hooks(view)
+        if around is not None and plan["worker_class"] == "asgi":
+            app = around.around(app)
     except BootError as error:
         journal.error(loading.explain(error, plan["app"]))
         return error.status
+    except Exception as error:
+        journal.error(f"Exception in worker process\n{trace_of(error)}")
+        return loading.BOOT_STATUS
 
     loop = importlib.import_module(LOOPS[plan["worker_class"]])
-    status: int = loop.serve(Duty(assignment, plan, groundwork, app, journal))
+    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks))
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 
@@ -173,8 +213,8 @@ class Leave(SystemExit):
 
 
 def handle_signals(
+    duty: Duty,
     worker: _remuda.Worker,
-    journal: _remuda.Journal,
     may_raise: Callable[[], bool],
     broken: type[BaseException] = Leave,
     show: Callable[[], str] = lambda: "",
@@ -188,8 +228,8 @@ def handle_signals(
     sends them here as well must not end a worker.
 
     Args:
+        duty: Whose hooks are called.
         worker: What the signals are about.
-        journal: Where stacks are shown.
         may_raise: Whether an exception raised here reaches the app, and not a loop.
         broken: What is raised into a request when the worker leaves at once.
         show: The stacks that only Python knows.
@@ -204,6 +244,7 @@ def handle_signals(
 
     def leave(*_: object) -> None:
         worker.leave()
+        duty.hooks.try_call("worker_int", duty.assignment.view)
         statuses.append(0)
         if may_raise():
             raise broken(0)
@@ -211,12 +252,14 @@ def handle_signals(
     def abort(*_: object) -> None:
         worker.drain()
         statuses.append(1)
+        duty.assignment.view.aborted = True
+        duty.hooks.try_call("worker_abort", duty.assignment.view)
         try:
             stacks = show()
         except Exception as error:
             stacks = f"Stacks cannot be shown: {error!r}"
         if stacks:
-            journal.error(stacks)
+            duty.journal.error(stacks)
         if may_raise():
             raise _remuda.RequestTimeout()
 

@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
-use crate::access_log::{AccessFormat, AccessLines};
+use crate::access_log::{AccessFormat, AccessLines, Measure};
 use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
 use crate::http1::{Failure, Http1, Polled};
@@ -280,6 +280,12 @@ impl Front {
         Waiter(self.poller.clone())
     }
 
+    /// Ends the wait of a thread that waits with a [`Waiter`], or else the next wait. For whoever
+    /// leaves something in the queues, which the kernel knows nothing of.
+    pub fn ring(&self) {
+        self.poller.ring();
+    }
+
     /// Takes what the kernel has ready, without waiting; true when there is something to do.
     ///
     /// # Errors
@@ -341,6 +347,8 @@ impl Front {
                 Token::Listener(index) => listening |= listener_bit(index),
                 Token::Relay => listening |= RELAY,
                 Token::Watched => self.watched_ready.set(true),
+                // What it rings for stands in the queues.
+                Token::Bell => {}
                 Token::Connection(id, serial) => {
                     let connection = connections.get(id);
                     if let Some(connection) = connection.filter(|c| c.wire.serial == serial) {
@@ -710,6 +718,17 @@ impl Front {
         notices.extend(self.core.accept_trouble.take(now).map(Notice::CannotAccept));
         notices.extend(self.core.spool_trouble.take(now).map(Notice::SpoolFailed));
         notices
+    }
+
+    /// Names of the values of an app's environ that the access log shows.
+    #[must_use]
+    pub fn environ_wanted(&self) -> &[String] {
+        self.core.access.as_ref().map(|lines| lines.environ()).unwrap_or_default()
+    }
+
+    /// How requests have ended since the last call; empty when nobody measures.
+    pub fn take_measured(&self) -> Vec<Measure> {
+        self.core.access.as_ref().map(|lines| lines.take_measured()).unwrap_or_default()
     }
 
     /// Complete lines for the access log, since the last call; empty when there is none.

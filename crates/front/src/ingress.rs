@@ -17,7 +17,7 @@ use hyper::{Method, Request, Response, Version};
 
 use crate::arriving::Arriving;
 use crate::body::Spool;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Held};
 use crate::forwarded::Believed;
 use crate::front::Core;
 use crate::inbound::{Inbound, refusal_of};
@@ -131,7 +131,7 @@ impl Case {
         believed: Believed,
         websocket: Option<Handshake>,
     ) -> State {
-        self.core.arrive(Exchange {
+        self.core.arrive(Exchange(Box::new(Held {
             head,
             body,
             believed,
@@ -140,7 +140,8 @@ impl Case {
             turn: self.turn.clone(),
             core: self.core.clone(),
             handed_over: self.core.access.is_some().then(Instant::now),
-        });
+            environ: Vec::new(),
+        })));
         State::Waiting
     }
 }

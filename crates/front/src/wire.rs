@@ -1,5 +1,6 @@
 //! What the parts of a connection share: the socket, and the facts that its phase follows from.
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -68,8 +69,8 @@ pub(crate) struct Wire {
     pub(crate) claim: Arc<Claim>,
     /// Who has connected, or in whose name a proxy has.
     pub(crate) peer: Cell<Peer>,
-    /// The peer's address and port as text, made at its first request.
-    pub(crate) peer_text: OnceCell<(String, String)>,
+    /// What the executor keeps for it, made at its first request.
+    pub(crate) kept: OnceCell<Box<dyn Any>>,
     /// Who has connected is believed, in its scheme and forwarder headers.
     pub(crate) trusted: bool,
     /// What a PROXY header has said.
@@ -124,7 +125,7 @@ impl Wire {
             serial,
             claim: Arc::new(Claim::new(socket, listener)),
             peer: Cell::new(peer),
-            peer_text: OnceCell::new(),
+            kept: OnceCell::new(),
             trusted,
             told: OnceCell::new(),
             tls: OnceCell::new(),

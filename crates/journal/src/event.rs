@@ -123,6 +123,12 @@ events! {
         "Every worker runs the new code.";
     RELOAD_GIVEN_UP = "reload.given_up", Error, "Reload given up: the new code does not run{why}; generation {serving} serves on",
         "Nothing has changed for the clients. The reason stands above this line.";
+    HOOK_FAILED = "hook.failed", Error, "Exception in hook {hook}\n{error}",
+        "A function of the configuration file has raised. The service goes on.";
+    HERALD_BEHIND = "herald.behind", Warning, "A hook of the master was not called: {error}",
+        "The process that calls the hooks of the master is busy with one of them, or gone.";
+    HERALD_LOST = "herald.lost", Error, "The process that calls the hooks of the master has ended; they are not called until the next reload",
+        "A hook has ended its own process, or it was killed.";
     RELOAD_QUEUED = "reload.queued", Info, "A reload is under way; the next one follows it",
         "Two reloads never overlap.";
     SCALED = "master.scaled", Info, "{workers} workers wanted",

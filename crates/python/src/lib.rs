@@ -10,8 +10,8 @@
 mod asgi;
 mod context;
 mod journal;
+mod known;
 mod overdue;
-mod pool;
 mod process;
 mod serving;
 mod setup;
@@ -39,6 +39,7 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(process::fork_without_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(process::await_middle, module)?)?;
     module.add_function(wrap_pyfunction!(process::die_with_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(process::name_process, module)?)?;
     module.add_function(wrap_pyfunction!(process::trim_heap, module)?)?;
     module.add_function(wrap_pyfunction!(process::interrupt_thread, module)?)?;
     module.add_function(wrap_pyfunction!(process::calm_thread, module)?)?;

@@ -86,6 +86,13 @@ pub(crate) fn die_with_parent() -> PyResult<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(IntoOsError::into_os_error)
 }
 
+/// Sets the name that `top` shows; the kernel keeps 15 bytes of it.
+#[pyfunction]
+pub(crate) fn name_process(name: &str) -> PyResult<()> {
+    let name = std::ffi::CString::new(name)?;
+    nix::sys::prctl::set_name(&name).map_err(IntoOsError::into_os_error)
+}
+
 /// Gives free heap pages back to the kernel, so that workers do not inherit them.
 #[pyfunction]
 pub(crate) fn trim_heap() {

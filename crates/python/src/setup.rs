@@ -213,9 +213,12 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
 pub(crate) fn open_access_log(
     plan: &WorkerPlan,
 ) -> PyResult<(Option<AccessLog>, Option<AccessFormat>)> {
-    let Some(target) = &plan.accesslog else { return Ok((None, None)) };
+    let measures = plan.statsd.is_some();
+    let Some(target) = &plan.accesslog else {
+        return Ok((None, measures.then(|| AccessFormat::default().measuring(true))));
+    };
     let format = AccessFormat::parse(&plan.access_log_format)
         .map_err(|error| PyValueError::new_err(format!("access_log_format: {error}")))?;
     let log = AccessLog::open(target).map_err(|error| PyOSError::new_err(error.to_string()))?;
-    Ok((Some(log), Some(format)))
+    Ok((Some(log), Some(format.measuring(measures))))
 }

@@ -1,7 +1,8 @@
 //! One worker: the front, the app, and the loop that drives them.
 //!
 //! - `sync`: [`Worker::run_blocking`] waits, serves, and returns once drained.
-//! - `gthread`: each thread of the pool calls [`Worker::run_thread`]; see `pool.rs`.
+//! - `gthread`: each thread of the pool calls [`Worker::run_thread`]; see the
+//!   front's `pool.rs`.
 //! - `gevent`: the hub watches [`Worker::fileno`] and calls [`Worker::collect`]; a leader greenlet
 //!   calls [`Worker::lead`], which runs request after request on the leader's own stack. A request
 //!   that blocks switches to the hub from inside `lead`; whatever is ready then belongs to the
@@ -19,7 +20,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use remuda_channel::{FromWorker, ToWorker, WorkerClass};
-use remuda_front::{Batch, Drain, Exchange, Front, Notice, Shortage, Waiter};
+use remuda_front::{Batch, Drain, Exchange, Front, Notice, Pool, Shortage, Waiter};
 use remuda_journal::{AccessLog, Level};
 use remuda_scoreboard::{Board, now_ns};
 
@@ -27,10 +28,9 @@ use crate::asgi::Asgi;
 use crate::context::FreshContext;
 use crate::journal::PyJournal;
 use crate::overdue::Flights;
-use crate::pool::Pool;
 use crate::serving::Serving;
 use crate::setup;
-use crate::wsgi::{self, Closing, EnvironBuilder, Files};
+use crate::wsgi::{self, Closing, EnvironBuilder, Files, Phrases};
 
 /// Serves requests; made once in each worker process, after the fork.
 #[pyclass(module = "remuda._remuda", frozen)]
@@ -83,7 +83,7 @@ impl Worker {
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, request_hooks=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -96,6 +96,7 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
+        request_hooks: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
@@ -134,6 +135,7 @@ impl Worker {
                 line,
                 flights: Flights::new(&plan),
                 channel,
+                request_hooks,
                 wait_socket,
                 write_pause: Duration::from_secs_f64(plan.write_timeout_s),
                 schedule,
@@ -143,6 +145,7 @@ impl Worker {
                 served: Cell::new(0),
                 max_requests,
                 closing: Closing::default(),
+                phrases: Phrases::default(),
             }),
             executor,
             pool: Pool::default(),
@@ -169,7 +172,7 @@ impl Worker {
         let waiter = self.front().waiter();
         let mut batch = Batch::default();
         while !self.is_finished() {
-            self.wait(py, &waiter, &mut batch)?;
+            self.wait(py, &waiter, &mut batch, self.pace())?;
             py.check_signals()?;
             while !self.left.get()
                 && let Some(exchange) = self.front().next_exchange()
@@ -199,11 +202,15 @@ impl Worker {
             self.serving.close_results(py);
             self.write_access_lines();
             if self.pool.start_watching() {
-                let waited = self.wait(py, &waiter, &mut batch);
+                // The main thread's beats sweep; while draining, they come too late to end at once.
+                let pace = if self.comes_back_soon() { PACE_SOON } else { Duration::MAX };
+                let waited = self.wait(py, &waiter, &mut batch, pace);
                 self.pool.stop_watching();
                 waited?;
                 self.sweep_when_due();
             } else {
+                // The one that watches knows only what the kernel says.
+                self.come_back(py)?;
                 let pool = &self.pool;
                 py.detach(|| pool.park());
             }
@@ -265,6 +272,7 @@ impl Worker {
         self.serving.line.beat(now_ns());
         self.serving.flights.look(py, &self.serving);
         self.sweep();
+        self.look_at_channel();
         self.wake(py)?;
         self.write_access_lines();
         self.come_back(py)?;
@@ -352,8 +360,14 @@ impl Worker {
     }
 
     /// Waits for the kernel with the interpreter's lock given up, and takes what it has.
-    fn wait(&self, py: Python<'_>, waiter: &Waiter, batch: &mut Batch) -> PyResult<()> {
-        let pace = if self.has_work() { Duration::ZERO } else { self.pace() };
+    fn wait(
+        &self,
+        py: Python<'_>,
+        waiter: &Waiter,
+        batch: &mut Batch,
+        pace: Duration,
+    ) -> PyResult<()> {
+        let pace = if self.has_work() { Duration::ZERO } else { pace };
         py.detach(|| waiter.wait(batch, pace))?;
         self.front().take(batch);
         self.look_at_channel();
@@ -361,10 +375,11 @@ impl Worker {
     }
 
     fn pace(&self) -> Duration {
-        match self.front().is_draining() || self.front().is_resting() {
-            true => PACE_SOON,
-            false => PACE,
-        }
+        if self.comes_back_soon() { PACE_SOON } else { PACE }
+    }
+
+    fn comes_back_soon(&self) -> bool {
+        self.front().is_draining() || self.front().is_resting()
     }
 
     fn serve(&self, py: Python<'_>, exchange: Exchange) {
@@ -437,6 +452,11 @@ impl Worker {
     }
 
     fn write_access_lines(&self) {
+        if let Some(statsd) = self.serving.journal.get().0.statsd() {
+            for measure in self.front().take_measured() {
+                statsd.request(measure.status, measure.took);
+            }
+        }
         if let Some(access) = &self.access {
             let lines = self.front().take_access_lines();
             if !lines.is_empty() {

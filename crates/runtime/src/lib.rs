@@ -13,10 +13,14 @@
 #![deny(unsafe_code)]
 
 mod cgroup;
+mod check;
 mod children;
+mod herald;
+mod identity;
 mod listen;
 mod perform;
 mod pidfile;
+mod renewal;
 mod sample;
 mod shell;
 mod signals;
@@ -26,6 +30,10 @@ mod words;
 mod zygote;
 
 pub use cgroup::{MemoryLimit, memory_limit};
+pub use check::check_app;
+pub use herald::{Herald, HeraldError};
+pub use identity::{Identity, IdentityError, go_to_background};
 pub use listen::{Address, Binding, ListenError, Listeners, listen_fds};
 pub use pidfile::{Pidfile, PidfileError};
+pub use renewal::{Renewal, Renewed, Unreadable};
 pub use shell::{Config, run};

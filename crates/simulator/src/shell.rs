@@ -314,7 +314,7 @@ impl<M: Master> World<'_, M> {
                 self.exit = Some(status);
                 None
             }
-            Action::ReopenLogs | Action::Report(_) => None,
+            Action::ReopenLogs | Action::Adopt { .. } | Action::Report(_) => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What may happen to us.
 
-use crate::{Generation, Pid, Tick, WorkerId};
+use crate::{Generation, Pid, Plan, Tick, WorkerId};
 
 /// Why something could not boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,4 +100,7 @@ pub enum Event {
     Exited { pid: Pid, ending: Ending },
     /// An operator asks.
     Asked(Wish),
+    /// The settings were read again for the generation that is being loaded. They are adopted once
+    /// it serves, and dropped with it if it never does.
+    Replanned { generation: Generation, plan: Box<Plan> },
 }

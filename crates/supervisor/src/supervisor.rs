@@ -58,6 +58,8 @@ pub struct Supervisor {
     pub(crate) shortage: Shortage,
     pub(crate) reload: Reload,
     pub(crate) reload_queued: bool,
+    /// What counts once the generation that is being loaded serves.
+    pub(crate) next_plan: Option<Plan>,
     /// Killed processes whose worker or zygote was given up before we knew them.
     pub(crate) strays: BTreeSet<Pid>,
     pub(crate) strangers: Strangers,
@@ -86,6 +88,7 @@ impl Supervisor {
             shortage: Shortage::default(),
             reload: Reload::Idle,
             reload_queued: false,
+            next_plan: None,
             strays: BTreeSet::new(),
             strangers: Strangers::default(),
             announced: false,
@@ -132,6 +135,7 @@ impl Supervisor {
             }
             Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
             Event::Asked(wish) => self.on_asked(wish, now, out),
+            Event::Replanned { generation, plan } => self.on_replanned(generation, *plan),
         }
         self.pool.let_time_pass(now);
         self.zygote_backoff.let_time_pass(now);
@@ -447,6 +451,9 @@ impl Supervisor {
             (_, true) => {
                 self.worker_ever_ready = true;
                 self.reload.on_worker_ready(generation);
+                if !self.reload.is_trying() {
+                    self.adopt_plan(out);
+                }
                 if self.shortage.is_ended_by(asked_at) {
                     out.push(Action::Report(Notice::ShortageOver));
                 }
