@@ -134,7 +134,7 @@ class Worker:
     def connections(self) -> int: ...
 
 class StartResponse:
-    """PEP 3333's ``start_response`` and ``write``, and ``wsgi.early_hints``; one a request."""
+    """PEP 3333's ``start_response`` and ``write``, and what else an app may call; one a request."""
 
     @overload
     def __call__(
@@ -143,6 +143,10 @@ class StartResponse:
     @overload
     def __call__(self, status: bytes) -> None:
         """Send a piece of the body: the ``write`` that ``start_response`` returns."""
+
+    @overload
+    def __call__(self, status: float) -> None:
+        """Let the request run for so many seconds more: ``remuda.extend_timeout``."""
 
     @overload
     def __call__(self, status: list[tuple[str, str]]) -> None:
