@@ -19,6 +19,7 @@ from remuda.channel import Channel
 from remuda.config_file import ConfigError
 from remuda.glog import trace_of
 from remuda.hooks import Hooks
+from remuda.loading import BootError
 from remuda.views import Listener, Worker
 
 Message = dict[str, Any]
@@ -62,7 +63,9 @@ class Herald:
         journal = _remuda.Journal(plan["errorlog"], plan["loglevel"])
         try:
             hooks = Hooks(plan, self._module, journal, message["master"])
-        except ConfigError as error:
+            if plan["logging"]:
+                hooks.server.log.configure(plan["logging"], self._module)
+        except (ConfigError, BootError) as error:
             journal.error(str(error))
             return
         before = None

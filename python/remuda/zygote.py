@@ -53,6 +53,8 @@ class Zygote:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
             raise BootError("setup", str(error)) from None
+        if self.plan["logging"]:
+            self.hooks.server.log.configure(self.plan["logging"], module)
         # Threads that the configuration file has started are meant to stay here.
         meant = self._hazards()
         if not bare and self.plan["preload"] != "never":
