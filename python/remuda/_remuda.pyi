@@ -11,6 +11,9 @@ class _TextStream(Protocol):
     def write(self, text: str, /) -> Any: ...
     def flush(self) -> Any: ...
 
+class RequestTimeout(BaseException):
+    """Raised into a request that has run for longer than it may."""
+
 class Journal:
     """The error log: lines in gunicorn's form, ``[time] [pid] [LEVEL] message``."""
 
@@ -65,6 +68,7 @@ class Worker:
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
+        runners: Any = None,
     ) -> None:
         """Take over the listeners of the plan.
 
@@ -86,6 +90,8 @@ class Worker:
             schedule: Has ``collect`` or ``attend`` called as soon as the loop runs; for cooperative
                 loops.
             tasks: What ASGI conversations need from their loop.
+            runners: What runs requests of WSGI apps, to break them off; for loops that come round
+                meanwhile.
         """
 
     def fileno(self) -> int:
@@ -133,12 +139,16 @@ class Worker:
     def connections(self) -> int: ...
 
 class StartResponse:
-    """PEP 3333's ``start_response``, one for each request; and its ``wsgi.early_hints``."""
+    """PEP 3333's ``start_response``, one a request; also ``write`` and ``wsgi.early_hints``."""
 
     @overload
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]: ...
+    @overload
+    def __call__(self, status: bytes) -> None:
+        """Send a piece of the body: the ``write`` that ``start_response`` returns."""
+
     @overload
     def __call__(self, status: list[tuple[str, str]]) -> None:
         """Send a ``103 Early Hints`` with these headers: ``wsgi.early_hints``."""
@@ -202,6 +212,12 @@ def die_with_parent() -> None:
 
 def name_process(name: str) -> None:
     """Set the name that ``top`` shows; the kernel keeps 15 bytes of it."""
+
+def interrupt_thread(thread: int) -> None:
+    """Raise ``RequestTimeout`` in another thread, as soon as that runs Python code."""
+
+def calm_thread(thread: int) -> None:
+    """Take back what ``interrupt_thread`` has not raised yet."""
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""

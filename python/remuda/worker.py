@@ -27,6 +27,7 @@ LOOPS = {
     "asgi": "remuda.asgi_loop",
 }
 BEAT_S = 1.0
+BEAT_MIN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -202,9 +203,12 @@ def dump_stacks_on_signal(journal: _remuda.Journal) -> None:
 def beat_seconds(plan: dict[str, Any]) -> float:
     """Time between two signs of life of a loop.
 
-    Several must fit into the timeout, or a healthy loop would look hung.
+    Several must fit into the timeout, or a healthy loop would look hung; and limits of single
+    requests are applied with each of them.
     """
-    return min(BEAT_S, plan["timeout_s"] / 4) if plan["timeout_s"] else BEAT_S
+    names = ("timeout", "request_timeout", "slow_request_log")
+    limits: list[float] = [plan[f"{name}_s"] for name in names]
+    return max(BEAT_MIN_S, min([BEAT_S, *(limit / 4 for limit in limits if limit)]))
 
 
 class Leave(SystemExit):
@@ -216,19 +220,22 @@ def handle_signals(
     worker: _remuda.Worker,
     may_raise: Callable[[], bool],
     broken: type[BaseException] = Leave,
+    show: Callable[[], str] = lambda: "",
 ) -> list[int]:
     """Install the worker's signal handlers.
 
     TERM drains; INT and QUIT leave at once; ABRT breaks a request that hangs in Python code, and
-    drains: the others get the time that the master gives. USR1 opens the log files again. All
-    other signals belong to the master, and a terminal or ``killall`` that sends them here as well
-    must not end a worker.
+    drains: the others get the time that the master gives. Before that it shows what the C level
+    does not know, greenlets and tasks; the master has asked for the threads already. USR1 opens the
+    log files again. All other signals belong to the master, and a terminal or ``killall`` that
+    sends them here as well must not end a worker.
 
     Args:
         duty: Whose hooks are called.
         worker: What the signals are about.
         may_raise: Whether an exception raised here reaches the app, and not a loop.
-        broken: What is raised into a request that must not go on.
+        broken: What is raised into a request when the worker leaves at once.
+        show: The stacks that only Python knows.
 
     Returns:
         The exit statuses asked for, the last one counts.
@@ -240,19 +247,24 @@ def handle_signals(
 
     def leave(*_: object) -> None:
         worker.leave()
+        statuses.append(0)
         duty.hooks.try_call("worker_int", duty.assignment.view)
-        break_request(0)
+        if may_raise():
+            raise broken(0)
 
     def abort(*_: object) -> None:
         worker.drain()
+        statuses.append(1)
         duty.assignment.view.aborted = True
         duty.hooks.try_call("worker_abort", duty.assignment.view)
-        break_request(1)
-
-    def break_request(status: int) -> None:
-        statuses.append(status)
+        try:
+            stacks = show()
+        except Exception as error:
+            stacks = f"Stacks cannot be shown: {error!r}"
+        if stacks:
+            duty.journal.error(stacks)
         if may_raise():
-            raise broken(status)
+            raise _remuda.RequestTimeout()
 
     signal.signal(signal.SIGTERM, drain)
     signal.signal(signal.SIGINT, leave)

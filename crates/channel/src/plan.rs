@@ -227,6 +227,10 @@ pub struct WorkerPlan {
     pub worker_connections: usize,
     /// Seconds after which a hung worker is replaced; 0 = never.
     pub timeout_s: f64,
+    /// Seconds after which a request is broken off; 0 = never.
+    pub request_timeout_s: f64,
+    /// Seconds after which a request's stack is logged; 0 = never.
+    pub slow_request_log_s: f64,
     /// Seconds a draining worker may finish its requests.
     pub graceful_timeout_s: f64,
     /// Seconds an idle keep-alive connection is kept; 0 = close after each response.

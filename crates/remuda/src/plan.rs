@@ -17,12 +17,21 @@ use remuda_supervisor::Plan;
 
 /// What the supervisor decides by.
 pub fn for_supervisor(settings: &Settings) -> Plan {
+    let (timeout, request_timeout) = match settings.worker_class {
+        // Nobody in such a worker could break its only request off, so the master does.
+        remuda_settings::WorkerClass::Sync => {
+            (settings.timeout.into_iter().chain(settings.request_timeout).min(), None)
+        }
+        _ => (settings.timeout, settings.request_timeout.map(|limit| limit + BREAK_GRACE)),
+    };
     Plan {
         workers: settings.workers,
         max_surge: settings.max_surge,
         max_requests: settings.max_requests,
         max_requests_jitter: settings.max_requests_jitter,
-        timeout: settings.timeout,
+        timeout,
+        request_timeout,
+        slow_request_log: settings.slow_request_log,
         graceful_timeout: settings.graceful_timeout,
         boot_timeout: settings.boot_timeout,
         crash_loop_limit: settings.crash_loop_limit,
@@ -32,6 +41,10 @@ pub fn for_supervisor(settings: &Settings) -> Plan {
         ..Plan::default()
     }
 }
+
+/// What a worker gets to break a request off by itself: a few beats of its loop, and what the app
+/// does in its `finally`.
+const BREAK_GRACE: Duration = Duration::from_secs(3);
 
 /// Differs from one start to the next, so that several services do not recycle in step.
 fn seed() -> u64 {
@@ -86,6 +99,8 @@ pub fn for_workers(
         relay: Some(RelayPlan { give_fd: RELAY_GIVE_FD, take_fd: RELAY_TAKE_FD }),
         worker_connections: settings.worker_connections,
         timeout_s: settings.timeout.map_or(0.0, seconds),
+        request_timeout_s: settings.request_timeout.map_or(0.0, seconds),
+        slow_request_log_s: settings.slow_request_log.map_or(0.0, seconds),
         graceful_timeout_s: seconds(settings.graceful_timeout),
         keepalive_s: seconds(settings.keepalive),
         head_timeout_s: seconds(settings.head_timeout),

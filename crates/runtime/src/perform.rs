@@ -67,8 +67,10 @@ impl Shell {
                 self.tell_herald_of(&notice);
                 let load = |generation| self.loads.get(&generation).copied().unwrap_or_default();
                 let class = self.config.worker_plan.worker_class;
-                let request = |worker| match self.workers.get(&worker) {
-                    Some(worker) => sample::request_text(&self.board.read(worker.line.0), class),
+                let request = |worker, what| match self.workers.get(&worker) {
+                    Some(worker) => {
+                        sample::request_text(&self.board.read(worker.line.0), class, what)
+                    }
                     None => String::new(),
                 };
                 words::say(&notice, &load, &request);

@@ -126,17 +126,18 @@ impl Shell {
     }
 
     async fn serve(mut self, signals: Signals) -> io::Result<u8> {
-        let mut timeout = self.config.plan.timeout;
-        let mut sampling = sampling(timeout);
+        let mut watched = self.config.plan.watched();
+        let mut sampling = sampling(watched);
         self.handle(Event::Start);
         loop {
             if let Some(status) = self.exit {
                 self.take_leave().await;
                 return Ok(status);
             }
-            if timeout != self.config.plan.timeout {
-                timeout = self.config.plan.timeout;
-                sampling = self::sampling(timeout);
+            // A reload may have brought other limits.
+            if watched != self.config.plan.watched() {
+                watched = self.config.plan.watched();
+                sampling = self::sampling(watched);
             }
             let deadline = self.supervisor.next_deadline();
             tokio::select! {
@@ -144,7 +145,7 @@ impl Shell {
                 Some((from, incoming)) = self.letters.recv() => self.receive(from, &incoming),
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
-                _ = sampling.tick(), if timeout.is_some() => self.sample(),
+                _ = sampling.tick(), if watched.is_some() => self.sample(),
             }
         }
     }
@@ -226,8 +227,8 @@ impl Shell {
             self.workers.iter().filter_map(|(id, w)| Some((*id, w.line, w.pid?))).collect();
         let class = self.config.worker_plan.worker_class;
         for (worker, line, pid) in workers {
-            let standing_since = sample::standing_since(&self.board, line, pid, class);
-            self.handle(Event::Sampled { worker, standing_since });
+            let sample = sample::of(&self.board, line, pid, class);
+            self.handle(Event::Sampled { worker, sample });
         }
     }
 
@@ -346,13 +347,13 @@ fn lines(plan: &Plan) -> u16 {
     plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge)
 }
 
-fn sampling(timeout: Option<Duration>) -> Interval {
-    let mut sampling = interval(timeout.map_or(IDLE_PACE, sample::pace));
+fn sampling(watched: Option<(Duration, Duration)>) -> Interval {
+    let mut sampling = interval(watched.map_or(IDLE_PACE, |(shortest, _)| sample::pace(shortest)));
     sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sampling
 }
 
-/// Without a timeout nothing is sampled; the interval needs some length all the same.
+/// Without a limit nothing is sampled; the interval needs some length all the same.
 const IDLE_PACE: Duration = Duration::from_secs(3600);
 
 async fn until(deadline: Option<Tick>) {

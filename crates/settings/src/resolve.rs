@@ -56,7 +56,9 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         crash_loop_window: reader.seconds(&CRASH_LOOP_WINDOW),
         crash_loop_exit: reader.switch(&CRASH_LOOP_EXIT),
         preload_app: reader.preload_app(),
-        timeout: Some(reader.seconds(&TIMEOUT)).filter(|timeout| !timeout.is_zero()),
+        timeout: some(reader.seconds(&TIMEOUT)),
+        request_timeout: some(reader.seconds(&REQUEST_TIMEOUT)),
+        slow_request_log: some(reader.seconds(&SLOW_REQUEST_LOG)),
         graceful_timeout: reader.seconds(&GRACEFUL_TIMEOUT),
         boot_timeout: reader.seconds(&BOOT_TIMEOUT),
         keepalive: reader.seconds(&KEEPALIVE),
@@ -408,6 +410,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Zero means never.
+fn some(length: Duration) -> Option<Duration> {
+    (!length.is_zero()).then_some(length)
 }
 
 fn is_default(setting: &Setting, given: &Given) -> bool {

@@ -39,6 +39,10 @@ pub struct Settings {
     pub preload_app: Option<bool>,
     /// A worker that hangs this long is replaced; `None` = never.
     pub timeout: Option<Duration>,
+    /// Time that one request may take; `None` = no limit.
+    pub request_timeout: Option<Duration>,
+    /// Time after which a request's stack is logged; `None` = never.
+    pub slow_request_log: Option<Duration>,
     /// Time that a draining worker gets; zero = none.
     pub graceful_timeout: Duration,
     /// Time for import and start.
