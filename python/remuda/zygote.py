@@ -132,6 +132,9 @@ class Zygote:
             self.hooks.server, request["worker"], request["slot"], request["max_requests"]
         )
         self.hooks.try_call("pre_fork", self.hooks.server, view)
+        # Else what it has printed would be printed by the worker once more.
+        sys.stdout.flush()
+        sys.stderr.flush()
         reader, writer = os.pipe()
         try:
             middle = _remuda.fork_without_hooks()
