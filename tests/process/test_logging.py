@@ -39,12 +39,10 @@ def post_fork(server, worker):
 """
 
 
-def test_a_table_formats_what_app_hooks_worker_and_access_log_say(serve, site, worker_class):
-    if worker_class == "asgi":
-        pytest.skip("the app of this test is WSGI")
+def test_a_table_formats_what_app_hooks_worker_and_access_log_say(serve, site, wsgi_class):
     (site / "shop.py").write_text(APP)
     conf(site, TABLE)
-    with serve("-k", worker_class, cwd=site, app="shop:app") as server:
+    with serve("-k", wsgi_class, cwd=site, app="shop:app") as server:
         assert get(server.port, "/").status == 200
         assert get(server.port, "/error").status == 500
         log = site / "app.log"
