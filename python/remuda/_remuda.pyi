@@ -32,6 +32,9 @@ class Journal:
     def reopen(self) -> None:
         """Close the file and open it again by its name, at the same descriptor."""
 
+    def hand_to(self, logger: Callable[[int, str], object]) -> None:
+        """From now on what a worker has to say goes to ``logger(level, message)``."""
+
     def measure(self, host: str, prefix: str, tags: str) -> None:
         """From now on warnings and errors are counted as metrics.
 
@@ -61,6 +64,7 @@ class Worker:
         channel: int,
         max_requests: int,
         request_hooks: RequestHooks | None = None,
+        access_logger: Callable[[str], object] | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
@@ -79,6 +83,7 @@ class Worker:
             channel: Descriptor of the channel to the master.
             max_requests: Requests after which it asks to be replaced; 0 = never.
             request_hooks: Called around each request of a WSGI app.
+            access_logger: Gets each access line, beside the file.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
                 bytes, at most so many seconds, while others run; for cooperative loops. Without it
                 the process blocks.

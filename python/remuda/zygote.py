@@ -53,6 +53,8 @@ class Zygote:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
             raise BootError("setup", str(error)) from None
+        if self.plan["logging"]:
+            self.hooks.server.log.configure(self.plan["logging"], module)
         # Threads that the configuration file has started are meant to stay here.
         meant = self._hazards()
         if not bare and self.plan["preload"] != "never":
@@ -130,6 +132,9 @@ class Zygote:
             self.hooks.server, request["worker"], request["slot"], request["max_requests"]
         )
         self.hooks.try_call("pre_fork", self.hooks.server, view)
+        # Else what it has printed would be printed by the worker once more.
+        sys.stdout.flush()
+        sys.stderr.flush()
         reader, writer = os.pipe()
         try:
             middle = _remuda.fork_without_hooks()

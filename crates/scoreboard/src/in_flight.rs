@@ -115,15 +115,15 @@ impl<const WORDS: usize> InFlight<WORDS> {
         Some((slot.start_ns, &slot.text))
     }
 
-    /// From when the limits of the oldest count, and those of the one for which they count from
-    /// last; 0 = from its start, or from the start of the latest.
+    /// Whether somebody has put off limits.
     #[inline]
-    pub(crate) fn put_off_until(&self) -> (u64, u64) {
-        if self.put_off == 0 { (0, 0) } else { self.search_put_off() }
+    pub(crate) fn has_put_off(&self) -> bool {
+        self.put_off > 0
     }
 
-    #[cold]
-    fn search_put_off(&self) -> (u64, u64) {
+    /// From when the limits of the oldest count, and those of the one for which they count from
+    /// last; 0 = from its start, or from the start of the latest.
+    pub(crate) fn put_off_until(&self) -> (u64, u64) {
         let until = |slot: &Slot<WORDS>| match slot.put_off_ns {
             0 => 0,
             length => slot.start_ns.saturating_add(length),
