@@ -12,7 +12,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test lint test-rust test-loom test-python deny docs simulate mutants load \
-	bench bench-programs bench-publish bench-instructions bench-micro clean
+	bench bench-programs bench-build bench-publish bench-instructions bench-memory bench-memory-run bench-micro clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
@@ -77,10 +77,23 @@ bench-publish: ## Put the last run of `make bench` into docs/benchmarks.md
 bench-instructions: bench-programs ## Instructions a request, where no two times are the same
 	$(BENCH_VENV)/bin/python benches/instructions.py $(BENCH)
 
-bench-programs: load
+bench-programs: load bench-build
 	cargo build --quiet --release --locked -p remuda-front --example hello
+	$(BENCH_VENV)/bin/python benches/install.py servers
+
+bench-build:
 	env -u SETUPTOOLS_RUST_CARGO_PROFILE $(MAKE) --no-print-directory build VENV=$(BENCH_VENV)
-	$(BENCH_VENV)/bin/python benches/install.py
+
+# Memory depends on the version of Python: 3.13 where pyenv has it, unless PYTHON says otherwise.
+PYTHON_313 := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3))
+
+bench-memory: ## Memory of remuda and gunicorn with the same workers (BENCH="--quick", BENCH="--help")
+	$(MAKE) --no-print-directory bench-memory-run \
+		PYTHON=$(if $(filter file,$(origin PYTHON)),$(or $(PYTHON_313),$(PYTHON)),$(PYTHON))
+
+bench-memory-run: load bench-build
+	$(BENCH_VENV)/bin/python benches/install.py memory
+	$(BENCH_VENV)/bin/python benches/memory.py $(BENCH)
 
 # PYO3_PYTHON: the interpreter that is linked into the benchmark.
 bench-micro: ## What one request costs, without other servers: front alone, then with Python
