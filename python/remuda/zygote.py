@@ -9,7 +9,7 @@ looked up at call time since gevent replaces it.
 from __future__ import annotations
 
 import errno
-import gc
+import importlib
 import json
 import os
 import platform
@@ -18,12 +18,12 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from remuda import _remuda, fork_safety, loading, worker
+from remuda import _remuda, fork_safety, heap, loading, warmup, worker
 from remuda.channel import CHANNEL_FD, SCOREBOARD_FD, Channel
 from remuda.loading import App, BootError
 
 FORK_TIMEOUT_S = 5.0
-BARE_FLAG = "--bare"
+AGAIN_FLAG = "--again"
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
@@ -40,7 +40,7 @@ class Zygote:
         # As it was before the app could change it.
         self.environ = dict(os.environ)
 
-    def load(self, *, bare: bool) -> None:
+    def load(self) -> None:
         """Load what workers will share, and leave it in a state that can be forked."""
         try:
             self.groundwork = _remuda.lay_groundwork(json.dumps(self.plan))
@@ -52,23 +52,40 @@ class Zygote:
         if self.plan["worker_class"] == "gevent":
             # Before the app: what it imports must see the patched modules.
             patch_gevent()
-        if not bare and self.plan["preload"] != "never":
+        # Every worker would import it.
+        importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
+        if self.plan["preload"] != "never" and not self.boot.get("bare"):
             before = resident_bytes()
             self.app = loading.load_app(self.plan["app"], self.plan["worker_class"])
             self._check_fork_safety(resident_bytes() - before)
-        gc.collect()
-        # Frozen objects are never visited by the collector again, so their pages stay shared.
-        gc.freeze()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        _remuda.trim_heap()
+            if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
+                self._warm_up(self.app)
+        heap.seal()
 
-    def _check_fork_safety(self, app_bytes: int) -> None:
+    def _hazards(self) -> list[str]:
         listeners = {listener["fd"] for listener in self.plan["listeners"]}
         relay = set(self.plan["relay"].values())
         own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD} | listeners | relay
         event_loops = self.plan["worker_class"] != "gevent"
-        hazards = fork_safety.find_hazards(own_fds, event_loops=event_loops)
+        return fork_safety.find_hazards(own_fds, event_loops=event_loops)
+
+    def _warm_up(self, app: App) -> None:
+        before = self._hazards()
+        warmup.warm_up(app, self.plan, self.journal)
+        warmup.close_connections()
+        heap.collect()
+        hazards = [hazard for hazard in self._hazards() if hazard not in before]
+        if hazards:
+            self.journal.warning(
+                "Loading the application again without warm-up: its requests have left behind what "
+                "a fork would break\n"
+                + "\n".join(f"    {hazard}" for hazard in hazards)
+                + "\n  hint: choose other pages for `warmup_paths`"
+            )
+            self._start_again("cold")
+
+    def _check_fork_safety(self, app_bytes: int) -> None:
+        hazards = self._hazards()
         if not hazards:
             return
         found = "\n".join(f"    {hazard}" for hazard in hazards)
@@ -86,17 +103,17 @@ class Zygote:
             "  hint: open connections and start threads in the first request instead, or set "
             "`preload_app` to true to share it nevertheless, or to false to silence this"
         )
-        self._start_again_bare()
+        self._start_again("bare")
 
-    def _start_again_bare(self) -> NoReturn:
-        """Become a fresh interpreter without the app, in the same process."""
+    def _start_again(self, how: str) -> NoReturn:
+        """Become a fresh interpreter in the same process: ``bare`` (without app) or ``cold``."""
         boot = os.memfd_create("remuda-boot", 0)
-        os.write(boot, json.dumps(self.boot).encode())
+        os.write(boot, json.dumps({**self.boot, how: True}).encode())
         os.lseek(boot, 0, os.SEEK_SET)
         os.chdir(
             self.environ.get("PWD", ".") if os.path.isdir(self.environ.get("PWD", "")) else "."
         )
-        command = [sys.executable, "-m", "remuda.zygote", BARE_FLAG, str(boot)]
+        command = [sys.executable, "-m", "remuda.zygote", AGAIN_FLAG, str(boot)]
         os.execve(sys.executable, command, self.environ)
 
     def serve(self) -> worker.Assignment | None:
@@ -215,16 +232,17 @@ def ignore_operators() -> None:
         signal.signal(number, lambda *_: None)
 
 
-def receive_boot(channel: Channel) -> tuple[dict[str, Any], bool] | None:
+def receive_boot(channel: Channel) -> dict[str, Any] | None:
     """The boot message, from the master or from ourselves before we started again."""
-    if BARE_FLAG in sys.argv:
-        fd = int(sys.argv[sys.argv.index(BARE_FLAG) + 1])
-        with open(fd, "rb") as boot:
-            return json.loads(boot.read()), True
+    if AGAIN_FLAG in sys.argv:
+        fd = int(sys.argv[sys.argv.index(AGAIN_FLAG) + 1])
+        with open(fd, "rb") as again:
+            boot: dict[str, Any] = json.loads(again.read())
+            return boot
     version = platform.python_version()
     channel.send(type="hello", version=_remuda.__version__, python=version)
     received = channel.receive()
-    return None if received is None else (received[0], False)
+    return None if received is None else received[0]
 
 
 def main() -> int:
@@ -232,13 +250,12 @@ def main() -> int:
     started = time.monotonic()
     ignore_operators()
     channel = Channel()
-    received = receive_boot(channel)
-    if received is None:
+    boot = receive_boot(channel)
+    if boot is None:
         return 0
-    boot, bare = received
     zygote = Zygote(channel, boot)
     try:
-        zygote.load(bare=bare)
+        zygote.load()
     except BootError as error:
         zygote.journal.error(loading.explain(error, zygote.plan["app"]))
         channel.send(type="failed", failure=error.failure, message=str(error).split("\n")[0])

@@ -19,7 +19,8 @@ mod word;
 mod zygote;
 
 pub use plan::{
-    AsgiPlan, ListenerPlan, Preload, ProtocolPlan, RelayPlan, TlsPlan, WorkerClass, WorkerPlan,
+    AsgiPlan, ListenerPlan, MemoryPlan, Preload, ProtocolPlan, RelayPlan, TlsPlan, WorkerClass,
+    WorkerPlan,
 };
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

@@ -96,6 +96,15 @@ pub struct AsgiPlan {
     pub root_path: String,
 }
 
+/// What workers share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPlan {
+    /// Paths or URLs that the zygote asks the app for before it forks.
+    pub warmup_paths: Vec<String>,
+    /// How often each.
+    pub warmup_requests: u32,
+}
+
 /// The queue through which workers pass connections on to each other: descriptors of its two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayPlan {
@@ -114,6 +123,8 @@ pub struct WorkerPlan {
     pub worker_class: WorkerClass,
     /// Whether the app is imported in the zygote.
     pub preload: Preload,
+    /// What workers share.
+    pub memory: MemoryPlan,
     /// Working directory, absolute; also put at the front of `sys.path`.
     pub chdir: String,
     /// Put at the front of `sys.path`, in this order of insertion.

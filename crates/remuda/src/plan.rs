@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, ListenerPlan, Preload, ProtocolPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
-    TlsPlan, WorkerClass, WorkerPlan,
+    AsgiPlan, ListenerPlan, MemoryPlan, Preload, ProtocolPlan, RELAY_GIVE_FD, RELAY_TAKE_FD,
+    RelayPlan, TlsPlan, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, listen_fds};
-use remuda_settings::{AsgiSettings, Settings, TlsSettings};
+use remuda_settings::{AsgiSettings, MemorySettings, Settings, TlsSettings};
 use remuda_supervisor::Plan;
 
 /// What the supervisor decides by.
@@ -53,6 +53,7 @@ pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerP
             Some(true) => Preload::Always,
             Some(false) => Preload::Never,
         },
+        memory: for_memory(&settings.memory),
         chdir: settings.chdir.display().to_string(),
         pythonpath: settings.pythonpath.iter().map(|path| path.display().to_string()).collect(),
         workers: settings.workers,
@@ -75,6 +76,13 @@ pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerP
         accesslog: settings.accesslog.clone(),
         access_log_format: settings.access_log_format.clone(),
         loglevel: settings.loglevel.clone(),
+    }
+}
+
+fn for_memory(settings: &MemorySettings) -> MemoryPlan {
+    MemoryPlan {
+        warmup_paths: settings.warmup_paths.clone(),
+        warmup_requests: settings.warmup_requests,
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Group {
     Listening,
     /// How many processes, and how they are replaced.
     Workers,
+    /// What workers share, and how much they may take.
+    Memory,
     /// How long something may last.
     TimeLimits,
     /// How large a request may be.
@@ -39,11 +41,12 @@ pub enum Group {
 
 impl Group {
     /// Every group, in the order of help and reference.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Configuration,
         Self::Application,
         Self::Listening,
         Self::Workers,
+        Self::Memory,
         Self::TimeLimits,
         Self::RequestLimits,
         Self::Proxies,
@@ -65,6 +68,7 @@ impl Group {
             Self::Application => "Application",
             Self::Listening => "Listening",
             Self::Workers => "Workers",
+            Self::Memory => "Memory",
             Self::TimeLimits => "Time limits",
             Self::RequestLimits => "Request limits",
             Self::Proxies => "Proxies",

@@ -21,6 +21,7 @@ mod environment;
 mod file;
 mod flags;
 mod load;
+mod memory;
 mod nearest;
 mod origin;
 mod print;
@@ -39,5 +40,7 @@ pub use load::{Outcome, load};
 pub use origin::Origin;
 pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
-pub use settings::{AsgiSettings, Changed, Http2Settings, ProxySettings, Settings, TlsSettings};
+pub use settings::{
+    AsgiSettings, Changed, Http2Settings, MemorySettings, ProxySettings, Settings, TlsSettings,
+};
 pub use worker_class::WorkerClass;

@@ -53,6 +53,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         crash_loop_window: reader.seconds(&CRASH_LOOP_WINDOW),
         crash_loop_exit: reader.switch(&CRASH_LOOP_EXIT),
         preload_app: reader.preload_app(),
+        memory: reader.memory(),
         timeout: Some(reader.seconds(&TIMEOUT)).filter(|timeout| !timeout.is_zero()),
         graceful_timeout: reader.seconds(&GRACEFUL_TIMEOUT),
         boot_timeout: reader.seconds(&BOOT_TIMEOUT),

@@ -36,6 +36,8 @@ pub struct Settings {
     pub crash_loop_exit: bool,
     /// Whether the app is imported before the fork; `None` = if nothing speaks against it.
     pub preload_app: Option<bool>,
+    /// What workers share, and how much they may take.
+    pub memory: MemorySettings,
     /// A worker that hangs this long is replaced; `None` = never.
     pub timeout: Option<Duration>,
     /// Time that a draining worker gets; zero = none.
@@ -88,6 +90,15 @@ pub struct Settings {
     pub loglevel: String,
     /// What [`Settings::changed`] gives.
     pub(crate) changed: Vec<Changed>,
+}
+
+/// What workers share, and how much they may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemorySettings {
+    /// Paths or URLs that the zygote asks for.
+    pub warmup_paths: Vec<String>,
+    /// How often each; at least 1.
+    pub warmup_requests: u32,
 }
 
 /// The PROXY protocol.

@@ -6,6 +6,7 @@
 mod asgi;
 mod listen;
 mod logging;
+mod memory;
 mod process;
 mod protocols;
 mod requests;
@@ -20,6 +21,7 @@ use crate::declare::{Group, Kind, Setting, Support};
 pub(crate) use asgi::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
+pub(crate) use memory::*;
 pub(crate) use process::*;
 pub(crate) use protocols::*;
 pub(crate) use requests::*;
@@ -48,6 +50,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
         process::ALL,
         listen::ALL,
         workers::ALL,
+        memory::ALL,
         timeouts::ALL,
         requests::ALL,
         tls::ALL,

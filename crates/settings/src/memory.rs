@@ -1,0 +1,15 @@
+//! What workers share, and how much memory they may take.
+
+use crate::MemorySettings;
+use crate::resolve::Reader;
+use crate::table::*;
+use crate::value;
+
+impl Reader<'_> {
+    pub(crate) fn memory(&mut self) -> MemorySettings {
+        MemorySettings {
+            warmup_paths: self.read(&WARMUP_PATHS, |given| Ok(value::commas(&given.text()))),
+            warmup_requests: self.whole(&WARMUP_REQUESTS) as u32,
+        }
+    }
+}

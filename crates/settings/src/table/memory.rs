@@ -1,0 +1,35 @@
+//! What workers share, and how much memory they may take.
+
+use super::FULL;
+use crate::declare::{Group, Kind, Setting};
+
+pub(super) const ALL: &[Setting] = &[WARMUP_PATHS, WARMUP_REQUESTS];
+
+pub(crate) const WARMUP_PATHS: Setting = Setting {
+    name: "warmup_paths",
+    group: Group::Memory,
+    kind: Kind::CommaList,
+    flags: &["warmup-paths"],
+    gunicorn: false,
+    short: "Pages that are asked for before workers are forked, separated by commas",
+    long: "\
+What the first requests build is then shared by all workers: less memory, and no slow first request. \
+Each is a path such as `/` or, where the app wants a certain host, an URL such as \
+`https://example.org/`; without a host, Django's `ALLOWED_HOSTS` is asked. They are GET requests \
+without a session. Afterwards Django's database and cache connections are closed; when something else \
+is left that a fork would break, the app is loaded again without warm-up. Has no effect when \
+each worker imports the app by itself.",
+    ..FULL
+};
+
+pub(crate) const WARMUP_REQUESTS: Setting = Setting {
+    name: "warmup_requests",
+    group: Group::Memory,
+    kind: Kind::Whole { min: 1, max: 1000 },
+    default: "20",
+    flags: &["warmup-requests"],
+    gunicorn: false,
+    short: "How often each page of `warmup_paths` is asked for",
+    long: "Python specialises code that has run several times. After ten seconds no more is begun.",
+    ..FULL
+};
