@@ -44,6 +44,7 @@ class Worker:
         line: int,
         channel: int,
         max_requests: int,
+        modules: int | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
@@ -60,6 +61,8 @@ class Worker:
             line: This worker's line of it.
             channel: Descriptor of the channel to the master.
             max_requests: Requests after which it asks to be replaced; 0 = never.
+            modules: How many modules were imported before the fork; the master is told of later
+                ones. ``None``: it does not want to know.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
                 bytes, at most so many seconds, while others run; for cooperative loops. Without it
                 the process blocks.

@@ -58,6 +58,7 @@ class Duty:
         groundwork: What the zygote has made of it.
         app: What it serves.
         journal: The error log.
+        modules: How many modules were imported before the fork, if late ones are of interest.
     """
 
     assignment: Assignment
@@ -65,6 +66,7 @@ class Duty:
     groundwork: _remuda.Groundwork
     app: App
     journal: _remuda.Journal
+    modules: int | None
 
     def begin(self, **loop: Any) -> _remuda.Worker:
         """Take over the listeners. ``loop`` is what Rust needs of the loop that drives it."""
@@ -78,6 +80,7 @@ class Duty:
             line=self.assignment.line,
             channel=self.assignment.channel_fd,
             max_requests=self.assignment.max_requests,
+            modules=self.modules,
             **loop,
         )
 
@@ -110,6 +113,8 @@ def run(
 ) -> int:
     """Serve until told to leave. Returns the exit status."""
     os.setpgid(0, 0)
+    learns = app is not None and plan["memory"]["prefetch_imports"]
+    modules = len(sys.modules) if learns else None
     if not _adopted(assignment.master):
         return 0
     dump_stacks_on_signal(journal)
@@ -121,7 +126,7 @@ def run(
         return error.status
 
     loop = importlib.import_module(LOOPS[plan["worker_class"]])
-    status: int = loop.serve(Duty(assignment, plan, groundwork, app, journal))
+    status: int = loop.serve(Duty(assignment, plan, groundwork, app, journal, modules))
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 

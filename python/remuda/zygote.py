@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from remuda import _remuda, fork_safety, heap, loading, warmup, worker
+from remuda import _remuda, fork_safety, heap, loading, prefetch, warmup, worker
 from remuda.channel import CHANNEL_FD, SCOREBOARD_FD, Channel
 from remuda.loading import App, BootError
 
@@ -52,12 +52,15 @@ class Zygote:
         if self.plan["worker_class"] == "gevent":
             # Before the app: what it imports must see the patched modules.
             patch_gevent()
-        # Every worker would import it.
+        # Every worker would import them.
         importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
+        importlib.import_module("wsgiref.util")
         if self.plan["preload"] != "never" and not self.boot.get("bare"):
             before = resident_bytes()
             self.app = loading.load_app(self.plan["app"], self.plan["worker_class"])
             self._check_fork_safety(resident_bytes() - before)
+            if self.boot["prefetch"] and not self.boot.get("unlearned"):
+                self._prefetch()
             if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
                 self._warm_up(self.app)
         heap.seal()
@@ -68,6 +71,19 @@ class Zygote:
         own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD} | listeners | relay
         event_loops = self.plan["worker_class"] != "gevent"
         return fork_safety.find_hazards(own_fds, event_loops=event_loops)
+
+    def _prefetch(self) -> None:
+        begun, before = time.monotonic(), self._hazards()
+        count = prefetch.prefetch(self.boot["prefetch"], self._hazards, self.journal)
+        if count:
+            took_ms = int((time.monotonic() - begun) * 1000)
+            self.journal.info(
+                f"Imported {count} modules for all workers, in {took_ms} ms: "
+                "earlier workers have imported them late"
+            )
+        if any(hazard not in before for hazard in self._hazards()):
+            self.journal.warning("Loading the application again without these modules")
+            self._start_again("unlearned")
 
     def _warm_up(self, app: App) -> None:
         before = self._hazards()

@@ -5,7 +5,7 @@
 //!
 //! - master ↔ zygote: JSON, since Python reads and writes it ([`ToZygote`], [`FromZygote`]).
 //! - master ↔ worker: one word a packet, since Rust reads and writes it inside the worker's own
-//!   epoll loop ([`ToWorker`], [`FromWorker`]).
+//!   epoll loop ([`ToWorker`], [`FromWorker`]); and a worker's list of what it has imported late.
 //!
 //! End of file on either means that the other side is dead.
 //!
@@ -14,10 +14,12 @@
 
 #![forbid(unsafe_code)]
 
+mod imported;
 mod plan;
 mod word;
 mod zygote;
 
+pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{
     AsgiPlan, ListenerPlan, MemoryPlan, Preload, ProtocolPlan, RelayPlan, TlsPlan, WorkerClass,
     WorkerPlan,

@@ -103,6 +103,8 @@ pub struct MemoryPlan {
     pub warmup_paths: Vec<String>,
     /// How often each.
     pub warmup_requests: u32,
+    /// Whether workers tell of what they import after the fork.
+    pub prefetch_imports: bool,
 }
 
 /// The queue through which workers pass connections on to each other: descriptors of its two ends.

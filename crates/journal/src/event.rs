@@ -115,6 +115,10 @@ events! {
         "The application knows that another try is of no use. When no worker is left, the service ends with the same status.";
     RELOAD_STARTED = "reload.started", Info, "Hang up: Master",
         "A reload begins: the new code is loaded beside the old.";
+    LEARNED = "worker.imports", Debug, "Imported late by a worker, and before the fork next time: {names}",
+        "Requests have made workers import what the application's own import had not. See `prefetch_imports`.";
+    REFRESH_STARTED = "reload.refresh", Info, "Loading the application again, so that workers share what they have imported late",
+        "Our own reload, once, `prefetch_after` the start; see there.";
     RELOAD_DONE = "reload.done", Info, "Reload done: generation {generation} serves after {took_ms} ms",
         "Every worker runs the new code.";
     RELOAD_GIVEN_UP = "reload.given_up", Error, "Reload given up: the new code does not run{why}; generation {serving} serves on",

@@ -9,6 +9,7 @@
 
 mod asgi;
 mod context;
+mod imports;
 mod journal;
 mod pool;
 mod process;

@@ -25,6 +25,7 @@ use remuda_scoreboard::{Board, now_ns};
 
 use crate::asgi::Asgi;
 use crate::context::FreshContext;
+use crate::imports::Imports;
 use crate::journal::PyJournal;
 use crate::pool::Pool;
 use crate::serving::Serving;
@@ -38,6 +39,7 @@ pub(crate) struct Worker {
     executor: Executor,
     pool: Pool,
     access: Option<AccessLog>,
+    imports: Option<Imports>,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
     /// When time limits were last applied.
@@ -75,10 +77,11 @@ impl Worker {
     /// A worker that serves `app`.
     ///
     /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of the scoreboard at `board`; `channel` the
-    /// descriptor of its channel to the master. `wait_socket(fd, readable, seconds) -> bool` and
+    /// descriptor of its channel to the master; `modules` how many were imported before the fork, if
+    /// the master wants to hear of others. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, wait_socket=None, schedule=None, tasks=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, wait_socket=None, schedule=None, tasks=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -91,6 +94,7 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
+        modules: Option<usize>,
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
@@ -135,6 +139,7 @@ impl Worker {
             executor,
             pool: Pool::default(),
             access,
+            imports: Imports::new(py, modules)?,
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),
@@ -166,8 +171,9 @@ impl Worker {
                 py.check_signals()?;
             }
             self.write_access_lines();
-            self.sweep_when_due();
+            self.sweep_when_due(py);
         }
+        self.tell_imports(py);
         self.report();
         self.write_access_lines();
         Ok(())
@@ -188,7 +194,7 @@ impl Worker {
                 let waited = self.wait(py, &waiter, &mut batch);
                 self.pool.stop_watching();
                 waited?;
-                self.sweep_when_due();
+                self.sweep_when_due(py);
             } else {
                 let pool = &self.pool;
                 py.detach(|| pool.park());
@@ -252,7 +258,7 @@ impl Worker {
     /// A sign of life of a loop, and its time limits; true once the worker is done.
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
         self.serving.line.beat(now_ns());
-        self.sweep();
+        self.sweep(py);
         self.wake(py)?;
         self.write_access_lines();
         self.come_back(py)?;
@@ -361,16 +367,23 @@ impl Worker {
         }
     }
 
-    fn sweep_when_due(&self) {
+    fn sweep_when_due(&self, py: Python<'_>) {
         if now_ns() - self.swept.get() >= self.pace().as_nanos() as u64 {
-            self.sweep();
+            self.sweep(py);
         }
     }
 
-    fn sweep(&self) {
+    fn sweep(&self, py: Python<'_>) {
         self.swept.set(now_ns());
         self.front().sweep();
+        self.tell_imports(py);
         self.report();
+    }
+
+    fn tell_imports(&self, py: Python<'_>) {
+        if let Some(imports) = &self.imports {
+            imports.tell(py, self.serving.channel);
+        }
     }
 
     /// What the front has noticed, for the operator.

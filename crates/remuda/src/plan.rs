@@ -24,6 +24,7 @@ pub fn for_supervisor(settings: &Settings) -> Plan {
         crash_loop_limit: settings.crash_loop_limit,
         crash_loop_window: settings.crash_loop_window,
         crash_loop_exit: settings.crash_loop_exit,
+        refresh_after: settings.memory.prefetch_after.filter(|_| settings.memory.prefetch_imports),
         seed: seed(),
         ..Plan::default()
     }
@@ -83,6 +84,7 @@ fn for_memory(settings: &MemorySettings) -> MemoryPlan {
     MemoryPlan {
         warmup_paths: settings.warmup_paths.clone(),
         warmup_requests: settings.warmup_requests,
+        prefetch_imports: settings.prefetch_imports,
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod cgroup;
 mod children;
+mod learned;
 mod listen;
 mod perform;
 mod pidfile;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::children;
+use crate::learned::Learned;
 use crate::listen::Listeners;
 use crate::sample;
 use crate::signals::{Meaning, Signals};
@@ -62,6 +63,7 @@ pub(crate) struct Shell {
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
+    pub(crate) learned: Learned,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
     letters: UnboundedReceiver<(From, Incoming)>,
     pub(crate) exit: Option<u8>,
@@ -100,6 +102,7 @@ impl Shell {
             zygotes: BTreeMap::new(),
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
+            learned: Learned::default(),
             inbox,
             letters,
             exit: None,
@@ -201,7 +204,7 @@ impl Shell {
                 match FromWorker::try_from(&packet[..]) {
                     Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
                     Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
-                    Err(_) => log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0)),
+                    Err(_) => self.hear_imports(worker, packet),
                 }
             }
             // Its exit follows, and says more.
@@ -213,6 +216,18 @@ impl Shell {
                 }
             }
             (From::Zygote(generation), Incoming::End) => self.lose_zygote(generation),
+        }
+    }
+
+    fn hear_imports(&mut self, worker: WorkerId, packet: &[u8]) {
+        match remuda_channel::imported_names(packet) {
+            Some(names) => {
+                if let Some(modules) = self.learned.add(&names) {
+                    log!(LEARNED, names = names.join(", "));
+                    self.handle(Event::Learned { modules });
+                }
+            }
+            None => log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0)),
         }
     }
 

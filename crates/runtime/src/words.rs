@@ -65,7 +65,8 @@ fn say_of_service(notice: &Notice) {
             log!(SHORTAGE, refusals = refusals, wait_ms = wait.as_millis());
         }
         Notice::ShortageOver => log!(SHORTAGE_OVER),
-        Notice::ReloadStarted { .. } => log!(RELOAD_STARTED),
+        Notice::ReloadStarted { learned: false, .. } => log!(RELOAD_STARTED),
+        Notice::ReloadStarted { learned: true, .. } => log!(REFRESH_STARTED),
         Notice::ReloadDone { generation, took } => {
             log!(RELOAD_DONE, generation = generation.0, took_ms = took.as_millis());
         }

@@ -10,6 +10,8 @@ impl Reader<'_> {
         MemorySettings {
             warmup_paths: self.read(&WARMUP_PATHS, |given| Ok(value::commas(&given.text()))),
             warmup_requests: self.whole(&WARMUP_REQUESTS) as u32,
+            prefetch_imports: self.switch(&PREFETCH_IMPORTS),
+            prefetch_after: Some(self.seconds(&PREFETCH_AFTER)).filter(|time| !time.is_zero()),
         }
     }
 }

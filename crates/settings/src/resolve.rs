@@ -137,7 +137,7 @@ impl Reader<'_> {
         self.read(setting, |given| value::whole(&given.text(), min, max))
     }
 
-    fn seconds(&mut self, setting: &Setting) -> Duration {
+    pub(crate) fn seconds(&mut self, setting: &Setting) -> Duration {
         let zero = match setting.kind {
             Kind::Seconds(zero) => zero,
             _ => Zero::AtOnce,
@@ -145,7 +145,7 @@ impl Reader<'_> {
         self.read(setting, |given| value::seconds(&given.text(), zero))
     }
 
-    fn bytes(&mut self, setting: &Setting) -> u64 {
+    pub(crate) fn bytes(&mut self, setting: &Setting) -> u64 {
         let max = match setting.kind {
             Kind::Bytes { max } => max,
             _ => u64::MAX,
@@ -185,7 +185,7 @@ impl Reader<'_> {
         self.switch(&PRINT_CONFIG)
     }
 
-    fn switch(&mut self, setting: &Setting) -> bool {
+    pub(crate) fn switch(&mut self, setting: &Setting) -> bool {
         self.read(setting, |given| value::switch(&given.text()))
     }
 

@@ -99,6 +99,10 @@ pub struct MemorySettings {
     pub warmup_paths: Vec<String>,
     /// How often each; at least 1.
     pub warmup_requests: u32,
+    /// Whether the next zygote imports what workers have imported late.
+    pub prefetch_imports: bool,
+    /// The app is loaded again for that after this time; `None` = only at a reload.
+    pub prefetch_after: Option<Duration>,
 }
 
 /// The PROXY protocol.

@@ -120,6 +120,8 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
         crash_loop_limit: rng.choice([0, 5, 20, 20]).unwrap_or(20),
         crash_loop_window: Duration::from_secs(rng.choice([10, 60]).unwrap_or(60)),
         crash_loop_exit: rng.u8(..8) == 0,
+        // Not drawn, so that a seed stays what it was.
+        refresh_after: [None, Some(Duration::from_secs(10))][usize::from(seed.is_multiple_of(3))],
         seed,
         ..plan
     }

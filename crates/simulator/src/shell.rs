@@ -21,6 +21,8 @@ use crate::world::{Deed, Master, World};
 pub(crate) enum Letter {
     Worker(WorkerId, Vec<u8>),
     Zygote(Generation, ZygoteWord),
+    /// A worker has imported late so many modules.
+    Learned(u32),
     /// Something about who never lived.
     Nonsense(Event),
 }
@@ -143,13 +145,16 @@ impl<M: Master> World<'_, M> {
     /// A process says something. One that is held up says it later, and does nothing else before.
     pub(crate) fn say(&mut self, serial: Serial, letter: Letter) {
         let speaker = match letter {
-            Letter::Worker(..) => Speaker::Worker,
+            Letter::Worker(..) | Letter::Learned(_) => Speaker::Worker,
             Letter::Zygote(..) | Letter::Nonsense(_) => Speaker::Zygote,
         };
         match (self.mishap(speaker), letter) {
             (None, letter) => self.post(letter),
             (Some(Mishap::Lost), _)
-            | (Some(Mishap::Truncated(_)), Letter::Zygote(..) | Letter::Nonsense(_)) => {}
+            | (
+                Some(Mishap::Truncated(_)),
+                Letter::Zygote(..) | Letter::Nonsense(_) | Letter::Learned(_),
+            ) => {}
             (Some(Mishap::Truncated(bytes)), Letter::Worker(id, mut word)) => {
                 word.truncate(usize::from(bytes).min(word.len()));
                 self.post(Letter::Worker(id, word));
@@ -211,6 +216,7 @@ impl<M: Master> World<'_, M> {
     fn receive(&mut self, letter: Letter) {
         match letter {
             Letter::Nonsense(event) => self.hand(event),
+            Letter::Learned(modules) => self.hand(Event::Learned { modules }),
             Letter::Worker(worker, word) => match FromWorker::try_from(&word[..]) {
                 Ok(FromWorker::Ready) => self.hand(Event::WorkerReady { worker }),
                 Ok(FromWorker::Spent) => self.hand(Event::WorkerSpent { worker }),

@@ -85,6 +85,8 @@ pub enum Event {
     /// still, from the scoreboard; `None` when it is idle. Sent for every worker once a sampling
     /// round, only when the plan has a timeout. A round comes every second or more often.
     Sampled { worker: WorkerId, standing_since: Option<Tick> },
+    /// Workers have imported so many modules, all in all, that the newest zygote was not told of.
+    Learned { modules: u32 },
     /// A child was reaped: a worker, a zygote, or a stranger.
     Exited { pid: Pid, ending: Ending },
     /// An operator asks.

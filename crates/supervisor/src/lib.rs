@@ -24,6 +24,7 @@ mod notice;
 mod plan;
 mod pool;
 mod random;
+mod refresh;
 mod reload;
 mod settle;
 mod shortage;

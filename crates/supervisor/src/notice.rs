@@ -74,8 +74,9 @@ pub enum Notice {
     ZygoteBootTimedOut { generation: Generation },
     /// A serving zygote died; a new one is started, the workers serve on.
     ZygoteLost { generation: Generation, ending: Ending },
-    /// A reload begins. gunicorn: `Hang up: Master`.
-    ReloadStarted { generation: Generation },
+    /// A reload begins. gunicorn: `Hang up: Master`. `learned`: it is our own, so that workers share
+    /// what they have imported late.
+    ReloadStarted { generation: Generation, learned: bool },
     /// All workers are of the new generation.
     ReloadDone { generation: Generation, took: Duration },
     /// The new code does not run; the old generation serves on.

@@ -40,6 +40,9 @@ pub struct Plan {
     pub crash_loop_window: Duration,
     /// A crash loop ends the service.
     pub crash_loop_exit: bool,
+    /// After the first word of modules that are imported late, the app is loaded again with them,
+    /// once; `None` = they wait for a reload that is asked for.
+    pub refresh_after: Option<Duration>,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -64,6 +67,7 @@ impl Default for Plan {
             crash_loop_limit: 20,
             crash_loop_window: Duration::from_secs(60),
             crash_loop_exit: false,
+            refresh_after: None,
             seed: 1,
         }
     }

@@ -6,6 +6,7 @@
 //! before it is filled, and a zygote is chosen before it is forked.
 
 use crate::pool::Seat;
+use crate::refresh::Refresh;
 use crate::reload::Reload;
 use crate::supervisor::{Life, Supervisor};
 use crate::worker::{Input, Worker};
@@ -23,6 +24,7 @@ impl Supervisor {
                 self.shrink(now, out);
                 self.finish_reload(now, out);
                 self.begin_queued_reload(now, out);
+                self.begin_refresh(now, out);
                 self.retire_zygotes(now, out);
                 self.keep_a_zygote(now, out);
                 self.watch_the_crash_loop(now, out);
@@ -101,11 +103,32 @@ impl Supervisor {
             return;
         }
         self.reload_queued = false;
+        self.refresh = Refresh::Unneeded;
         // TTIN and TTOU hold until the next reload, as with gunicorn.
         self.want(self.plan.workers.max(1), out);
         self.shrink(now, out);
+        self.begin_reload(false, now, out);
+    }
+
+    /// Loads the app again with what workers have imported late, when nothing else is going on.
+    fn begin_refresh(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let is_loading = self.zygotes.values().any(Zygote::is_booting);
+        let is_troubled = self.intensity.is_looping() || self.shortage.until().is_some();
+        let is_complete = self.pool.seats(self.wanted).iter().all(|seat| seat.serving.is_some());
+        if self.refresh == Refresh::Now
+            && self.reload.is_idle()
+            && !is_loading
+            && !is_troubled
+            && is_complete
+        {
+            self.refresh = Refresh::Done;
+            self.begin_reload(true, now, out);
+        }
+    }
+
+    fn begin_reload(&mut self, learned: bool, now: Tick, out: &mut Vec<Action>) {
         let generation = self.next_generation;
-        out.push(Action::Report(Notice::ReloadStarted { generation }));
+        out.push(Action::Report(Notice::ReloadStarted { generation, learned }));
         self.start_zygote(now, out);
         self.reload = Reload::Loading { generation, since: now };
     }

@@ -11,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::intensity::{Intensity, Summary};
 use crate::pool::Pool;
 use crate::random::Random;
+use crate::refresh::Refresh;
 use crate::reload::Reload;
 use crate::shortage::{self, Shortage};
 use crate::standstill::Standstill;
@@ -57,6 +58,7 @@ pub struct Supervisor {
     pub(crate) shortage: Shortage,
     pub(crate) reload: Reload,
     pub(crate) reload_queued: bool,
+    pub(crate) refresh: Refresh,
     /// Killed processes whose worker or zygote was given up before we knew them.
     pub(crate) strays: BTreeSet<Pid>,
     pub(crate) strangers: Strangers,
@@ -85,6 +87,7 @@ impl Supervisor {
             shortage: Shortage::default(),
             reload: Reload::Idle,
             reload_queued: false,
+            refresh: Refresh::default(),
             strays: BTreeSet::new(),
             strangers: Strangers::default(),
             announced: false,
@@ -129,6 +132,7 @@ impl Supervisor {
                     return;
                 }
             }
+            Event::Learned { modules } => self.refresh.on_learned(modules, now, &self.plan),
             Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
             Event::Asked(wish) => self.on_asked(wish, now, out),
         }
@@ -136,6 +140,7 @@ impl Supervisor {
         self.zygote_backoff.let_time_pass(now);
         self.intensity.let_time_pass(now);
         self.shortage.let_time_pass(now);
+        self.refresh.let_time_pass(now);
         self.settle(now, out);
     }
 
@@ -155,6 +160,7 @@ impl Supervisor {
                     .chain(self.pool.next_boot(self.wanted))
                     .chain(self.intensity.next_deadline())
                     .chain(self.shortage.until())
+                    .chain(self.refresh.next_deadline())
                     .chain(loop_end)
                     .min()
             }

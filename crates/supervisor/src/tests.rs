@@ -5,6 +5,7 @@ mod crash;
 mod driver;
 mod hang;
 mod recycle;
+mod refresh;
 mod reload;
 mod start;
 mod stop;

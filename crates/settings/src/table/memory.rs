@@ -1,9 +1,10 @@
 //! What workers share, and how much memory they may take.
 
 use super::FULL;
-use crate::declare::{Group, Kind, Setting};
+use crate::declare::{Group, Kind, Setting, Zero};
 
-pub(super) const ALL: &[Setting] = &[WARMUP_PATHS, WARMUP_REQUESTS];
+pub(super) const ALL: &[Setting] =
+    &[WARMUP_PATHS, WARMUP_REQUESTS, PREFETCH_IMPORTS, PREFETCH_AFTER];
 
 pub(crate) const WARMUP_PATHS: Setting = Setting {
     name: "warmup_paths",
@@ -31,5 +32,34 @@ pub(crate) const WARMUP_REQUESTS: Setting = Setting {
     gunicorn: false,
     short: "How often each page of `warmup_paths` is asked for",
     long: "Python specialises code that has run several times. After ten seconds no more is begun.",
+    ..FULL
+};
+
+pub(crate) const PREFETCH_IMPORTS: Setting = Setting {
+    name: "prefetch_imports",
+    group: Group::Memory,
+    kind: Kind::Switch,
+    default: "true",
+    flags: &["prefetch-imports"],
+    gunicorn: false,
+    short: "Import before workers are forked what earlier workers have imported late",
+    long: "\
+Workers tell the master which modules requests have made them import; the next zygote imports them \
+once for all. A module that fails, starts a thread or opens a connection when it is imported is \
+found in a trial and left out. Has no effect when each worker imports the app by itself.",
+    ..FULL
+};
+
+pub(crate) const PREFETCH_AFTER: Setting = Setting {
+    name: "prefetch_after",
+    group: Group::Memory,
+    kind: Kind::Seconds(Zero::Never),
+    default: "60",
+    flags: &["prefetch-after"],
+    gunicorn: false,
+    short: "Time after which the app is loaded again to share late imports; 0 = at a reload only",
+    long: "\
+Once, when workers have imported at least ten modules late: as a reload does, without a lost request, \
+with the code that is on disk by then. With `warmup_paths` there is mostly nothing left to learn.",
     ..FULL
 };
