@@ -11,8 +11,9 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-loom test-python deny docs simulate mutants load \
-	bench bench-programs bench-build bench-publish bench-instructions bench-memory bench-memory-run bench-micro clean
+.PHONY: help build run test lint test-rust test-loom test-python fuzz deny docs simulate mutants load \
+	bench bench-programs bench-build bench-publish bench-instructions bench-memory bench-memory-run \
+	bench-micro clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
@@ -49,6 +50,9 @@ test-loom: ## Every interleaving of a writer and a reader of the scoreboard
 test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
 	$(BIN)/python -m pytest -n 4 tests
+
+fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
+	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front --test fuzz -- --nocapture
 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal

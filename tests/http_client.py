@@ -42,7 +42,7 @@ class Client:
         self.socket.sendall(opening)
         if context:
             self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def __enter__(self) -> Client:
         return self
@@ -77,15 +77,18 @@ class Client:
     def _until(self, mark: bytes) -> bytes:
         while mark not in self._buffer:
             if not self._fill():
-                raise EOFError(f"closed before {mark!r}; got {self._buffer!r}")
-        found, _, self._buffer = self._buffer.partition(mark)
+                raise EOFError(f"closed before {mark!r}; got {bytes(self._buffer)!r}")
+        at = self._buffer.index(mark)
+        found = bytes(self._buffer[:at])
+        del self._buffer[: at + len(mark)]
         return found
 
     def _exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
             if not self._fill():
                 raise EOFError(f"closed after {len(self._buffer)} of {count} bytes")
-        found, self._buffer = self._buffer[:count], self._buffer[count:]
+        found = bytes(self._buffer[:count])
+        del self._buffer[:count]
         return found
 
     def read_head(self) -> Response:
@@ -102,8 +105,7 @@ class Client:
         if head_only or response.status in (204, 304) or response.status < 200:
             return response
         if (response.get("transfer-encoding") or "") == "chunked":
-            while chunk := self.read_chunk():
-                response.body += chunk
+            response.body = b"".join(iter(self.read_chunk, b""))
         elif (length := response.get("content-length")) is not None:
             response.body = self._exactly(int(length))
         else:
@@ -121,7 +123,8 @@ class Client:
         """Read until the server closes."""
         while self._fill():
             pass
-        found, self._buffer = self._buffer, b""
+        found = bytes(self._buffer)
+        self._buffer.clear()
         return found
 
     def has_answer(self) -> bool:

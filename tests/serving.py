@@ -83,6 +83,16 @@ class Server:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log()}") from None
 
+    def refusals(self, reason: str) -> int:
+        """How many requests were refused for a reason; one line may stand for several."""
+        lines = re.findall(rf"Invalid request from \S+ .*{re.escape(reason)}.*", self.log())
+        more = (re.search(r"\((\d+) more\)$", line) for line in lines)
+        return sum(1 + (int(match[1]) if match else 0) for match in more)
+
+    def wait_for_refusals(self, reason: str, count: int, deadline_s: float = DEADLINE_S) -> None:
+        """Wait until the log tells of ``count`` refused requests."""
+        wait_until(lambda: self.refusals(reason) >= count, f"{count} x {reason!r}", deadline_s)
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the master."""
         self.process.send_signal(number)

@@ -1,7 +1,7 @@
 """The extension module: what the zygote and the workers need from Rust."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 __version__: str
 
@@ -116,13 +116,29 @@ class Worker:
     def connections(self) -> int: ...
 
 class StartResponse:
-    """PEP 3333's ``start_response``, one for each request."""
+    """PEP 3333's ``start_response``, one for each request; and its ``wsgi.early_hints``."""
 
+    @overload
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]: ...
+    @overload
+    def __call__(self, status: list[tuple[str, str]]) -> None:
+        """Send a ``103 Early Hints`` with these headers: ``wsgi.early_hints``."""
+
     def send_trailers(self, trailers: list[tuple[str, str]]) -> None:
         """``gunicorn.http2.send_trailers``: fields that leave when the body has."""
+
+class FileWrapper:
+    """PEP 3333's ``wsgi.file_wrapper``; a plain file is sent by the kernel."""
+
+    filelike: Any
+    blksize: int
+
+    def __init__(self, filelike: Any, blksize: int = 8192) -> None: ...
+    def __iter__(self) -> FileWrapper: ...
+    def __next__(self) -> bytes: ...
+    def close(self) -> None: ...
 
 class ClientDisconnected(OSError):
     """Raised by ASGI's ``send`` when the client has left."""

@@ -3,6 +3,7 @@
 import contextvars
 import json
 import os
+import tempfile
 import threading
 import time
 import traceback
@@ -15,7 +16,11 @@ sleeping = []
 peak = [0]
 
 
+paths = []
+
+
 def wsgi(environ, start_response):
+    paths.append(environ["PATH_INFO"])
     page = PAGES.get(environ["PATH_INFO"], not_found)
     return page(environ, start_response)
 
@@ -38,6 +43,11 @@ def show_environ(environ, start_response):
     shown = {key: value for key, value in environ.items() if isinstance(value, (str, bool))}
     shown["types"] = {key: type(value).__name__ for key, value in environ.items()}
     return plain(start_response, json.dumps(shown))
+
+
+def show_paths(environ, start_response):
+    """The paths of all requests that this worker has had."""
+    return plain(start_response, json.dumps(paths))
 
 
 def pid(environ, start_response):
@@ -244,6 +254,123 @@ def late_trailers(environ, start_response):
     environ["gunicorn.http2.send_trailers"]([("X-Sum", "8")])
 
 
+FILES = os.environ.get("LAB_FILES", "")
+
+
+class NoPlainFile:
+    """Has a descriptor, but its bytes are not what its reader gets: as a ``GzipFile``."""
+
+    def __init__(self, file):
+        self.inner = file
+
+    def fileno(self):
+        return self.inner.fileno()
+
+    def tell(self):
+        return self.inner.tell()
+
+    def read(self, size):
+        return self.inner.read(size).upper()
+
+
+def file_of(environ, start_response):
+    """``/file-of?NAME:POSITION:DECLARED:KIND``: a file, from a position, with a declared length."""
+    name, position, declared, kind = environ["QUERY_STRING"].split(":")
+    path = os.path.join(FILES, name)
+    if kind == "temporary":
+        file = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed once it is sent
+        with open(path, "rb") as original:
+            file.write(original.read())
+        file.seek(0)
+    else:
+        file = open(path, "rb", buffering=0 if kind == "raw" else -1)  # noqa: SIM115 - as above
+    if position:
+        file.read(int(position))
+    headers = [("Content-Type", "application/octet-stream")]
+    if declared:
+        headers.append(("Content-Length", declared))
+    status = {"304": "304 Not Modified", "204": "204 No Content"}.get(kind, "200 OK")
+    start_response(status, headers)
+    if kind == "masked":
+        file = NoPlainFile(file)
+    wrapper = environ["wsgi.file_wrapper"](Named(file, name), 4096)
+    if kind == "iterated":
+        return iter(list(wrapper))
+    return wrapper
+
+
+class Named:
+    """A file that remembers that it was closed, as Django's ``File`` wraps another."""
+
+    def __init__(self, file, name):
+        self.file = file
+        self.name = name
+        self.read = file.read
+        self.fileno = file.fileno
+        self.tell = file.tell
+
+    def close(self):
+        self.file.close() if hasattr(self.file, "close") else None
+        closed.append(self.name)
+
+
+def hints(environ, start_response):
+    early = environ["wsgi.early_hints"]
+    early([("Link", "</style.css>; rel=preload"), ("X-Hint", "one")])
+    early([(b"Link", b"</script.js>; rel=preload")])
+    answer = plain(start_response, "ok")
+    early([("Link", "</late.css>")])
+    return answer
+
+
+def hints_after(environ, start_response):
+    """Hints that come too late, in the middle of the response."""
+    write = start_response("200 OK", [("Content-Length", "4")])
+    write(b"ab")
+    environ["wsgi.early_hints"]([("Link", "</late.css>")])
+    return [b"cd"]
+
+
+def bad_hints(environ, start_response):
+    environ["wsgi.early_hints"]([("Link", "a\r\nInjected: yes")])
+    return plain(start_response, "never seen")
+
+
+def read_input(environ, start_response):
+    """``/read-input?METHOD:ARGUMENT``: what a method of ``wsgi.input`` gives, piece by piece."""
+    method, argument = environ["QUERY_STRING"].split(":")
+    stream = environ["wsgi.input"]
+    arguments = [int(argument)] if argument else []
+    if method == "iterate":
+        pieces = list(stream)
+    elif method == "readlines":
+        pieces = stream.readlines(*arguments)
+    else:
+        pieces = []
+        while piece := getattr(stream, method)(*arguments):
+            pieces.append(piece)
+    held.append(stream)
+    lengths = [len(piece) for piece in pieces]
+    return plain(start_response, json.dumps({"lengths": lengths[:50], "total": sum(lengths)}))
+
+
+held = []
+
+
+def held_closed(environ, start_response):
+    """Whether each body that the app still holds is closed."""
+    return plain(start_response, json.dumps([stream.closed for stream in held]))
+
+
+def socket(environ, start_response):
+    """Who is on the other side of ``gunicorn.socket``, if there is one."""
+    given = environ.get("gunicorn.socket")
+    if given is None:
+        return plain(start_response, "none")
+    held.append(given)
+    return plain(start_response, json.dumps([type(given).__module__, given.getpeername()[1]]))
+
+
 def errors(environ, start_response):
     environ["wsgi.errors"].write("written to wsgi.errors\n")
     environ["wsgi.errors"].flush()
@@ -323,6 +450,7 @@ PAGES = {
     "/environ": show_environ,
     "/mount/environ": show_environ,
     "/pid": pid,
+    "/seen": show_paths,
     "/echo": echo,
     "/body-kind": body_kind,
     "/stream": stream,
@@ -351,6 +479,13 @@ PAGES = {
     "/file": file,
     "/trailers": trailers,
     "/late-trailers": late_trailers,
+    "/file-of": file_of,
+    "/hints": hints,
+    "/hints-after": hints_after,
+    "/bad-hints": bad_hints,
+    "/read-input": read_input,
+    "/held-closed": held_closed,
+    "/socket": socket,
     "/errors": errors,
     "/sleep": sleep,
     "/peak": show_peak,

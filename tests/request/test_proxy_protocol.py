@@ -117,7 +117,7 @@ def test_nobody_is_believed_who_is_not_allowed(serve):
                 assert answer.status == 403
                 assert "Request forbidden" in answer.text
         assert get(server.port).status == 200
-        server.wait_for_log("proxy_allow_ips", count=2)
+        server.wait_for_refusals("proxy_allow_ips", 2)
 
 
 def test_off_means_off(serve):
@@ -152,7 +152,7 @@ def test_what_is_malformed_is_refused_and_harms_nobody(serve, worker_class):
                 answer = client.read()
                 assert answer.status == 400, header
                 assert "PROXY" in answer.text
-        server.wait_for_log("Invalid PROXY header", count=len(MALFORMED))
+        server.wait_for_refusals("Invalid PROXY header", len(MALFORMED))
         chance = random.Random(11)
         for _ in range(300):
             with Client(server.port) as client:

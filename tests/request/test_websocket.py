@@ -120,8 +120,9 @@ def test_frames_sent_together_with_the_handshake_are_read(lab):
 
 def test_scope_says_what_the_specification_says(lab):
     with lab(GUNICORN_ROOT_PATH="/mount") as server:
-        with connect(url(server, "/scope"), subprotocols=["chat", "news"]) as client:
-            port = client.socket.getsockname()[1]
+        own = socket.create_connection(("127.0.0.1", server.port))
+        port = own.getsockname()[1]
+        with connect(url(server, "/scope"), sock=own, subprotocols=["chat", "news"]) as client:
             shown = json.loads(client.recv())
     assert shown == {
         "type": "websocket",

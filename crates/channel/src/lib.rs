@@ -21,8 +21,8 @@ mod zygote;
 
 pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{
-    AsgiPlan, ListenerPlan, MemoryPlan, Preload, ProtocolPlan, RelayPlan, TlsPlan, WorkerClass,
-    WorkerPlan,
+    AsgiPlan, LeniencePlan, ListenerPlan, MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RelayPlan,
+    TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

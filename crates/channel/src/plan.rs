@@ -116,6 +116,45 @@ pub struct RelayPlan {
     pub take_fd: i32,
 }
 
+/// What is accepted although it is out of date or out of form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeniencePlan {
+    /// Header fields that go on in the next line.
+    pub obsolete_folding: bool,
+    /// Blanks before a header's colon.
+    pub header_spaces: bool,
+    /// Methods in small letters count as the same in capitals.
+    pub casefold_method: bool,
+    /// Methods of any length, with any letters.
+    pub unconventional_method: bool,
+}
+
+/// What becomes of a header with underscores that no believed proxy has sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Underscores {
+    /// It is left out.
+    #[default]
+    Drop,
+    /// The request is refused.
+    Refuse,
+    /// It goes through.
+    Dangerous,
+}
+
+/// Who is believed about a client, and what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyPlan {
+    /// Peers that are believed: `*`, addresses or networks.
+    pub allow_ips: Vec<String>,
+    /// Headers with underscores that they may send, in capitals; `*` = all.
+    pub forwarder_headers: Vec<String>,
+    /// What becomes of others.
+    pub header_map: Underscores,
+    /// Headers, in small letters, and the value that means https.
+    pub secure_scheme_headers: Vec<(String, String)>,
+}
+
 /// Everything a zygote and its workers need to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerPlan {
@@ -163,8 +202,16 @@ pub struct WorkerPlan {
     pub limit_request_fields: usize,
     /// Longest header field in bytes.
     pub limit_request_field_size: usize,
-    /// Peers whose scheme headers are believed: `*`, addresses or networks.
-    pub forwarded_allow_ips: Vec<String>,
+    /// Largest request body in bytes; 0 = no limit.
+    pub limit_request_body: u64,
+    /// What is accepted although it is out of date or out of form.
+    pub lenience: LeniencePlan,
+    /// Whether files go to the socket without a detour through the process.
+    pub sendfile: bool,
+    /// Whether WSGI apps get the client's socket.
+    pub socket_in_environ: bool,
+    /// Who is believed about a client.
+    pub proxies: ProxyPlan,
     /// What is spoken on the listeners.
     pub protocols: ProtocolPlan,
     /// `-` = standard error, else a path.

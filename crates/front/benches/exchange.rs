@@ -14,7 +14,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use remuda_front::http::Response;
 use remuda_front::http::header::{CONTENT_TYPE, HeaderValue};
-use remuda_front::{Content, Front, Limits, Listener, Protocols, TrustedPeers};
+use remuda_front::{Content, Front, Limits, Listener, Protocols, Proxies, TrustedPeers};
 use requests::requests;
 
 /// A front, and a client that is connected to it.
@@ -32,7 +32,7 @@ impl Pair {
         let client = UnixStream::connect(&path).expect("connect");
         let listener = Listener::new(listener.into(), path.display().to_string(), None);
         let watched: OwnedFd = UnixDatagram::unbound().expect("socket").into();
-        let trusted = TrustedPeers::Everyone;
+        let trusted = Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() };
         let front = Front::new(
             vec![listener],
             Limits::default(),

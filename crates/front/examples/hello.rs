@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::http::header::{CONTENT_TYPE, HeaderValue};
-use remuda_front::{Batch, Content, Front, Limits, Listener, Protocols, Reply, TrustedPeers};
+use remuda_front::{
+    Batch, Content, Front, Limits, Listener, Protocols, Proxies, Reply, TrustedPeers,
+};
 
 const PACE: Duration = Duration::from_secs(1);
 
@@ -35,7 +37,7 @@ fn serve(port: u16) -> std::io::Result<()> {
     let listener = Listener::new(listener.into(), "127.0.0.1".into(), Some(port));
     // Stands for the channel to a master.
     let watched: OwnedFd = UnixDatagram::unbound()?.into();
-    let trusted = TrustedPeers::Everyone;
+    let trusted = Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() };
     let front = Front::new(
         vec![listener],
         Limits::default(),

@@ -76,7 +76,7 @@ impl Front {
     /// Adds a new connection.
     pub(crate) fn welcome(&self, socket: Socket, peer: Peer, listener: usize) {
         self.accepted.set(self.accepted.get() + 1);
-        let trusted = self.trusted.contains(peer);
+        let trusted = self.core.proxies.trusted.contains(peer);
         self.add(socket, peer, listener, self.door.first_stage(trusted));
     }
 
@@ -94,8 +94,8 @@ impl Front {
         // Without a place in epoll it would never be heard again: closing it is the honest end.
         let serial = self.serial.replace(self.serial.get().wrapping_add(1));
         self.poller.add_connection(&socket, id, serial).ok()?;
-        let wire =
-            Rc::new(Wire::new((id, serial), socket, peer, listener, self.trusted.contains(peer)));
+        let trusted = self.core.proxies.trusted.contains(peer);
+        let wire = Rc::new(Wire::new((id, serial), socket, peer, listener, trusted));
         wire.since.set(self.core.now.get());
         self.core.enqueue(&wire);
         if let (Some(lookout), Stage::Parked) = (&self.lookout, &stage) {

@@ -9,7 +9,6 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, REFERER, USER_AGENT};
 use hyper::http::Version;
 use hyper::http::request::Parts;
 
-use crate::reply::Content;
 use crate::{Peer, Reply};
 
 /// A format that was read.
@@ -166,7 +165,6 @@ impl Entry {
         } else {
             HeaderMap::new()
         };
-        debug_assert!(matches!(reply.body(), Content::Whole(_) | Content::Pieces(_)));
         Self { lines, head, peer, status: reply.status().as_u16(), response_headers, started }
     }
 
@@ -294,6 +292,7 @@ mod tests {
     use hyper::{Request, Response};
 
     use super::*;
+    use crate::reply::Content;
 
     fn line(format: &str) -> String {
         let lines = Rc::new(AccessLines::new(AccessFormat::parse(format).expect("format")));

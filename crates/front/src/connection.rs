@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::http1::Http1;
 use crate::http2::Http2;
 use crate::opening::Step;
@@ -24,6 +26,8 @@ pub(crate) enum Stage {
     WebSocket(Rc<WebSocket>),
     /// Taken out, to be polled.
     Polled,
+    /// Our last words are on their way.
+    Parting(Bytes),
     /// Our last word is said; the client may close.
     Lingering,
 }

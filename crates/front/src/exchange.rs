@@ -1,24 +1,27 @@
 //! One request with the app, and the way back for its response.
 
+use std::io;
 use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SERVER};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, SERVER};
 use hyper::http::Version;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use crate::access_log::Entry;
+use crate::forwarded::{Believed, Scheme};
 use crate::front::Core;
 use crate::proxy::Told;
 use crate::reply::ReplyBody;
 use crate::tls::TlsFacts;
 use crate::turn::Turn;
 use crate::wire::{Peer, Wire};
-use crate::{Content, Front, Handshake, Reply, RequestBody, Scheme, WebSocket};
+use crate::{Content, Front, Handshake, Reply, RequestBody, WebSocket};
 
 /// A complete request that the app has to answer.
 ///
@@ -28,6 +31,7 @@ pub struct Exchange {
     pub head: Parts,
     /// The whole body; taken by the executor.
     pub body: RequestBody,
+    pub(crate) believed: Believed,
     /// The client wants to speak WebSocket; see [`Exchange::accept_websocket`].
     pub websocket: Option<Handshake>,
     pub(crate) wire: Rc<Wire>,
@@ -95,10 +99,11 @@ impl Exchange {
         self.wire.trusted
     }
 
-    /// How it came, as far as the front has seen; a trusted peer may know better.
+    /// How the client came, as far as we can know.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
-        if self.wire.tls.get().is_some() { Scheme::Https } else { Scheme::Http }
+        let own = || if self.wire.tls.get().is_some() { Scheme::Https } else { Scheme::Http };
+        self.believed.scheme.unwrap_or_else(own)
     }
 
     /// What was agreed on for encryption; `None` on a plain connection.
@@ -118,6 +123,32 @@ impl Exchange {
         self.turn.is_reset()
     }
 
+    /// Whether there are headers with underscores in their names.
+    #[must_use]
+    pub fn has_underscores(&self) -> bool {
+        self.believed.has_underscores
+    }
+
+    /// A duplicate of the client's socket.
+    ///
+    /// # Errors
+    ///
+    /// When there is no descriptor left.
+    pub fn duplicate_socket(&self) -> io::Result<OwnedFd> {
+        self.wire.socket().as_fd().try_clone_to_owned()
+    }
+
+    /// Whether a file can be sent on its connection without a detour through this process.
+    #[must_use]
+    pub fn takes_files(&self) -> bool {
+        self.head.version != Version::HTTP_2 && self.wire.tls.get().is_none()
+    }
+
+    /// Remembers for the log that the request is refused by the executor.
+    pub fn note_refusal(&self, reason: &str) {
+        self.core.note_refusal(self.wire.peer.get(), || reason.to_owned());
+    }
+
     /// The connection, to be polled after pieces were pushed to a stream.
     #[must_use]
     pub fn connection(&self) -> ConnectionId {
@@ -135,22 +166,22 @@ impl Exchange {
         Client(self.turn.clone())
     }
 
-    /// Sends a `103 Early Hints` with these `Link` values at once. Hints are only hints: where they
-    /// cannot be sent (HTTP/1.0, a client that does not read) nothing happens.
-    pub fn early_hints(&self, front: &Front, links: &[Vec<u8>]) {
+    /// Sends a `103 Early Hints` with these fields at once. Hints are only hints: where they cannot
+    /// be sent (HTTP/1.0, a client that does not read) nothing happens.
+    pub fn early_hints(&self, front: &Front, fields: &[(HeaderName, HeaderValue)]) {
         let wire = &self.wire;
         if self.head.version == Version::HTTP_2 {
-            let valid = links.iter().filter_map(|link| HeaderValue::from_bytes(link).ok());
-            self.turn.add_hints(valid);
+            self.turn.add_hints(fields);
             return front.poll_connection(self.connection());
         }
-        if self.head.version != Version::HTTP_11 || !wire.writable.get() || links.is_empty() {
+        if self.head.version != Version::HTTP_11 || !wire.writable.get() || fields.is_empty() {
             return;
         }
         let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
-        for link in links.iter().filter(|link| HeaderValue::from_bytes(link).is_ok()) {
-            head.extend_from_slice(b"Link: ");
-            head.extend_from_slice(link);
+        for (name, value) in fields {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");
@@ -174,6 +205,10 @@ impl Exchange {
         let may_stay = self.core.hands_over.get() && self.wire.can_move();
         if self.core.draining.get() && is_http1 && !switches && !may_stay {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.head.version == Version::HTTP_10 && reply.headers().contains_key(CONNECTION) {
+            // Else hyper would add to `close` that it could be kept.
+            *reply.version_mut() = Version::HTTP_10;
         }
         let length = body_length(&self.head.method, &reply);
         let entry = self.access_entry(&reply);

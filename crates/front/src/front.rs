@@ -6,8 +6,10 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use hyper::server::conn::http1;
 use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
@@ -18,16 +20,21 @@ use crate::exchange::ConnectionId;
 use crate::http1::{Failure, Http1, Polled};
 use crate::http2::Http2;
 use crate::ingress::Ingress;
+use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
 use crate::listener::Listener;
 use crate::lookout::Lookout;
 use crate::opening::{Door, Protocols};
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
+use crate::refusal::Refusal;
+use crate::refusals::Refusals;
 use crate::relay::Relay;
+use crate::screen::Screen;
+use crate::screened::Screened;
 use crate::tls::{Certificates, TlsError};
-use crate::transport::{Scratch, Transport, scratch};
+use crate::transport::{SCRATCH_BYTES, Scratch, Transport, scratch};
 use crate::websocket::{Course, WebSocket};
-use crate::wire::{Peer, Phase, Wire};
-use crate::{Exchange, Limits, TrustedPeers};
+use crate::wire::{Peer, Phase, TURN_BYTES_MAX, Wire};
+use crate::{Exchange, Limits, Proxies};
 
 /// Something the operator should read.
 #[derive(Debug)]
@@ -42,26 +49,30 @@ pub enum Notice {
     CertificateRenewed(Arc<Certificates>),
     /// Files have changed, but cannot be used: the certificate of before stays.
     CertificateRefused(TlsError),
-    /// The client's bytes were no HTTP, or not what had to come before it.
+    /// Requests were refused, or what had to come before them: the first, and how many more.
     InvalidRequest {
-        /// Who sent them.
+        /// Who sent it.
         peer: Peer,
-        /// What the parser says.
+        /// Why.
         reason: String,
+        /// Others that were refused since the last notice of the kind.
+        more: u64,
     },
 }
 
 /// What exchanges, connections and the front share.
 pub(crate) struct Core {
     pub(crate) limits: Limits,
+    pub(crate) proxies: Proxies,
     pub(crate) now: Cell<u64>,
     pub(crate) draining: Cell<bool>,
     /// Connections between two requests go to the siblings.
     pub(crate) hands_over: Cell<bool>,
     pub(crate) notices: RefCell<Vec<Notice>>,
     pub(crate) access: Option<Rc<AccessLines>>,
+    refusals: RefCell<Refusals>,
     ready: RefCell<VecDeque<usize>>,
-    /// Connections that have had their turn, and have more to read.
+    /// Connections that have had their turn, and have more to read or to write.
     later: RefCell<Vec<usize>>,
     arrived: RefCell<VecDeque<Exchange>>,
     /// Some of them were taken back.
@@ -71,6 +82,11 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn arrive(&self, exchange: Exchange) {
         self.arrived.borrow_mut().push_back(exchange);
+    }
+
+    /// Remembers a refused request for the log.
+    pub(crate) fn note_refusal(&self, peer: Peer, reason: impl FnOnce() -> String) {
+        self.refusals.borrow_mut().add(peer, reason);
     }
 
     /// Puts a connection into the ready queue, once.
@@ -105,7 +121,6 @@ pub struct Front {
     builder: http1::Builder,
     pub(crate) door: Door,
     pub(crate) scratch: Scratch,
-    pub(crate) trusted: TrustedPeers,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) connections: RefCell<Slab<Connection>>,
     pub(crate) accepting: Cell<Accepting>,
@@ -160,13 +175,8 @@ fn listener_bit(index: usize) -> u64 {
     1 << index.min(62)
 }
 
-/// A client that goes on sending after our last word is cut off then.
-const LINGERING_READS_MAX: usize = 4;
-/// Bytes that one connection may bring before others have their turn. More comes in at once only
-/// with an upload on a quick line, or from somebody who means harm.
-const TURN_BYTES_MAX: usize = 512 * 1024;
-/// Bytes hyper may hold of one connection's requests or of its unsent response.
-const CONNECTION_BUFFER_BYTES: usize = 256 * 1024;
+/// What a client sends after our last word is read in portions: others wait for their turn, too.
+const LINGERING_READS_MAX: usize = 16;
 
 impl Front {
     /// A front over listeners that the master has bound.
@@ -180,7 +190,7 @@ impl Front {
     pub fn new(
         listeners: Vec<Listener>,
         limits: Limits,
-        trusted: TrustedPeers,
+        proxies: Proxies,
         protocols: Protocols,
         access: Option<AccessFormat>,
         watched: OwnedFd,
@@ -201,8 +211,9 @@ impl Front {
             .keep_alive(!limits.keepalive.is_zero())
             .half_close(true)
             .title_case_headers(limits.title_case)
-            .max_headers(limits.header_fields.clamp(1, 32_768))
-            .max_buf_size(CONNECTION_BUFFER_BYTES);
+            .max_headers(limits.header_fields.clamp(1, HEADER_FIELDS_MAX))
+            // A whole head and a little more, so that hyper never says that it is too large.
+            .max_buf_size(HEAD_BYTES_MAX + SCRATCH_BYTES);
         let door = Door::new(protocols);
         // Certificates that were loaded before the fork may have been exchanged since.
         let mut notices: Vec<_> = door.look(0).into_iter().collect();
@@ -212,10 +223,12 @@ impl Front {
         let front = Self {
             core: Rc::new(Core {
                 limits,
+                proxies,
                 now: Cell::new(0),
                 draining: Cell::new(false),
                 hands_over: Cell::new(false),
                 notices: RefCell::new(notices),
+                refusals: RefCell::default(),
                 access: access.map(|format| Rc::new(AccessLines::new(format))),
                 ready: RefCell::default(),
                 later: RefCell::default(),
@@ -227,7 +240,6 @@ impl Front {
             builder,
             door,
             scratch: scratch(),
-            trusted,
             listeners,
             connections: RefCell::default(),
             accepting: Cell::new(Accepting::Yes),
@@ -401,27 +413,30 @@ impl Front {
             Stage::Http1(http1) => self.drive(http1, &wire),
             Stage::Opening(step) => self.open(&wire, step),
             Stage::Http2(http2) => self.drive_http2(http2, &wire),
+            Stage::Parting(words) => self.part(&wire, words),
             Stage::WebSocket(websocket) => self.talk(websocket, &wire),
             Stage::Lingering => self.linger(&wire),
             Stage::Polled => {}
         }
     }
 
-    fn transport(&self, wire: &Rc<Wire>) -> (Transport, Ingress) {
-        (
-            Transport { wire: wire.clone(), scratch: self.scratch.clone() },
-            Ingress { core: self.core.clone(), wire: wire.clone() },
-        )
+    fn ingress(&self, wire: &Rc<Wire>) -> Ingress {
+        Ingress { core: self.core.clone(), wire: wire.clone() }
     }
 
     pub(crate) fn begin_http1(&self, wire: &Rc<Wire>) -> Box<Http1> {
-        let (transport, ingress) = self.transport(wire);
-        Http1::new(self.builder.serve_connection(transport, ingress))
+        let screened = Screened {
+            wire: wire.clone(),
+            scratch: self.scratch.clone(),
+            core: self.core.clone(),
+            screen: Screen::default(),
+        };
+        Http1::new(self.builder.serve_connection(screened, self.ingress(wire)))
     }
 
     pub(crate) fn begin_http2(&self, wire: &Rc<Wire>) -> Box<Http2> {
-        let (transport, ingress) = self.transport(wire);
-        Http2::new(transport, ingress, &self.core.limits.http2)
+        let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
+        Http2::new(transport, self.ingress(wire), &self.core.limits.http2)
     }
 
     pub(crate) fn drive(&self, mut http1: Box<Http1>, wire: &Rc<Wire>) {
@@ -430,7 +445,10 @@ impl Front {
             Polled::Pending => self.rest(wire, Stage::Http1(http1)),
             Polled::Closed => match wire.take_successor() {
                 Some(websocket) => {
-                    websocket.take_ahead(&http1.into_unread(), self.core.now.get());
+                    let unread = http1.into_unread();
+                    // What came behind the request was not screened yet, and is no HTTP.
+                    let ahead = Bytes::from([&unread[..], &wire.ahead.take()[..]].concat());
+                    websocket.take_ahead(&ahead, self.core.now.get());
                     self.talk(websocket, wire);
                 }
                 None => {
@@ -438,6 +456,10 @@ impl Front {
                     self.close(wire);
                 }
             },
+            Polled::Refused(refusal) => {
+                drop(http1);
+                self.refuse(wire, refusal);
+            }
             Polled::Failed(failure) => {
                 drop(http1);
                 self.fail(wire, failure);
@@ -457,6 +479,10 @@ impl Front {
             Polled::Failed(failure) => {
                 drop(http2);
                 self.fail(wire, failure);
+            }
+            Polled::Refused(refusal) => {
+                drop(http2);
+                self.refuse(wire, refusal);
             }
         }
     }
@@ -489,11 +515,13 @@ impl Front {
     }
 
     /// Puts a connection's stage back, unless it is gone.
-    #[inline]
     pub(crate) fn keep(&self, wire: &Wire, stage: Stage) {
-        if let Some(connection) = self.connections.borrow_mut().get_mut(wire.id) {
-            connection.stage = stage;
-        }
+        let former = match self.connections.borrow_mut().get_mut(wire.id) {
+            Some(connection) => std::mem::replace(&mut connection.stage, stage),
+            None => stage,
+        };
+        // After the borrow has ended: it may touch the core on its way out.
+        drop(former);
     }
 
     /// Our last word is said.
@@ -501,15 +529,36 @@ impl Front {
         wire.finish_sending();
         wire.phase.set(Phase::Linger);
         wire.since.set(self.core.now.get());
+        // Whoever was refused may have sent more than was looked at.
+        wire.readable.set(true);
         self.linger(wire);
     }
 
-    /// The client spoke no HTTP (it was answered 400 or 431, or GOAWAY), or went away.
+    /// The client spoke no HTTP and was told so, or went away.
     fn fail(&self, wire: &Rc<Wire>, failure: Failure) {
         let Failure::Invalid(reason) = failure else { return self.remove(wire.id) };
-        let peer = wire.peer.get();
-        self.core.notices.borrow_mut().push(Notice::InvalidRequest { peer, reason });
-        wire.readable.set(true);
+        self.core.note_refusal(wire.peer.get(), || reason);
+        self.close(wire);
+    }
+
+    /// Answers what is no request, with a page, and closes.
+    pub(crate) fn refuse(&self, wire: &Rc<Wire>, refusal: Refusal) {
+        self.core.note_refusal(wire.peer.get(), || refusal.message());
+        wire.phase.set(Phase::Writing);
+        wire.since.set(self.core.now.get());
+        self.part(wire, refusal.to_bytes());
+    }
+
+    /// Writes our last words.
+    fn part(&self, wire: &Rc<Wire>, mut words: Bytes) {
+        wire.budget.set(TURN_BYTES_MAX);
+        while !words.is_empty() {
+            match wire.transmit(&words) {
+                Poll::Ready(Ok(count)) => words.advance(count),
+                Poll::Ready(Err(_)) => return self.remove(wire.id),
+                Poll::Pending => return self.keep(wire, Stage::Parting(words)),
+            }
+        }
         self.close(wire);
     }
 
@@ -522,16 +571,17 @@ impl Front {
         let mut scratch = self.scratch.borrow_mut();
         for _ in 0..LINGERING_READS_MAX {
             match wire.socket().read(&mut scratch) {
-                Ok(0) => break,
+                Ok(0) => return self.remove(wire.id),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return self.keep(wire, Stage::Lingering);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Err(_) => return self.remove(wire.id),
             }
         }
-        self.remove(wire.id);
+        // More bytes will be an event of their own; if there are none, the limit of time ends it.
+        self.keep(wire, Stage::Lingering);
     }
 
     pub(crate) fn remove(&self, id: usize) {
@@ -548,11 +598,12 @@ impl Front {
             lookout.remove(wire.key());
         }
         wire.leave();
+        let file = wire.file.take();
         // After the borrow has ended: a response body on its way out may touch the core.
         if let Stage::WebSocket(websocket) = &gone.stage {
             websocket.lose();
         }
-        drop(gone);
+        drop((gone, file));
         if Rc::strong_count(&wire) > 1 {
             // The app still holds the request, and so the socket stays open: it must not go on
             // sending events in the name of a connection that will get this id.
@@ -613,13 +664,15 @@ impl Front {
             return None;
         }
         let named = exchange.head.headers.get("x-forwarded-for")?.to_str().ok()?;
-        self.trusted.client_among(named)
+        self.core.proxies.trusted.client_among(named)
     }
 
     /// What the operator should read, since the last call.
     #[must_use]
     pub fn take_notices(&self) -> Vec<Notice> {
-        std::mem::take(&mut self.core.notices.borrow_mut())
+        let mut notices = std::mem::take(&mut *self.core.notices.borrow_mut());
+        notices.extend(self.core.refusals.borrow_mut().take());
+        notices
     }
 
     /// Complete lines for the access log, since the last call; empty when there is none.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 
 use crate::ingress::Ingress;
-use crate::transport::Transport;
+use crate::refusal::Refusal;
+use crate::screened::Screened;
 use crate::wire::Wire;
 
 /// Remembers that a future asked to be polled again while it was being polled.
@@ -37,7 +38,7 @@ impl Wake for Again {
 }
 
 pub(crate) struct Http1 {
-    connection: http1::Connection<Transport, Ingress>,
+    connection: http1::Connection<Screened, Ingress>,
     again: Arc<Again>,
     waker: Waker,
 }
@@ -47,6 +48,8 @@ pub(crate) enum Polled {
     Pending,
     /// Everything is written, and nothing more will be.
     Closed,
+    /// What came next is no request that can be answered; everything before is.
+    Refused(Refusal),
     Failed(Failure),
 }
 
@@ -59,7 +62,7 @@ pub(crate) enum Failure {
 }
 
 impl Http1 {
-    pub(crate) fn new(connection: http1::Connection<Transport, Ingress>) -> Box<Self> {
+    pub(crate) fn new(connection: http1::Connection<Screened, Ingress>) -> Box<Self> {
         let again = Arc::new(Again::default());
         Box::new(Self { connection, waker: Waker::from(again.clone()), again })
     }
@@ -71,13 +74,16 @@ impl Http1 {
             let mut context = Context::from_waker(&self.waker);
             match self.connection.poll_without_shutdown(&mut context) {
                 Poll::Ready(Ok(())) => return Polled::Closed,
-                Poll::Ready(Err(error)) if error.is_parse() => {
-                    return Polled::Failed(Failure::Invalid(error.to_string()));
-                }
+                Poll::Ready(Err(error)) if error.is_parse() => return refused(wire, &error),
                 Poll::Ready(Err(_)) => return Polled::Failed(Failure::Gone),
                 Poll::Pending if wire.pump(&mut context, now) => {}
-                Poll::Pending if self.again.is_wanted() => {}
+                Poll::Pending if wire.budget.get() > 0 && self.again.is_wanted() => {}
                 Poll::Pending => {
+                    if let Some(refusal) = wire.refusal.get()
+                        && !wire.unflushed.get()
+                    {
+                        return Polled::Refused(refusal);
+                    }
                     wire.settle(now);
                     return Polled::Pending;
                 }
@@ -94,5 +100,14 @@ impl Http1 {
     /// or once it has said that it is closed: only then is everything written.
     pub(crate) fn into_unread(self) -> Bytes {
         self.connection.into_parts().read_buf
+    }
+}
+
+/// hyper did not like a head. It has answered by itself, unless nothing else was on its way then.
+fn refused(wire: &Wire, error: &hyper::Error) -> Polled {
+    let refusal = Refusal::of_parser(error);
+    match wire.hyper_reads_head.get() {
+        true => Polled::Refused(refusal),
+        false => Polled::Failed(Failure::Invalid(refusal.message())),
     }
 }

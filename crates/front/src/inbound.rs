@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -12,6 +13,8 @@ use bytes::Bytes;
 use http_body::Body;
 
 use crate::arriving::Arriving;
+
+use crate::refusal::Refusal;
 
 /// Bytes that wait for the app before the client has to wait.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
@@ -30,6 +33,10 @@ pub struct Inbound {
     held: Cell<bool>,
     /// The app waits for the next piece, and so does the limit of time for bodies.
     wanted: Cell<bool>,
+    bytes: Cell<u64>,
+    bytes_max: Option<u64>,
+    /// Why the rest is not taken.
+    refusal: Cell<Option<Refusal>>,
 }
 
 /// What the app can have now.
@@ -46,8 +53,11 @@ pub enum Arrived {
 impl Inbound {
     /// `expected`: the client waits for `100 Continue`, which hyper sends when it is first asked
     /// for a piece; so that has to wait for the app.
-    pub(crate) fn new(incoming: Arriving, expected: bool) -> Self {
+    pub(crate) fn new(incoming: Arriving, expected: bool, bytes_max: Option<u64>) -> Self {
         Self {
+            bytes: Cell::new(0),
+            bytes_max,
+            refusal: Cell::new(None),
             held: Cell::new(expected),
             incoming: RefCell::new(Some(incoming)),
             waiting: RefCell::default(),
@@ -72,12 +82,22 @@ impl Inbound {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(piece) = frame.into_data() {
+                        self.bytes.set(self.bytes.get() + piece.len() as u64);
+                        if let Some(bytes_max) = self.bytes_max
+                            && self.bytes.get() > bytes_max
+                        {
+                            self.failed.set(true);
+                            self.refusal.set(Some(Refusal::BodySize { bytes_max }));
+                            *incoming = None;
+                            return true;
+                        }
                         self.waiting_bytes.set(self.waiting_bytes.get() + piece.len());
                         self.waiting.borrow_mut().push_back(piece);
                     }
                 }
-                Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Some(Err(error))) => {
                     self.failed.set(true);
+                    self.refusal.set(refusal_of(&error));
                     *incoming = None;
                 }
                 Poll::Ready(None) => {
@@ -88,6 +108,11 @@ impl Inbound {
             moved = true;
         }
         moved
+    }
+
+    /// Why the rest is not taken; `None` while all is well, or when the client has left.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get()
     }
 
     /// The rest will not come.
@@ -120,7 +145,23 @@ impl Inbound {
         }
     }
 
+    /// Whether the rest will not come.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.get()
+    }
+
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.get() && !self.complete.get() && !self.failed.get()
     }
+}
+
+/// Why a body cannot be read on; `None` when its client has just left.
+pub(crate) fn refusal_of(error: &io::Error) -> Option<Refusal> {
+    // A client that breaks HTTP/2 is told so by h2.
+    let error = error.get_ref()?.downcast_ref::<hyper::Error>()?;
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    let is_cut = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::UnexpectedEof;
+    let has_left = error.is_incomplete_message() || cause.is_some_and(is_cut);
+    (!has_left).then_some(Refusal::Chunk)
 }

@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use socket2::Socket;
 
+use crate::file::FileContent;
 use crate::wire::Wire;
 
 impl Wire {
@@ -49,12 +50,15 @@ impl Wire {
         &self,
         mut write: impl FnMut(&Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        if !self.writable.get() {
+        if !self.writable.get() || self.budget.get() == 0 {
             return Poll::Pending;
         }
         loop {
             return match write(self.socket()) {
-                Ok(count) => Poll::Ready(Ok(count)),
+                Ok(count) => {
+                    self.budget.set(self.budget.get().saturating_sub(count));
+                    Poll::Ready(Ok(count))
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.writable.set(false);
                     Poll::Pending
@@ -113,6 +117,13 @@ impl Wire {
             room[..count].copy_from_slice(&ahead.split_to(count));
             return Poll::Ready(Ok(count));
         }
+        drop(ahead);
+        self.receive_new(room)
+    }
+
+    /// The same without what was read before.
+    #[inline]
+    pub(crate) fn receive_new(&self, room: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.budget.get() == 0 {
             return Poll::Pending;
         }
@@ -141,6 +152,20 @@ impl Wire {
             None => self.write_socket(|mut socket| socket.write_vectored(slices)),
             Some(session) => or_pending(session.transmit_vectored(self, slices)),
         }
+    }
+
+    /// The same on a plain connection, when a file follows at once.
+    pub(crate) fn transmit_before_more(&self, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.write_socket(|socket| socket.send_vectored_with_flags(slices, libc::MSG_MORE))
+    }
+
+    /// Sends the next bytes of a file on a plain connection.
+    pub(crate) fn transmit_file(
+        &self,
+        file: &FileContent,
+        count: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.write_socket(|socket| file.send_to(socket, count))
     }
 
     /// Done when nothing of what was sent is held back here.

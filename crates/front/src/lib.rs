@@ -1,9 +1,9 @@
 //! The front: a client's bytes.
 //!
 //! ```text
-//! listener → accept → opening (PROXY, TLS) → connection (HTTP/1, HTTP/2) → request → executor
-//!                                                ▲                                      │
-//!                                                └── response, written without blocking ┘
+//! listener → accept → opening (PROXY, TLS) → connection (screen → HTTP/1, or HTTP/2) → request → executor
+//!                                                ▲                                                 │
+//!                                                └────── response, written without blocking ───────┘
 //! ```
 //!
 //! hyper, h2 and rustls do no I/O of their own: a connection is a future over a reader and a writer.
@@ -23,27 +23,35 @@ mod accept;
 mod access_log;
 mod arriving;
 mod body;
+mod chunks;
 mod claim;
 mod connection;
 mod exchange;
+mod file;
 mod forwarded;
 mod front;
 mod handover;
+mod head;
 mod http1;
 mod http2;
 mod inbound;
 mod ingress;
 mod layer;
+mod lenience;
 mod limits;
 mod listener;
 mod lookout;
 mod opening;
 mod overdue;
+mod page;
 mod poller;
 mod proxy;
 mod refusal;
+mod refusals;
 mod relay;
 mod reply;
+mod screen;
+mod screened;
 mod tls;
 mod transport;
 mod turn;
@@ -53,12 +61,15 @@ mod wire;
 pub use access_log::{AccessFormat, AccessFormatError};
 pub use body::RequestBody;
 pub use exchange::{Client, ConnectionId, Exchange, Watcher};
-pub use forwarded::{Scheme, SchemeHeaders, TrustedPeers};
+pub use file::FileContent;
+pub use forwarded::{Proxies, Scheme, TrustedPeers, Underscores};
 pub use front::{Awaited, Drain, Front, Notice};
 pub use inbound::{Arrived, Inbound};
-pub use limits::{Http2Limits, Limits};
+pub use lenience::Lenience;
+pub use limits::{HEADER_FIELDS_MAX, Http2Limits, Limits};
 pub use listener::Listener;
 pub use opening::{CleartextHttp2, Protocols};
+pub use page::error_page;
 pub use poller::{Batch, Waiter};
 pub use proxy::{ProxyProtocol, Told};
 pub use relay::Relay;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::WebSocketLimits;
+use crate::{Lenience, WebSocketLimits};
 
 /// How much and how long a client may. Counts are inclusive.
 #[derive(Clone, Debug)]
@@ -17,12 +17,16 @@ pub struct Limits {
     pub body_pause: Duration,
     /// Pause while a client reads a response.
     pub write_pause: Duration,
-    /// Bytes of the request line.
+    /// Bytes of the request line without its end; 0 = as many as fit into a head.
     pub request_line: usize,
-    /// Header fields of a request.
+    /// Header fields of a request, at most [`HEADER_FIELDS_MAX`].
     pub header_fields: usize,
     /// Bytes of one header field, name and line end included.
     pub header_field_bytes: usize,
+    /// Bytes of a request body; 0 = as many as come.
+    pub body_bytes: u64,
+    /// What is accepted although it is out of date or out of form.
+    pub lenience: Lenience,
     /// Bodies above this many bytes go to a temporary file.
     pub body_spool_bytes: usize,
     /// Whether requests go to the executor before their body has come, which then takes it piece by
@@ -57,6 +61,15 @@ impl Default for Http2Limits {
     }
 }
 
+/// More fields than this do not fit into the map that holds them.
+pub const HEADER_FIELDS_MAX: usize = 24_000;
+
+/// Bytes of a whole head. hyper holds no more of a connection's requests either.
+pub(crate) const HEAD_BYTES_MAX: usize = 256 * 1024;
+
+/// A longer request target does not fit into a URI.
+pub(crate) const REQUEST_LINE_MAX: usize = 65_000;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -68,6 +81,8 @@ impl Default for Limits {
             request_line: 4094,
             header_fields: 100,
             header_field_bytes: 8190,
+            body_bytes: 0,
+            lenience: Lenience::default(),
             body_spool_bytes: 1 << 20,
             stream_bodies: false,
             title_case: true,
@@ -75,5 +90,11 @@ impl Default for Limits {
             has_siblings: false,
             http2: Http2Limits::default(),
         }
+    }
+}
+
+impl Limits {
+    pub(crate) fn body_bytes_max(&self) -> Option<u64> {
+        (self.body_bytes > 0).then_some(self.body_bytes)
     }
 }

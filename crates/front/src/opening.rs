@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use nix::sys::socket::{MsgFlags, recv};
 
 use crate::connection::Stage;
@@ -70,7 +71,7 @@ enum Next {
     Http1,
     Http2,
     /// The client cannot be served; what it is told, if it can be told anything.
-    Refused(String, Vec<u8>),
+    Refused(String, Bytes),
     Gone,
 }
 
@@ -118,9 +119,9 @@ impl Door {
         self.renewal.as_ref()?.look(now)
     }
 
-    fn in_plain(&self, refusal: Refusal) -> Vec<u8> {
+    fn in_plain(&self, refusal: Refusal) -> Bytes {
         // Under TLS nobody would understand it.
-        if self.renewal.is_some() { Vec::new() } else { refusal.to_bytes() }
+        if self.renewal.is_some() { Bytes::new() } else { refusal.to_bytes() }
     }
 }
 
@@ -163,7 +164,9 @@ impl Front {
             return self.remove(wire.id);
         }
         let (reason, words) = match step {
-            Step::Hello | Step::Handshake => ("the TLS handshake did not end in time", Vec::new()),
+            Step::Hello | Step::Handshake => {
+                ("the TLS handshake did not end in time", Bytes::new())
+            }
             Step::ProxyHeader => {
                 ("the PROXY header did not end in time", self.door.in_plain(Refusal::HeadTimeout))
             }
@@ -175,10 +178,7 @@ impl Front {
     }
 
     fn turn_away(&self, wire: &Rc<Wire>, reason: String, words: &[u8]) {
-        self.core
-            .notices
-            .borrow_mut()
-            .push(Notice::InvalidRequest { peer: wire.peer.get(), reason });
+        self.core.note_refusal(wire.peer.get(), || reason);
         // A client that does not read will not miss it.
         let _ = Raw(wire).write(words);
         wire.readable.set(true);
@@ -292,7 +292,7 @@ fn shake_hands(wire: &Wire) -> io::Result<Next> {
         Ok(Shaken::Done) => Ok(Next::Http1),
         // rustls has told the client already, in the words of TLS.
         Err(error) if error.kind() == ErrorKind::InvalidData => {
-            Ok(Next::Refused(format!("TLS handshake: {error}"), Vec::new()))
+            Ok(Next::Refused(format!("TLS handshake: {error}"), Bytes::new()))
         }
         Err(_) => Ok(Next::Gone),
     }
@@ -308,11 +308,11 @@ fn believe(wire: &Wire, told: Told) {
     let _ = wire.told.set(Box::new(told));
 }
 
-fn plain_text_400(text: &str) -> Vec<u8> {
+fn plain_text_400(text: &str) -> Bytes {
     format!(
         "HTTP/1.1 400 Bad Request\r\nServer: remuda\r\nConnection: close\r\n\
          Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}",
         text.len()
     )
-    .into_bytes()
+    .into()
 }

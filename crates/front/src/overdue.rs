@@ -8,7 +8,6 @@ use crate::exchange::ConnectionId;
 use crate::front::Accepting;
 use crate::listener::Accepted;
 use crate::refusal::Refusal;
-use crate::reply::whole;
 use crate::turn::Turn;
 use crate::websocket::Course;
 use crate::wire::{Phase, Wire};
@@ -76,18 +75,12 @@ impl Front {
             };
             between
                 && !wire.queued.get()
+                && wire.ahead.borrow().is_empty()
                 && Duration::from_nanos(now.saturating_sub(wire.since.get())) >= PARKED_AFTER
         });
         for connection in idle {
-            if let Stage::Http1(_) = connection.stage
-                && let Stage::Http1(http1) = std::mem::replace(&mut connection.stage, Stage::Parked)
-            {
-                let unread = http1.into_unread();
-                if !unread.is_empty() {
-                    // The beginning of a next request came together with the last one.
-                    *connection.wire.ahead.borrow_mut() = unread;
-                    self.core.enqueue(&connection.wire);
-                }
+            if let Stage::Http1(_) = connection.stage {
+                connection.stage = Stage::Parked;
             }
         }
     }
@@ -137,7 +130,8 @@ impl Front {
             Phase::Head | Phase::Idle if self.say_goodbye(wire) => {}
             Phase::Head => match step.flatten() {
                 Some(step) => self.close_door(wire, step),
-                None => self.refuse_late_head(wire),
+                None if wire.head_begun.get() => self.refuse(wire, Refusal::HeadTimeout),
+                None => self.remove(wire.id),
             },
             Phase::Idle => {
                 wire.say_goodbye();
@@ -150,26 +144,14 @@ impl Front {
     /// A client that is too slow with a body, or in reading a response.
     fn on_late_turn(&self, wire: &Rc<Wire>, turn: &Rc<Turn>) {
         let is_http2 = self.with_stage(wire, |stage| matches!(stage, Stage::Http2(_)));
-        if turn.reading.get() || is_http2 == Some(true) && !turn.is_awaited() {
+        if turn.is_awaited() {
+            turn.refuse(Refusal::BodyTimeout);
+        } else if is_http2 == Some(true) {
             turn.give_up();
-        } else if turn.is_awaited() {
-            // The app has the request, but has said nothing yet.
-            let response = Refusal::BodyTimeout.response();
-            turn.answer(whole(response, turn.clone(), wire.clone()));
-            turn.leave();
         } else {
             return self.remove(wire.id);
         }
         self.poll_connection(ConnectionId(wire.id));
-    }
-
-    fn refuse_late_head(&self, wire: &Rc<Wire>) {
-        if wire.head_begun.get() {
-            // hyper has no request to answer yet, so the words go straight to the client.
-            let _ = wire.transmit(&Refusal::HeadTimeout.to_bytes());
-            wire.finish_sending();
-        }
-        self.remove(wire.id);
     }
 
     /// Tells an HTTP/2 client that its connection ends, since a request may be on its way; true when

@@ -1,26 +1,54 @@
-//! What the front refuses by itself, in gunicorn's words and form.
+//! What the front refuses by itself, in gunicorn's form, and in its words where it has some.
+//!
+//! Every refusal is a complete short response, and the last one of its connection: after bytes
+//! that could be read in two ways nothing is read at all.
 
 use bytes::Bytes;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_VERSION, SERVER};
 use hyper::{Response, StatusCode};
 
-/// Why a request is refused. The connection is closed after each of them.
+use crate::page::error_page;
+
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    RequestLine {
+    /// hyper could not read the head; what it says.
+    NotHttp(&'static str),
+    RequestLine,
+    RequestLineLength {
         bytes: usize,
         bytes_max: usize,
     },
+    Version,
+    Method,
+    Connect,
+    Target,
+    Authority,
+    BareLineFeed,
+    ObsoleteFolding,
     HeaderFields,
+    HeaderName,
+    SchemeHeaders,
     HeaderFieldSize,
-    /// Named twice, and differently.
-    Host,
     /// Not what the PROXY protocol says.
     ProxyHeader,
     /// HTTP/1 where only HTTP/2 is expected.
     Preface,
     /// A PROXY header from somebody who may not send one.
     Forbidden,
+    HeadSize,
+    /// Missing, malformed, or named twice and differently.
+    Host,
+    ContentType,
+    ContentLength,
+    ContentLengthAndCoding,
+    TransferEncoding,
+    TransferCoding,
+    Expectation,
+    BodySize {
+        bytes_max: u64,
+    },
+    Chunk,
     HeadTimeout,
     BodyTimeout,
     SpoolFull,
@@ -29,56 +57,105 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// What hyper's parser has said of a head.
+    pub(crate) fn of_parser(error: &hyper::Error) -> Self {
+        if error.is_parse_too_large() {
+            return Self::HeadSize;
+        }
+        // hyper has no way to ask which part was bad, but it says so.
+        Self::NotHttp(match error.to_string().as_str() {
+            "invalid HTTP method parsed" => "Invalid HTTP method",
+            "invalid URI" => "Invalid request target",
+            "invalid HTTP version parsed" => "Invalid HTTP version",
+            "invalid HTTP header parsed" => "Invalid HTTP header",
+            _ => "Invalid HTTP request",
+        })
+    }
+
     fn status(self) -> StatusCode {
         match self {
-            Self::RequestLine { .. } => StatusCode::URI_TOO_LONG,
-            Self::HeaderFields | Self::HeaderFieldSize => {
+            Self::RequestLineLength { .. } => StatusCode::URI_TOO_LONG,
+            Self::HeaderFields | Self::HeaderFieldSize | Self::HeadSize => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
-            Self::Host | Self::ProxyHeader | Self::Preface => StatusCode::BAD_REQUEST,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::TransferCoding | Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::BodySize { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::SpoolFull => StatusCode::SERVICE_UNAVAILABLE,
-            Self::WebSocketKey => StatusCode::BAD_REQUEST,
+            Self::NotHttp(_)
+            | Self::RequestLine
+            | Self::Method
+            | Self::Target
+            | Self::Authority
+            | Self::BareLineFeed
+            | Self::ObsoleteFolding
+            | Self::HeaderName
+            | Self::SchemeHeaders
+            | Self::Host
+            | Self::ContentType
+            | Self::ContentLength
+            | Self::ContentLengthAndCoding
+            | Self::TransferEncoding
+            | Self::Chunk
+            | Self::ProxyHeader
+            | Self::Preface
+            | Self::WebSocketKey => StatusCode::BAD_REQUEST,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
         }
     }
 
-    fn message(self) -> String {
-        match self {
-            Self::RequestLine { bytes, bytes_max } => {
-                format!("Request Line is too large ({bytes} &gt; {bytes_max})")
+    /// What the client and the log are told.
+    pub(crate) fn message(self) -> String {
+        let text = match self {
+            Self::RequestLineLength { bytes, bytes_max } => {
+                return format!("Request Line is too large ({bytes} > {bytes_max})");
             }
-            Self::HeaderFields => {
-                "Error parsing headers: &#x27;limit request headers fields&#x27;".into()
+            Self::BodySize { bytes_max } => {
+                return format!("Request body is too large (more than {bytes_max} bytes)");
             }
-            Self::HeaderFieldSize => {
-                "Error parsing headers: &#x27;limit request headers fields size&#x27;".into()
+            Self::NotHttp(what) => what,
+            Self::RequestLine => "Invalid HTTP request line",
+            Self::Version => "Invalid HTTP version",
+            Self::Method => "Invalid HTTP method",
+            Self::Connect => "This server is no proxy",
+            Self::Target => "Invalid request target",
+            Self::Authority => "Request target and Host disagree",
+            Self::BareLineFeed => "Bare LF as line terminator",
+            Self::ObsoleteFolding => "Obsolete line folding is unacceptable",
+            Self::HeaderName => "Invalid HTTP header name",
+            Self::SchemeHeaders => "Contradictory scheme headers",
+            Self::HeaderFields => "Error parsing headers: 'limit request headers fields'",
+            Self::HeaderFieldSize => "Error parsing headers: 'limit request headers fields size'",
+            Self::HeadSize => "Error parsing headers: 'max buffer headers'",
+            Self::Host => "Invalid HTTP Header: 'HOST'",
+            Self::ContentType => "Invalid HTTP Header: 'CONTENT-TYPE'",
+            Self::ContentLength => "Invalid HTTP Header: 'CONTENT-LENGTH'",
+            Self::ContentLengthAndCoding => {
+                "Invalid HTTP Header: 'CONTENT-LENGTH' beside 'TRANSFER-ENCODING'"
             }
-            Self::Host => "Invalid HTTP Header: &#x27;HOST&#x27;".into(),
-            Self::ProxyHeader => "Invalid PROXY header".into(),
-            Self::Preface => "Expected HTTP/2 connection preface".into(),
-            Self::Forbidden => "Request forbidden".into(),
-            Self::HeadTimeout => "The request head did not arrive in time".into(),
-            Self::BodyTimeout => "The request body did not arrive in time".into(),
-            Self::SpoolFull => "The server has no room for the request body".into(),
-            Self::WebSocketKey => "The WebSocket key is missing or malformed".into(),
-            Self::WebSocketVersion => "Only version 13 of WebSocket is spoken here".into(),
-        }
-    }
-
-    fn page(self) -> String {
-        let reason = self.status().canonical_reason().unwrap_or_default();
-        let message = self.message();
-        format!(
-            "<html>\n  <head>\n    <title>{reason}</title>\n  </head>\n  <body>\n    \
-             <h1><p>{reason}</p></h1>\n    {message}\n  </body>\n</html>\n"
-        )
+            Self::TransferEncoding => "Invalid HTTP Header: 'TRANSFER-ENCODING'",
+            Self::TransferCoding => "Unsupported transfer coding",
+            Self::Expectation => "Unable to comply with expectation",
+            Self::Chunk => "Invalid chunk",
+            Self::ProxyHeader => "Invalid PROXY header",
+            Self::Preface => "Expected HTTP/2 connection preface",
+            Self::Forbidden => "Request forbidden",
+            Self::HeadTimeout => "The request head did not arrive in time",
+            Self::BodyTimeout => "The request body did not arrive in time",
+            Self::SpoolFull => "The server has no room for the request body",
+            Self::WebSocketKey => "The WebSocket key is missing or malformed",
+            Self::WebSocketVersion => "Only version 13 of WebSocket is spoken here",
+        };
+        text.to_owned()
     }
 
     pub(crate) fn response(self) -> Response<Bytes> {
-        let mut response = Response::new(Bytes::from(self.page()));
-        *response.status_mut() = self.status();
+        let status = self.status();
+        let mut response = Response::new(Bytes::from(error_page(status, &self.message())));
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(SERVER, HeaderValue::from_static("remuda"));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -90,15 +167,16 @@ impl Refusal {
     }
 
     /// The same as bytes, for a moment at which hyper has no request to answer.
-    pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let page = self.page();
+    pub(crate) fn to_bytes(self) -> Bytes {
         let status = self.status();
+        let page = error_page(status, &self.message());
+        let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+        let length = page.len();
         format!(
-            "HTTP/1.1 {status}\r\nServer: remuda\r\nConnection: close\r\n\
-             Content-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}",
-            page.len()
+            "HTTP/1.1 {status}\r\nServer: remuda\r\nDate: {date}\r\nConnection: close\r\n\
+             Content-Type: text/html\r\nContent-Length: {length}\r\n\r\n{page}"
         )
-        .into_bytes()
+        .into()
     }
 }
 
@@ -108,9 +186,19 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_limit() {
-        let refusal = Refusal::RequestLine { bytes: 5014, bytes_max: 4094 };
-        let bytes = String::from_utf8(refusal.to_bytes()).expect("ascii");
+        let refusal = Refusal::RequestLineLength { bytes: 5014, bytes_max: 4094 };
+        let bytes = String::from_utf8(refusal.to_bytes().to_vec()).expect("ascii");
         assert!(bytes.starts_with("HTTP/1.1 414 URI Too Long\r\n"), "{bytes}");
         assert!(bytes.contains("Request Line is too large (5014 &gt; 4094)"), "{bytes}");
+    }
+
+    #[test]
+    fn a_refusal_has_what_every_response_has() {
+        let bytes = String::from_utf8(Refusal::Host.to_bytes().to_vec()).expect("ascii");
+        let (head, page) = bytes.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(&format!("\r\nContent-Length: {}", page.len())), "{head}");
+        for field in ["\r\nServer: remuda\r\n", "\r\nConnection: close\r\n", " GMT\r\n"] {
+            assert!(head.contains(field), "{head}");
+        }
     }
 }

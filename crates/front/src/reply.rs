@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{HeaderMap, Response};
 
 use crate::access_log::Entry;
+use crate::file::{FileContent, Piece, STRETCH_BYTES};
 use crate::turn::Turn;
 use crate::wire::Wire;
 
@@ -23,6 +24,8 @@ pub enum Content {
     Whole(Bytes),
     /// Pieces that follow; see [`StreamSink`].
     Pieces(Rc<Pieces>),
+    /// A file, on a connection that takes one; see [`Exchange::takes_files`](crate::Exchange).
+    File(FileContent),
 }
 
 /// Pieces between the app, which makes them, and the connection, which writes them.
@@ -135,13 +138,20 @@ impl StreamSink {
 
 /// The body that hyper writes. When it is dropped, the exchange is over.
 pub(crate) struct ReplyBody {
-    content: Content,
+    body: Outgoing,
     turn: Rc<Turn>,
     wire: Rc<Wire>,
     /// The length of the whole body, where it is known before.
     length: Option<u64>,
     sent_bytes: u64,
     entry: Option<Box<Entry>>,
+}
+
+enum Outgoing {
+    Whole(Bytes),
+    Pieces(Rc<Pieces>),
+    /// A file, and how much of it hyper has got.
+    File(Rc<FileContent>, u64),
 }
 
 impl ReplyBody {
@@ -152,22 +162,27 @@ impl ReplyBody {
         length: Option<u64>,
         entry: Option<Box<Entry>>,
     ) -> Self {
-        Self { content, turn, wire, length, sent_bytes: 0, entry }
+        let body = match content {
+            Content::Whole(bytes) => Outgoing::Whole(bytes),
+            Content::Pieces(pieces) => Outgoing::Pieces(pieces),
+            Content::File(file) => Outgoing::File(Rc::new(file), 0),
+        };
+        Self { body, turn, wire, length, sent_bytes: 0, entry }
     }
 
     /// Whether trailers will follow the last piece.
     pub(crate) fn has_trailers(&self) -> bool {
-        match &self.content {
-            Content::Whole(_) => false,
-            Content::Pieces(pieces) => pieces.trailers.borrow().is_some(),
+        match &self.body {
+            Outgoing::Whole(_) | Outgoing::File(..) => false,
+            Outgoing::Pieces(pieces) => pieces.trailers.borrow().is_some(),
         }
     }
 
     /// What it shares with the app, if that makes it in pieces.
     pub(crate) fn pieces(&self) -> Option<Rc<Pieces>> {
-        match &self.content {
-            Content::Whole(_) => None,
-            Content::Pieces(pieces) => Some(pieces.clone()),
+        match &self.body {
+            Outgoing::Whole(_) | Outgoing::File(..) => None,
+            Outgoing::Pieces(pieces) => Some(pieces.clone()),
         }
     }
 }
@@ -185,20 +200,21 @@ impl std::fmt::Display for Incomplete {
 impl std::error::Error for Incomplete {}
 
 impl Body for ReplyBody {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Incomplete;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Incomplete>>> {
-        let piece = match &mut self.content {
-            Content::Whole(bytes) if bytes.is_empty() => None,
-            Content::Whole(bytes) => Some(std::mem::take(bytes)),
-            Content::Pieces(pieces) => match pieces.queue.borrow_mut().pop_front() {
+    ) -> Poll<Option<Result<Frame<Piece>, Incomplete>>> {
+        let piece = match &mut self.body {
+            Outgoing::Whole(bytes) if bytes.is_empty() => None,
+            Outgoing::Whole(bytes) => Some(Piece::Bytes(std::mem::take(bytes))),
+            Outgoing::File(file, given) => next_stretch(file, given),
+            Outgoing::Pieces(pieces) => match pieces.queue.borrow_mut().pop_front() {
                 Some(piece) => {
                     pieces.bytes.set(pieces.bytes.get() - piece.len());
-                    Some(piece)
+                    Some(Piece::Bytes(piece))
                 }
                 None if pieces.state.get() == PiecesState::Open => return Poll::Pending,
                 None if pieces.state.get() == PiecesState::Aborted => {
@@ -210,20 +226,23 @@ impl Body for ReplyBody {
                 }
             },
         };
-        if matches!(self.content, Content::Pieces(_)) {
+        match &self.body {
+            Outgoing::Whole(_) => {}
             // The app may have waited for room.
-            self.turn.notify();
+            Outgoing::Pieces(_) => self.turn.notify(),
+            Outgoing::File(file, _) => *self.wire.file.borrow_mut() = Some(file.clone()),
         }
         Poll::Ready(piece.map(|piece| {
-            self.sent_bytes += piece.len() as u64;
+            self.sent_bytes += piece.remaining() as u64;
             Ok(Frame::data(piece))
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Whole(bytes) => bytes.is_empty(),
-            Content::Pieces(pieces) => {
+        match &self.body {
+            Outgoing::Whole(bytes) => bytes.is_empty(),
+            Outgoing::File(file, given) => *given == file.length(),
+            Outgoing::Pieces(pieces) => {
                 pieces.state.get() == PiecesState::Ended
                     && pieces.queue.borrow().is_empty()
                     && pieces.trailers.borrow().is_none()
@@ -232,16 +251,17 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Pieces(_) => SizeHint::default(),
+        match &self.body {
+            Outgoing::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Outgoing::File(file, given) => SizeHint::with_exact(file.length() - given),
+            Outgoing::Pieces(_) => SizeHint::default(),
         }
     }
 }
 
 impl Drop for ReplyBody {
     fn drop(&mut self) {
-        if let Content::Pieces(pieces) = &self.content {
+        if let Outgoing::Pieces(pieces) = &self.body {
             // hyper asks for no more than fits, and lets go then; or the client is gone.
             let is_sated = self.length.is_some_and(|length| self.sent_bytes >= length);
             let end = if is_sated { PiecesState::Sated } else { PiecesState::Closed };
@@ -257,6 +277,13 @@ impl Drop for ReplyBody {
             entry.finish(self.sent_bytes);
         }
     }
+}
+
+fn next_stretch(file: &Rc<FileContent>, given: &mut u64) -> Option<Piece> {
+    let count = (file.length() - *given).min(STRETCH_BYTES as u64);
+    *given += count;
+    let count = usize::try_from(count).unwrap_or(STRETCH_BYTES);
+    (count > 0).then(|| Piece::Stretch(count, file.clone()))
 }
 
 /// A response without a body of the app's, made by the front itself.

@@ -1,4 +1,4 @@
-//! The reader and writer that hyper and h2 work on: a connection's layer, in their words.
+//! The reader and writer that h2 works on: a connection's layer, in its words.
 
 use std::cell::RefCell;
 use std::io;
@@ -6,15 +6,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::wire::Wire;
 
 /// Bytes taken from the kernel at once.
-const SCRATCH_BYTES: usize = 64 * 1024;
+pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// One buffer for all connections of a front: reads end in it, then hyper takes what it wants.
+/// One buffer for all connections of a front: reads end in it, then hyper or h2 takes what it wants.
 /// The copy is small beside the system call, and an idle connection holds no buffer of ours.
 pub(crate) type Scratch = Rc<RefCell<Box<[u8]>>>;
 
@@ -41,61 +40,12 @@ fn gather<'a>(slices: &[io::IoSlice<'_>], small: &'a mut [u8; SMALL_BYTES]) -> O
     Some(&small[..length])
 }
 
-impl Transport {
-    fn send_slices(&self, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let mut small = [0; SMALL_BYTES];
-        match gather(slices, &mut small) {
-            Some(bytes) => self.wire.transmit(bytes),
-            None => self.wire.transmit_vectored(slices),
-        }
-    }
-}
-
-impl hyper::rt::Read for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut scratch = self.scratch.borrow_mut();
-        let room = cursor.remaining().min(scratch.len());
-        let count = ready!(self.wire.receive(&mut scratch[..room]))?;
-        if count > 0 {
-            self.wire.head_begun.set(true);
-        }
-        cursor.put_slice(&scratch[..count]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for Transport {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.wire.transmit(bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.send_slices(slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.wire.flush()
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The front does that, see `Front::close`.
-        self.wire.flush()
+/// Sends several slices, with one copy or one system call.
+pub(crate) fn send_slices(wire: &Wire, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    let mut small = [0; SMALL_BYTES];
+    match gather(slices, &mut small) {
+        Some(bytes) => wire.transmit(bytes),
+        None => wire.transmit_vectored(slices),
     }
 }
 
@@ -127,7 +77,7 @@ impl AsyncWrite for Transport {
         _: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.send_slices(slices)
+        send_slices(&self.wire, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::Response;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 
 use crate::Limits;
 use crate::exchange::Watcher;
 use crate::inbound::Inbound;
+use crate::refusal::Refusal;
 use crate::reply::ReplyBody;
 
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub(crate) struct Turn {
     answer: Cell<Answer>,
     /// The body that is coming in, when the app takes it piece by piece.
     inbound: RefCell<Option<Rc<Inbound>>>,
+    /// Why the rest of the body is not wanted.
+    refusal: Cell<Option<Refusal>>,
     /// Who wants to know that something has changed.
     watcher: RefCell<Option<Rc<dyn Watcher>>>,
     client: Cell<Client>,
@@ -36,10 +39,10 @@ pub(crate) struct Turn {
     waits: Cell<Waits>,
     /// When that began, or last made progress: nanoseconds of the loop's clock.
     pub(crate) since: Cell<u64>,
-    /// The client was too slow. Whoever drives the turn ends it.
+    /// The client was too slow in reading. Whoever drives the turn ends it.
     late: Cell<bool>,
-    /// `Link` values that shall leave before the response.
-    hints: RefCell<Vec<HeaderValue>>,
+    /// Early hints that shall leave before the response.
+    hints: RefCell<Vec<(HeaderName, HeaderValue)>>,
 }
 
 /// Whom a turn waits for, and so which limit of time applies.
@@ -75,11 +78,12 @@ enum Client {
 
 impl Turn {
     /// Hands over the response; what comes after the first one is dropped. So is what comes when the
-    /// turn is over: nobody would take it, and as it holds the turn, each would keep the other.
+    /// turn is over or its client gone: nobody would take it, and as it holds the turn, each would
+    /// keep the other.
     pub(crate) fn answer(&self, response: Response<ReplyBody>) {
         if self.is_awaited() {
             self.answer.set(Answer::Given);
-            if !self.over.get() {
+            if !self.over.get() && !self.is_gone() {
                 *self.response.borrow_mut() = Some(response);
             }
         }
@@ -148,9 +152,14 @@ impl Turn {
         self.late.get()
     }
 
-    /// Says so once, to whoever can still tell the client.
-    pub(crate) fn take_given_up(&self) -> bool {
-        self.late.take()
+    /// The rest of the body is not wanted; the service future says why, if it still can.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.refusal.set(Some(refusal));
+    }
+
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        let of_body = || self.inbound.borrow().as_ref().and_then(|inbound| inbound.refusal());
+        self.refusal.get().or_else(of_body)
     }
 
     pub(crate) fn watch(&self, watcher: Rc<dyn Watcher>) {
@@ -179,6 +188,7 @@ impl Turn {
             if let Some(inbound) = self.inbound() {
                 inbound.fail();
             }
+            drop(self.response.take());
             self.notify();
         }
     }
@@ -201,11 +211,11 @@ impl Turn {
         self.reset.get()
     }
 
-    pub(crate) fn add_hints(&self, links: impl Iterator<Item = HeaderValue>) {
-        self.hints.borrow_mut().extend(links);
+    pub(crate) fn add_hints(&self, fields: &[(HeaderName, HeaderValue)]) {
+        self.hints.borrow_mut().extend_from_slice(fields);
     }
 
-    pub(crate) fn take_hints(&self) -> Vec<HeaderValue> {
+    pub(crate) fn take_hints(&self) -> Vec<(HeaderName, HeaderValue)> {
         self.hints.take()
     }
 

@@ -12,8 +12,10 @@ use socket2::Socket;
 
 use crate::Limits;
 use crate::claim::Claim;
+use crate::file::FileContent;
 use crate::lookout::Key;
 use crate::proxy::Told;
+use crate::refusal::Refusal;
 use crate::tls::Session;
 use crate::turn::Turn;
 use crate::websocket::WebSocket;
@@ -54,6 +56,10 @@ pub(crate) enum Phase {
     Linger,
 }
 
+/// Bytes that one connection may bring or take before others have their turn. More at once only
+/// comes with a transfer on a quick line, or from somebody who means harm.
+pub(crate) const TURN_BYTES_MAX: usize = 1 << 20;
+
 pub(crate) struct Wire {
     pub(crate) id: usize,
     /// Tells it from others that had its place before.
@@ -78,12 +84,20 @@ pub(crate) struct Wire {
     pub(crate) ahead: RefCell<Bytes>,
     /// Bytes of a head have come in that is not complete yet.
     pub(crate) head_begun: Cell<bool>,
+    /// A whole head is with hyper, which has not said yet whether it takes it.
+    pub(crate) hyper_reads_head: Cell<bool>,
+    /// hyper has bytes that the socket has not taken.
+    pub(crate) unflushed: Cell<bool>,
+    /// Why nothing more is read here, once all that came before is answered.
+    pub(crate) refusal: Cell<Option<Refusal>>,
     /// It has had a body that its app takes piece by piece.
     pub(crate) streams_in: Cell<bool>,
     /// It was told that no request will be taken any more, and may say goodbye.
     pub(crate) leaving: Cell<bool>,
     /// Requests whose response is not written to the end.
     turns: RefCell<Vec<Rc<Turn>>>,
+    /// What the transport sends where hyper shows a placeholder.
+    pub(crate) file: RefCell<Option<Rc<FileContent>>>,
     /// Takes over once HTTP's last response is written.
     successor: RefCell<Option<Rc<WebSocket>>>,
     pub(crate) phase: Cell<Phase>,
@@ -91,7 +105,7 @@ pub(crate) struct Wire {
     pub(crate) since: Cell<u64>,
     /// It stands in the ready queue already.
     pub(crate) queued: Cell<bool>,
-    /// Bytes that may be read before others have their turn.
+    /// Bytes that may be read or written before others have their turn.
     pub(crate) budget: Cell<usize>,
 }
 
@@ -119,14 +133,18 @@ impl Wire {
             ended: Cell::new(false),
             ahead: RefCell::default(),
             head_begun: Cell::new(false),
+            hyper_reads_head: Cell::new(false),
+            unflushed: Cell::new(false),
+            refusal: Cell::new(None),
             streams_in: Cell::new(false),
             leaving: Cell::new(false),
             turns: RefCell::default(),
+            file: RefCell::default(),
             successor: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
             queued: Cell::new(false),
-            budget: Cell::new(0),
+            budget: Cell::new(TURN_BYTES_MAX),
         }
     }
 
@@ -136,7 +154,7 @@ impl Wire {
         for turn in &*turns {
             turn.settle(now);
         }
-        let phase = if !self.writable.get() {
+        let phase = if !self.writable.get() || self.unflushed.get() {
             Phase::Writing
         } else if !turns.is_empty() {
             Phase::Turns
@@ -145,7 +163,7 @@ impl Wire {
         } else {
             Phase::Idle
         };
-        if phase != self.phase.get() {
+        if phase != self.phase.get() || self.is_tired() {
             self.phase.set(phase);
             self.since.set(now);
         }
@@ -179,6 +197,11 @@ impl Wire {
             _ => false,
         };
         is_between && self.can_move() && self.ahead.borrow().is_empty() && !self.has_turns()
+    }
+
+    /// It could go on writing, but others have to get their turn.
+    pub(crate) fn is_tired(&self) -> bool {
+        self.unflushed.get() && self.budget.get() == 0
     }
 
     /// There may be something to read.
@@ -231,6 +254,26 @@ impl Wire {
             }
         }
         moved
+    }
+
+    /// A head goes on to hyper. If it does not like it, it says so at once; unless bytes of an
+    /// earlier response are still on their way, whatever it writes then are those words.
+    pub(crate) fn hand_head_to_hyper(&self) {
+        self.head_begun.set(true);
+        self.hyper_reads_head.set(!self.unflushed.get());
+    }
+
+    /// Whether nothing more is read here.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refusal.get().is_some()
+            || self.turns.borrow().iter().any(|turn| turn.refusal().is_some())
+    }
+
+    /// The bodies that come in are not wanted any more.
+    pub(crate) fn refuse_bodies(&self, refusal: Refusal) {
+        for turn in &*self.turns.borrow() {
+            turn.refuse(refusal);
+        }
     }
 
     /// The client has closed its side.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use remuda_front::http::Response;
-use remuda_front::{Content, Drain, Front, Limits, Listener, Protocols, RequestBody, TrustedPeers};
+use remuda_front::{Content, Drain, Front, Limits, Listener, Protocols, Proxies, RequestBody};
 
 struct Bench {
     front: Front,
@@ -20,9 +20,9 @@ fn bench(limits: Limits) -> Bench {
     let port = listener.local_addr().expect("address").port();
     let listener = Listener::new(listener.into(), "127.0.0.1".into(), Some(port));
     let watched: OwnedFd = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
-    let trusted = TrustedPeers::Everyone;
+    let proxies = Proxies::default();
     let front =
-        Front::new(vec![listener], limits, trusted, Protocols::default(), None, watched, None)
+        Front::new(vec![listener], limits, proxies, Protocols::default(), None, watched, None)
             .expect("front");
     Bench { front, port }
 }

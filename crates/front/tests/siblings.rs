@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::{
-    Content, Drain, Exchange, Front, Limits, Listener, Protocols, Relay, TrustedPeers,
+    Content, Drain, Exchange, Front, Limits, Listener, Protocols, Proxies, Relay, TrustedPeers,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -34,7 +34,10 @@ fn siblings() -> Siblings {
         let limits = Limits { has_siblings: true, ..Limits::default() };
         let watched = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
         let relay = Relay::new(own(&give), own(&take));
-        let (trusted, protocols) = (TrustedPeers::Everyone, Protocols::default());
+        let (trusted, protocols) = (
+            Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() },
+            Protocols::default(),
+        );
         Front::new(vec![listener], limits, trusted, protocols, None, watched, Some(relay))
             .expect("front")
     };

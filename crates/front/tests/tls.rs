@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use remuda_front::http::{Response, Version};
 use remuda_front::{
-    Certificates, Content, Front, Limits, Listener, Notice, Protocols, TlsError, TlsWish,
+    Certificates, Content, Front, Limits, Listener, Notice, Protocols, Proxies, TlsError, TlsWish,
     TrustedPeers,
 };
 use rustls::pki_types::CertificateDer;
@@ -83,7 +83,7 @@ fn front(files: &Files) -> (Front, u16) {
     let watched = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
     let tls = Some(Arc::new(files.load().expect("files")));
     let protocols = Protocols { tls, ..Protocols::default() };
-    let peers = TrustedPeers::Everyone;
+    let peers = Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() };
     let front =
         Front::new(vec![listener], Limits::default(), peers, protocols, None, watched, None);
     (front.expect("front"), port)

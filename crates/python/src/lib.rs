@@ -28,6 +28,7 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<journal::PyJournal>()?;
     module.add_class::<worker::Worker>()?;
     module.add_class::<wsgi::StartResponse>()?;
+    module.add_class::<wsgi::FileWrapper>()?;
     module.add_class::<asgi::HttpConversation>()?;
     module.add_class::<asgi::WebSocketConversation>()?;
     module.add_class::<asgi::Ready>()?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use pyo3::exceptions::PyOSError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use remuda_channel::FromWorker;
 use remuda_front::{Awaited, Exchange, Front};
@@ -15,6 +16,7 @@ use remuda_journal::Level;
 use remuda_scoreboard::{LineWriter, Ticket, now_ns};
 
 use crate::journal::PyJournal;
+use crate::wsgi::{Closing, describe};
 
 /// How long a wait lasts that somebody else's reading may have made vain.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -39,6 +41,7 @@ pub(crate) struct Serving {
     pub(crate) in_app: Cell<usize>,
     pub(crate) served: Cell<u64>,
     pub(crate) max_requests: u64,
+    pub(crate) closing: Closing,
 }
 
 impl Serving {
@@ -78,6 +81,22 @@ impl Serving {
     /// An app's failure, with its traceback.
     pub(crate) fn report_failure(&self, request: &dyn fmt::Display, traceback: &str) {
         self.log(Level::Error, &format!("Error handling request {request}\n{traceback}"));
+    }
+
+    /// Whether [`Serving::close_results`] has something to do.
+    pub(crate) fn has_results_to_close(&self) -> bool {
+        !self.closing.borrow().is_empty()
+    }
+
+    /// Closes results of the app whose file the front has sent.
+    pub(crate) fn close_results(&self, py: Python<'_>) {
+        loop {
+            // Not borrowed while Python runs.
+            let Some(result) = self.closing.borrow_mut().pop() else { return };
+            if let Err(error) = result.call_method0(py, intern!(py, "close")) {
+                self.report_failure(&"(closing a file)", &describe(py, &error));
+            }
+        }
     }
 
     /// Has the loop look for work as soon as it runs.

@@ -7,9 +7,11 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use remuda_channel::{TlsPlan, WorkerClass, WorkerPlan};
+use remuda_front::http::header::{HeaderName, HeaderValue};
 use remuda_front::{
-    AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Limits, Listener,
-    Protocols, ProxyProtocol, Relay, TlsWish, TrustedPeers, WebSocketLimits,
+    AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Lenience, Limits,
+    Listener, Protocols, Proxies, ProxyProtocol, Relay, TlsWish, TrustedPeers, Underscores,
+    WebSocketLimits,
 };
 use remuda_journal::AccessLog;
 
@@ -17,14 +19,35 @@ pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
     serde_json::from_str(plan).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-pub(crate) fn trusted_peers(plan: &WorkerPlan) -> PyResult<TrustedPeers> {
-    peers("forwarded_allow_ips", &plan.forwarded_allow_ips)
-}
-
 fn peers(setting: &str, entries: &[String]) -> PyResult<TrustedPeers> {
     TrustedPeers::parse(entries).map_err(|entry| {
         let what = "is neither an address nor a network";
         PyValueError::new_err(format!("{setting}: `{entry}` {what}"))
+    })
+}
+
+pub(crate) fn proxies(plan: &WorkerPlan) -> PyResult<Proxies> {
+    let plan = &plan.proxies;
+    let name_in = |setting, name: &str| {
+        let no_name = |_| PyValueError::new_err(format!("{setting}: `{name}` is not a header"));
+        HeaderName::from_bytes(name.as_bytes()).map_err(no_name)
+    };
+    let every = plan.forwarder_headers.iter().any(|name| name == "*");
+    let named = plan.forwarder_headers.iter().map(|name| name_in("forwarder_headers", name));
+    let schemes = plan.secure_scheme_headers.iter().map(|(name, value)| {
+        let no_value = |_| PyValueError::new_err(format!("secure_scheme_headers: `{value}`"));
+        let value = HeaderValue::from_str(value).map_err(no_value)?;
+        Ok((name_in("secure_scheme_headers", name)?, value))
+    });
+    Ok(Proxies {
+        trusted: peers("forwarded_allow_ips", &plan.allow_ips)?,
+        forwarder_headers: if every { None } else { Some(named.collect::<PyResult<_>>()?) },
+        underscores: match plan.header_map {
+            remuda_channel::Underscores::Drop => Underscores::Drop,
+            remuda_channel::Underscores::Refuse => Underscores::Refuse,
+            remuda_channel::Underscores::Dangerous => Underscores::Dangerous,
+        },
+        scheme_headers: schemes.collect::<PyResult<_>>()?,
     })
 }
 
@@ -42,7 +65,7 @@ pub(crate) struct Groundwork {
 #[pyfunction]
 pub(crate) fn lay_groundwork(plan: &str) -> PyResult<Groundwork> {
     let plan = read_plan(plan)?;
-    trusted_peers(&plan)?;
+    proxies(&plan)?;
     open_access_log(&plan)?;
     proxy_protocol(&plan)?;
     let certificates = match &plan.protocols.tls {
@@ -129,6 +152,13 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
         request_line: plan.limit_request_line,
         header_fields: plan.limit_request_fields,
         header_field_bytes: plan.limit_request_field_size,
+        body_bytes: plan.limit_request_body,
+        lenience: Lenience {
+            obsolete_folding: plan.lenience.obsolete_folding,
+            header_spaces: plan.lenience.header_spaces,
+            casefold_method: plan.lenience.casefold_method,
+            unconventional_method: plan.lenience.unconventional_method,
+        },
         body_spool_bytes: plan.body_spool_bytes,
         stream_bodies: plan.worker_class == WorkerClass::Asgi,
         // ASGI apps name them in lower case, and expect them so.

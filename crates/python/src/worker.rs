@@ -30,7 +30,7 @@ use crate::journal::PyJournal;
 use crate::pool::Pool;
 use crate::serving::Serving;
 use crate::setup;
-use crate::wsgi::{self, EnvironBuilder};
+use crate::wsgi::{self, Closing, EnvironBuilder, Files};
 
 /// Serves requests; made once in each worker process, after the fork.
 #[pyclass(module = "remuda._remuda", frozen)]
@@ -51,6 +51,7 @@ pub(crate) struct Worker {
 enum Executor {
     Wsgi {
         environ: EnvironBuilder,
+        files: Files,
         /// Several requests share one thread's context, so each gets its own.
         fresh_context: bool,
     },
@@ -105,6 +106,7 @@ impl Worker {
             Some(tasks) => Executor::Asgi(Asgi::new(py, &listeners, &plan, tasks)?),
             None => Executor::Wsgi {
                 environ: EnvironBuilder::new(py, &listeners, &plan, errors)?,
+                files: Files::new(py, plan.sendfile)?,
                 fresh_context: plan.worker_class != WorkerClass::Sync,
             },
         };
@@ -114,7 +116,7 @@ impl Worker {
         let front = Front::new(
             listeners,
             setup::limits(&plan),
-            setup::trusted_peers(&plan)?,
+            setup::proxies(&plan)?,
             setup::protocols(&plan, groundwork)?,
             format,
             setup::duplicate(channel)?,
@@ -135,6 +137,7 @@ impl Worker {
                 in_app: Cell::new(0),
                 served: Cell::new(0),
                 max_requests,
+                closing: Closing::default(),
             }),
             executor,
             pool: Pool::default(),
@@ -170,8 +173,9 @@ impl Worker {
                 self.serve(py, exchange);
                 py.check_signals()?;
             }
-            self.write_access_lines();
             self.sweep_when_due(py);
+            self.serving.close_results(py);
+            self.write_access_lines();
         }
         self.tell_imports(py);
         self.report();
@@ -189,6 +193,7 @@ impl Worker {
                 self.serve(py, exchange);
                 continue;
             }
+            self.serving.close_results(py);
             self.write_access_lines();
             if self.pool.start_watching() {
                 let waited = self.wait(py, &waiter, &mut batch);
@@ -210,7 +215,7 @@ impl Worker {
         self.turns.set(self.turns.get() + 1);
         let work = self.front().collect()?;
         self.look_at_channel();
-        Ok(work || self.front().has_work())
+        Ok(work || self.has_work())
     }
 
     /// Serves what is ready; returns true when the caller never blocked, and so may serve again.
@@ -223,16 +228,13 @@ impl Worker {
             }
             self.serve(py, exchange);
             if self.turns.get() != turns {
-                if front.has_work() {
-                    self.serving.call_schedule(py)?;
-                }
-                self.write_access_lines();
-                return Ok(false);
+                break;
             }
         }
+        self.serving.close_results(py);
         self.come_back(py)?;
         self.write_access_lines();
-        Ok(true)
+        Ok(self.turns.get() == turns)
     }
 
     /// Takes what the kernel has ready, starts tasks for requests, and wakes waiting ones.
@@ -323,12 +325,17 @@ impl Worker {
 
     fn is_finished(&self) -> bool {
         // An app may go on after its response has left.
-        self.left.get() || self.front().is_drained() && self.serving.in_app.get() == 0
+        let is_idle = self.serving.in_app.get() == 0 && !self.serving.has_results_to_close();
+        self.left.get() || self.front().is_drained() && is_idle
+    }
+
+    fn has_work(&self) -> bool {
+        self.front().has_work() || self.serving.has_results_to_close()
     }
 
     /// Has the loop look at what others had to have their turn before: epoll has said it already.
     fn come_back(&self, py: Python<'_>) -> PyResult<()> {
-        if self.front().has_work() {
+        if self.has_work() {
             self.serving.call_schedule(py)?;
         }
         Ok(())
@@ -342,7 +349,7 @@ impl Worker {
 
     /// Waits for the kernel with the interpreter's lock given up, and takes what it has.
     fn wait(&self, py: Python<'_>, waiter: &Waiter, batch: &mut Batch) -> PyResult<()> {
-        let pace = if self.front().has_work() { Duration::ZERO } else { self.pace() };
+        let pace = if self.has_work() { Duration::ZERO } else { self.pace() };
         py.detach(|| waiter.wait(batch, pace))?;
         self.front().take(batch);
         self.look_at_channel();
@@ -356,9 +363,9 @@ impl Worker {
     fn serve(&self, py: Python<'_>, exchange: Exchange) {
         let ticket = self.serving.begin(&exchange);
         match &self.executor {
-            Executor::Wsgi { environ, fresh_context } => {
+            Executor::Wsgi { environ, files, fresh_context } => {
                 let context = fresh_context.then(|| FreshContext::enter(py));
-                wsgi::run(py, &self.serving, environ, exchange);
+                wsgi::run(py, &self.serving, environ, files, exchange);
                 drop(context);
                 self.serving.end(ticket);
             }
@@ -462,9 +469,10 @@ fn words(notice: Notice) -> (Level, String) {
         Notice::CertificateRefused(error) => {
             (Level::Error, format!("The certificate of before stays in use: {error}"))
         }
-        Notice::InvalidRequest { peer, reason } => {
+        Notice::InvalidRequest { peer, reason, more } => {
             let ip = peer.ip().map_or("unix".to_owned(), |ip| ip.to_string());
-            (Level::Warning, format!("Invalid request from ip={ip}: {reason}"))
+            let others = if more > 0 { format!(" ({more} more)") } else { String::new() };
+            (Level::Warning, format!("Invalid request from ip={ip}: {reason}{others}"))
         }
     }
 }

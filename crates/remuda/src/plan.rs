@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, ListenerPlan, MemoryPlan, Preload, ProtocolPlan, RELAY_GIVE_FD, RELAY_TAKE_FD,
-    RelayPlan, TlsPlan, WorkerClass, WorkerPlan,
+    AsgiPlan, LeniencePlan, ListenerPlan, MemoryPlan, Preload, ProtocolPlan, ProxyPlan,
+    RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, listen_fds};
-use remuda_settings::{AsgiSettings, MemorySettings, Settings, TlsSettings};
+use remuda_settings::{
+    AsgiSettings, ForwardedSettings, Lenience, MemorySettings, Settings, TlsSettings,
+};
 use remuda_supervisor::Plan;
 
 /// What the supervisor decides by.
@@ -71,7 +73,11 @@ pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerP
         limit_request_line: settings.limit_request_line,
         limit_request_fields: settings.limit_request_fields,
         limit_request_field_size: settings.limit_request_field_size,
-        forwarded_allow_ips: settings.forwarded_allow_ips.clone(),
+        limit_request_body: settings.limit_request_body,
+        lenience: lenience(settings.lenience),
+        sendfile: settings.sendfile,
+        socket_in_environ: settings.socket_in_environ,
+        proxies: proxies(&settings.forwarded),
         protocols: protocols(settings),
         errorlog: settings.errorlog.clone(),
         accesslog: settings.accesslog.clone(),
@@ -118,6 +124,28 @@ fn for_tls(tls: &TlsSettings, protocols: &[String]) -> TlsPlan {
     }
 }
 
+fn lenience(settings: Lenience) -> LeniencePlan {
+    LeniencePlan {
+        obsolete_folding: settings.obsolete_folding,
+        header_spaces: settings.header_spaces,
+        casefold_method: settings.casefold_method,
+        unconventional_method: settings.unconventional_method,
+    }
+}
+
+fn proxies(settings: &ForwardedSettings) -> ProxyPlan {
+    ProxyPlan {
+        allow_ips: settings.allow_ips.clone(),
+        forwarder_headers: settings.forwarder_headers.clone(),
+        header_map: match settings.header_map.as_str() {
+            "refuse" => Underscores::Refuse,
+            "dangerous" => Underscores::Dangerous,
+            _ => Underscores::Drop,
+        },
+        secure_scheme_headers: settings.secure_scheme_headers.clone(),
+    }
+}
+
 fn for_asgi(settings: &AsgiSettings) -> AsgiPlan {
     AsgiPlan {
         event_loop: settings.event_loop.clone(),
@@ -136,6 +164,8 @@ pub fn binding(settings: &Settings) -> Binding {
     Binding {
         addresses: settings.binds.iter().map(address).collect(),
         backlog: i32::try_from(settings.backlog).unwrap_or(i32::MAX),
+        reuse_port: settings.reuse_port,
+        umask: settings.umask,
         inherited: listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
     }
 }

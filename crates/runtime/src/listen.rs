@@ -54,6 +54,10 @@ pub struct Binding {
     pub addresses: Vec<Address>,
     /// Longest accept queue.
     pub backlog: i32,
+    /// Whether other processes may bind the same addresses.
+    pub reuse_port: bool,
+    /// Permission bits that unix sockets lack.
+    pub umask: u32,
     /// Descriptors from a service manager replace the addresses.
     pub inherited: Vec<i32>,
 }
@@ -188,17 +192,17 @@ fn bind_patiently(address: &Address, binding: &Binding) -> Result<Listener, List
 
 fn bind_one(address: &Address, binding: &Binding) -> io::Result<Listener> {
     match address {
-        Address::Any { port } => bind_any(*port, binding.backlog),
-        Address::Tcp { host, port } => bind_ip(resolve(host, *port)?, binding.backlog),
-        Address::Unix(path) => bind_unix(path, binding.backlog),
+        Address::Any { port } => bind_any(*port, binding),
+        Address::Tcp { host, port } => bind_ip(resolve(host, *port)?, binding),
+        Address::Unix(path) => bind_unix(path, binding),
         Address::Fd(fd) => adopt(*fd),
     }
 }
 
-fn bind_any(port: u16, backlog: i32) -> io::Result<Listener> {
-    match bind_ip(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), backlog) {
+fn bind_any(port: u16, binding: &Binding) -> io::Result<Listener> {
+    match bind_ip(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), binding) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            bind_ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), backlog)
+            bind_ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), binding)
         }
         bound => bound,
     }
@@ -209,27 +213,34 @@ fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     (host, port).to_socket_addrs().map_err(|_| unknown())?.next().ok_or_else(unknown)
 }
 
-fn bind_ip(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
+fn bind_ip(address: SocketAddr, binding: &Binding) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    if binding.reuse_port {
+        // One socket for all workers nevertheless: closing one of several would reset the
+        // connections that wait in it.
+        socket.set_reuse_port(true)?;
+    }
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    socket.listen(binding.backlog)?;
     finish(socket, None, false)
 }
 
-fn bind_unix(path: &Path, backlog: i32) -> io::Result<Listener> {
+fn bind_unix(path: &Path, binding: &Binding) -> io::Result<Listener> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     if is_stale(path, &address) {
         std::fs::remove_file(path)?;
     }
     socket.bind(&address)?;
-    // As gunicorn's default umask of 0: the proxy in front runs as another user.
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
-    socket.listen(backlog)?;
+    // gunicorn's default umask is 0: the proxy in front runs as another user. Nobody can connect
+    // before `listen`.
+    let mode = 0o777 & !binding.umask;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    socket.listen(binding.backlog)?;
     finish(socket, Some(path.to_owned()), false)
 }
 
@@ -278,7 +289,7 @@ mod tests {
     use super::*;
 
     fn binding(addresses: Vec<Address>) -> Binding {
-        Binding { addresses, backlog: 16, inherited: Vec::new() }
+        Binding { addresses, backlog: 16, reuse_port: false, umask: 0, inherited: Vec::new() }
     }
 
     fn local() -> Address {
@@ -313,8 +324,34 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("precious");
         std::fs::write(&path, "text").expect("write");
-        assert!(bind_unix(&path, 16).is_err());
+        assert!(bind_unix(&path, &binding(Vec::new())).is_err());
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "text");
+    }
+
+    #[test]
+    fn a_socket_file_lacks_the_bits_of_the_umask() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("app.sock");
+        let mode = |umask| {
+            let _bound = bind_unix(&path, &Binding { umask, ..binding(Vec::new()) }).expect("bind");
+            path.metadata().expect("a file").permissions().mode() & 0o777
+        };
+        assert_eq!(mode(0), 0o777);
+        assert_eq!(mode(0o117), 0o660);
+    }
+
+    #[test]
+    fn an_address_can_be_shared_if_both_want_it() {
+        let shared = |port| Binding {
+            reuse_port: true,
+            ..binding(vec![Address::Tcp { host: "127.0.0.1".into(), port }])
+        };
+        let first = Listeners::bind(&shared(0)).expect("bind");
+        let port = first.plans()[0].port.expect("a port");
+        assert!(Listeners::bind(&shared(port)).is_ok());
+        let alone = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        assert!(bind_ip(alone, &binding(Vec::new())).is_err());
     }
 
     #[test]

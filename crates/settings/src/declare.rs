@@ -137,14 +137,16 @@ pub enum Kind {
     Pairs,
     /// Addresses or networks in one text, separated by commas, or `*`.
     Networks,
-    /// Texts in one text, separated by commas.
-    CommaList,
+    /// Texts in one text, separated by commas; what they are, in the plural.
+    CommaList(&'static str),
     /// A list of cipher suites as OpenSSL reads it.
     Ciphers,
     /// Some of these words in one text, separated by commas.
     CommaChoices(&'static [&'static str]),
     /// One of these words, or as a flag none at all, which means the last: `--flag`, `--flag word`.
     OptionalChoice(&'static [&'static str]),
+    /// Bits of file permissions: octal with a leading zero.
+    Mode,
     /// A table or a function of a Python configuration file; has no flag.
     Python,
 }
@@ -198,7 +200,8 @@ impl fmt::Display for Kind {
             Self::Networks => {
                 f.write_str("IP addresses or networks separated by commas, or `*` for everyone")
             }
-            Self::CommaList => f.write_str("paths separated by commas"),
+            Self::CommaList(what) => write!(f, "{what} separated by commas"),
+            Self::Mode => f.write_str("permission bits such as `0o022` or `0022`, at most 0o777"),
             Self::Python => f.write_str("a value of a Python configuration file"),
         }
     }

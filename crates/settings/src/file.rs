@@ -110,14 +110,18 @@ fn texts_of(setting: &Setting, value: &Value) -> Option<Vec<String>> {
         Value::Array(values) => {
             let texts: Vec<String> = values.iter().map(text_of).collect::<Option<_>>()?;
             match setting.kind {
-                Kind::CommaList | Kind::CommaChoices(_) | Kind::Networks => {
+                Kind::CommaList(_) | Kind::CommaChoices(_) | Kind::Networks => {
                     Some(vec![texts.join(",")])
                 }
                 kind if kind.is_many() || !setting.is_full() => Some(texts),
                 _ => None,
             }
         }
-        // Tables belong to settings without effect only, whose value does not matter.
+        Value::Table(pairs) if setting.kind == Kind::Pairs => {
+            let pair = |(name, value)| text_of(value).map(|text| format!("{name}={text}"));
+            pairs.iter().map(pair).collect()
+        }
+        // Other tables belong to settings without effect only, whose value does not matter.
         Value::Table(_) => (setting.kind == Kind::Python).then(|| vec!["a table".to_owned()]),
         scalar => text_of(scalar).map(|text| vec![text]),
     }

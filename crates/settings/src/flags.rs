@@ -18,8 +18,8 @@ const LONG_HELP_INDENT: usize = 10;
 
 const AFTER_HELP: &str = "\
 Each setting can also be given as a variable, GUNICORN_<SETTING> (GUNICORN_WORKERS=2), or in
-remuda.toml (workers = 2). Later wins: PORT, WEB_CONCURRENCY, FORWARDED_ALLOW_IPS; remuda.toml;
-GUNICORN_<SETTING>; GUNICORN_CMD_ARGS; command line.";
+remuda.toml (workers = 2). Later wins: PORT, WEB_CONCURRENCY, FORWARDED_ALLOW_IPS, SENDFILE;
+remuda.toml; GUNICORN_<SETTING>; GUNICORN_CMD_ARGS; command line.";
 
 /// What stands in one list of arguments.
 #[derive(Debug)]
@@ -103,7 +103,10 @@ fn arg(setting: &'static Setting) -> Arg {
     let arg = match setting.kind {
         // The value needs the equals sign, or `--preload app` would swallow the app.
         Kind::Switch => {
-            let arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
+            // What is on by default is turned off by its flag: `--no-sendfile`.
+            let is_off = setting.default == "true" && setting.flags[0].starts_with("no-");
+            let missing = if is_off { "false" } else { "true" };
+            let arg = arg.num_args(0..=1).require_equals(true).default_missing_value(missing);
             // The value is shown nowhere: nearly nobody needs `--preload=false`.
             return arg.hide_possible_values(true).value_name("BOOL").action(ArgAction::Set);
         }
@@ -130,8 +133,10 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Addresses => "ADDRESS",
         Kind::Pairs => "NAME=VALUE",
         Kind::Networks => "NETWORKS",
-        Kind::CommaList => "PATHS",
+        Kind::CommaList("paths") => "PATHS",
+        Kind::CommaList(_) => "NAMES",
         Kind::Ciphers => "SUITES",
+        Kind::Mode => "BITS",
         Kind::Text | Kind::List | Kind::Python => "TEXT",
     }
 }
@@ -219,6 +224,7 @@ mod tests {
         check("-b a:1 -b b:2", &BIND, &["a:1", "b:2"]);
         check("--preload", &PRELOAD_APP, &["true"]);
         check("--preload=false", &PRELOAD_APP, &["false"]);
+        check("--no-sendfile", &table::SENDFILE, &["false"]);
         check("--limit-request-field_size 9", &LIMIT_REQUEST_FIELD_SIZE, &["9"]);
         check("--limit-request-field-size 9", &LIMIT_REQUEST_FIELD_SIZE, &["9"]);
         check("--worker-con 10", &table::WORKER_CONNECTIONS, &["10"]);

@@ -41,6 +41,7 @@ pub use origin::Origin;
 pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
 pub use settings::{
-    AsgiSettings, Changed, Http2Settings, MemorySettings, ProxySettings, Settings, TlsSettings,
+    AsgiSettings, Changed, ForwardedSettings, Http2Settings, Lenience, MemorySettings,
+    ProxySettings, Settings, TlsSettings,
 };
 pub use worker_class::WorkerClass;

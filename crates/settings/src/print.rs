@@ -53,7 +53,7 @@ Each setting can be given as a flag, as a variable `GUNICORN_<SETTING>`, or as a
 `remuda.toml`. The later one wins:
 
 1. default
-2. the platform's variables `PORT`, `WEB_CONCURRENCY`, `FORWARDED_ALLOW_IPS`
+2. the platform's variables `PORT`, `WEB_CONCURRENCY`, `FORWARDED_ALLOW_IPS`, `SENDFILE`
 3. `remuda.toml` in the start directory, or the file named by `--config`
 4. `GUNICORN_<SETTING>`
 5. flags in `GUNICORN_CMD_ARGS`

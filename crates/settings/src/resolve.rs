@@ -8,13 +8,14 @@ use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
-    Address, AsgiSettings, Changed, Origin, Problem, Settings, Warning, WorkerClass, table,
+    Address, AsgiSettings, Changed, ForwardedSettings, Lenience, Origin, Problem, Settings,
+    Warning, WorkerClass, table,
 };
 use crate::{address, worker_class};
 
-/// gunicorn's ends of the scale, which the values 0 and "more" stand for.
+/// Ends of the scale (all but that of the fields are gunicorn's), which the values 0 and "more" stand for.
 const REQUEST_LINE_MAX: u64 = 8190;
-const REQUEST_FIELDS_MAX: u64 = 32768;
+const REQUEST_FIELDS_MAX: u64 = 24_000;
 const REQUEST_FIELD_SIZE_DEFAULT: u64 = 8190;
 
 /// Everything that was read, right or wrong.
@@ -38,7 +39,9 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         pidfile: reader.pidfile(&chdir),
         binds: reader.binds(&chdir),
         backlog: reader.whole(&BACKLOG) as u32,
-        forwarded_allow_ips: reader.networks(&FORWARDED_ALLOW_IPS),
+        reuse_port: reader.switch(&REUSE_PORT),
+        umask: reader.read(&UMASK, |given| value::mode(&given.text())),
+        forwarded: reader.forwarded(),
         proxy: reader.proxy(),
         http2: reader.http2(tls.is_some()),
         tls,
@@ -64,6 +67,10 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         limit_request_line: reader.whole(&LIMIT_REQUEST_LINE).min(REQUEST_LINE_MAX) as usize,
         limit_request_fields: at_most(reader.whole(&LIMIT_REQUEST_FIELDS), REQUEST_FIELDS_MAX),
         limit_request_field_size: reader.field_size(),
+        limit_request_body: reader.bytes(&LIMIT_REQUEST_BODY),
+        lenience: reader.lenience(),
+        sendfile: reader.switch(&SENDFILE),
+        socket_in_environ: reader.switch(&SOCKET_IN_ENVIRON),
         body_spool_bytes: reader.bytes(&BODY_SPOOL_BYTES) as usize,
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
@@ -168,6 +175,45 @@ impl Reader<'_> {
     pub(crate) fn subject_of(&self, setting: &Setting) -> Option<(String, Origin)> {
         let given = self.wishes.get(setting).filter(|given| !is_default(setting, given))?;
         Some((subject(setting, &given.origin).to_owned(), given.origin.clone()))
+    }
+
+    fn forwarded(&mut self) -> ForwardedSettings {
+        ForwardedSettings {
+            allow_ips: self.networks(&FORWARDED_ALLOW_IPS),
+            forwarder_headers: self
+                .read(&FORWARDER_HEADERS, |given| Ok(value::commas(&given.text())))
+                .iter()
+                .map(|name| name.to_ascii_uppercase())
+                .collect(),
+            header_map: self.choice(&HEADER_MAP),
+            secure_scheme_headers: self.secure_scheme_headers(),
+        }
+    }
+
+    fn secure_scheme_headers(&mut self) -> Vec<(String, String)> {
+        self.read(&SECURE_SCHEME_HEADERS, |given| {
+            let pairs = given.texts.iter().flat_map(|text| value::commas(text));
+            pairs
+                .map(|text| {
+                    let (name, value) = value::pair(&text)?;
+                    let is_name =
+                        |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+                    match name.chars().all(is_name) {
+                        true => Ok((name.to_ascii_lowercase(), value)),
+                        false => Err(Misfit::because(format!("`{name}` is not a header"))),
+                    }
+                })
+                .collect()
+        })
+    }
+
+    fn lenience(&mut self) -> Lenience {
+        Lenience {
+            obsolete_folding: self.switch(&PERMIT_OBSOLETE_FOLDING),
+            header_spaces: self.switch(&STRIP_HEADER_SPACES),
+            casefold_method: self.switch(&CASEFOLD_HTTP_METHOD),
+            unconventional_method: self.switch(&PERMIT_UNCONVENTIONAL_HTTP_METHOD),
+        }
     }
 
     fn worker_class(&mut self) -> WorkerClass {

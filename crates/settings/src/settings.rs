@@ -60,8 +60,20 @@ pub struct Settings {
     pub limit_request_fields: usize,
     /// Bytes of a header field; above 0.
     pub limit_request_field_size: usize,
-    /// Proxies that are believed: `*`, addresses or networks.
-    pub forwarded_allow_ips: Vec<String>,
+    /// Bytes of a request body, at most; 0 = no limit.
+    pub limit_request_body: u64,
+    /// What is accepted although it is out of date or out of form.
+    pub lenience: Lenience,
+    /// Whether files go to the socket without a detour through the process.
+    pub sendfile: bool,
+    /// Whether apps get the client's socket.
+    pub socket_in_environ: bool,
+    /// Whether other processes may listen on the same addresses.
+    pub reuse_port: bool,
+    /// Permission bits that unix sockets lack.
+    pub umask: u32,
+    /// Who is believed about a client.
+    pub forwarded: ForwardedSettings,
     /// Who may name its clients before a connection's first byte, and how.
     pub proxy: ProxySettings,
     /// Encryption; `None` = none.
@@ -103,6 +115,32 @@ pub struct MemorySettings {
     pub prefetch_imports: bool,
     /// The app is loaded again for that after this time; `None` = only at a reload.
     pub prefetch_after: Option<Duration>,
+}
+
+/// What is accepted although it is out of date or out of form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lenience {
+    /// Header fields that go on in the next line.
+    pub obsolete_folding: bool,
+    /// Blanks before a header's colon.
+    pub header_spaces: bool,
+    /// Methods in small letters count as the same in capitals.
+    pub casefold_method: bool,
+    /// Methods of any length, with any letters.
+    pub unconventional_method: bool,
+}
+
+/// Who is believed about a client, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedSettings {
+    /// Those who are believed: `*`, addresses or networks.
+    pub allow_ips: Vec<String>,
+    /// Headers with underscores that they may send, in capitals; `*` = all.
+    pub forwarder_headers: Vec<String>,
+    /// What becomes of others: drop, refuse or dangerous.
+    pub header_map: String,
+    /// Headers, in small letters, and the value that means https.
+    pub secure_scheme_headers: Vec<(String, String)>,
 }
 
 /// The PROXY protocol.

@@ -35,8 +35,8 @@ impl Misfit {
 /// Reads `true` or `false` in the spellings that dashboards and Python use.
 pub(crate) fn switch(text: &str) -> Result<bool, Misfit> {
     match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" => Ok(false),
+        "true" | "1" | "yes" | "y" | "on" => Ok(true),
+        "false" | "0" | "no" | "n" | "off" => Ok(false),
         _ => Err(Misfit::plain()),
     }
 }
@@ -52,6 +52,14 @@ pub(crate) fn whole(text: &str, min: u64, max: u64) -> Result<u64, Misfit> {
     };
     let number = u64::from_str_radix(digits, radix).map_err(|_| Misfit::plain())?;
     if number < min || number > max { Err(Misfit::plain()) } else { Ok(number) }
+}
+
+/// Reads permission bits: octal where a zero leads, as in C and in gunicorn's flags.
+pub(crate) fn mode(text: &str) -> Result<u32, Misfit> {
+    let text = text.trim().to_ascii_lowercase();
+    let is_octal = text.len() > 1 && text.starts_with('0') && text.as_bytes()[1].is_ascii_digit();
+    let text = if is_octal { format!("0o{text}") } else { text };
+    whole(&text, 0, 0o777).map(|bits| bits as u32)
 }
 
 /// Reads seconds: whole or fractional, bare or with `ms`, `s`, `m` or `h`.
@@ -181,6 +189,17 @@ mod tests {
         assert_eq!(whole("512", 1, 512), Ok(512));
         for text in ["0", "513", "-3", "2.5", "two", "", "1e3", "99999999999999999999"] {
             assert_eq!(whole(text, 1, 512), Err(Misfit::plain()), "{text}");
+        }
+    }
+
+    #[test]
+    fn permission_bits_are_octal_behind_a_zero() {
+        for text in ["0022", "022", "0o22", "18", "0x12"] {
+            assert_eq!(mode(text), Ok(0o22), "{text}");
+        }
+        assert_eq!(mode("0"), Ok(0));
+        for text in ["0o1000", "088", "rwx", ""] {
+            assert_eq!(mode(text), Err(Misfit::plain()), "{text}");
         }
     }
 

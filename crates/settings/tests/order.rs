@@ -71,7 +71,7 @@ fn defaults_are_gunicorns_but_for_keepalive() {
     assert_eq!(settings.boot_timeout, Duration::from_secs(300));
     assert_eq!(settings.preload_app, None);
     assert_eq!(settings.body_spool_bytes, 1 << 20);
-    assert_eq!(settings.forwarded_allow_ips, ["127.0.0.1", "::1"]);
+    assert_eq!(settings.forwarded.allow_ips, ["127.0.0.1", "::1"]);
     assert_eq!((settings.accesslog.as_deref(), settings.errorlog.as_str()), (None, "-"));
     assert_eq!(settings.chdir, start.path());
     assert_eq!(settings.changed().len(), 1, "{:?}", settings.changed());
@@ -154,7 +154,7 @@ fn gunicorns_ends_of_scale_are_kept() {
                 --limit-request-field_size 0";
     let settings = Start::new().settings(line, &[]);
     assert_eq!(settings.limit_request_line, 8190);
-    assert_eq!(settings.limit_request_fields, 32768);
+    assert_eq!(settings.limit_request_fields, 24_000);
     assert_eq!(settings.limit_request_field_size, 8190);
 }
 

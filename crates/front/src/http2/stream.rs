@@ -11,14 +11,15 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http_body::Body;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    LINK, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 
 use crate::arriving::Arriving;
+use crate::forwarded::Believed;
 use crate::ingress::{Handling, Ingress, out_of_bounds};
 use crate::refusal::Refusal;
 use crate::reply::{Pieces, ReplyBody};
@@ -68,16 +69,15 @@ impl Stream {
         ingress: &Ingress,
     ) -> Self {
         let (mut head, incoming) = request.into_parts();
-        let refusal =
-            normalise(&mut head).err().or_else(|| out_of_bounds(&head, &ingress.core.limits));
-        if refusal.is_none() && !incoming.is_end_stream() && expects_continue(&head.headers) {
+        let believed = judge(&mut head, ingress);
+        if believed.is_ok() && !incoming.is_end_stream() && expects_continue(&head.headers) {
             let mut go_on = Response::new(());
             *go_on.status_mut() = StatusCode::CONTINUE;
             // A client that has left meanwhile is noticed below.
             let _ = respond.send_informational(go_on);
         }
         let is_head = head.method == Method::HEAD;
-        let handling = ingress.take(head, Arriving::Http2(incoming), refusal);
+        let handling = ingress.take(head, Arriving::Http2(incoming), believed);
         Self { turn: handling.turn().clone(), respond, state: State::Handling(handling), is_head }
     }
 
@@ -85,9 +85,6 @@ impl Stream {
         if let State::Handling(handling) = &mut self.state {
             if self.respond.poll_reset(context).is_ready() {
                 return self.taken_back(None);
-            }
-            if self.turn.is_given_up() && !handling.is_reading() {
-                return self.cut(Reason::CANCEL);
             }
             send_hints(&self.turn, &mut self.respond);
             match Pin::new(handling).poll(context) {
@@ -164,7 +161,10 @@ impl Sending {
                         return Poll::Ready(Err(Cut::Ours(Reason::INTERNAL_ERROR)));
                     }
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(piece) => self.piece = self.as_promised(piece),
+                        Ok(piece) => match piece.into_bytes() {
+                            Some(piece) => self.piece = self.as_promised(piece),
+                            None => return Poll::Ready(Err(Cut::Ours(Reason::INTERNAL_ERROR))),
+                        },
                         Err(frame) => {
                             return Poll::Ready(self.end(frame.into_trailers().ok()));
                         }
@@ -241,6 +241,20 @@ impl Sending {
     }
 }
 
+/// What HTTP/1's requests have behind them when they come to this point, and then the rest.
+fn judge(head: &mut Parts, ingress: &Ingress) -> Result<Believed, Refusal> {
+    normalise(head)?;
+    match out_of_bounds(head, &ingress.core.limits) {
+        Some(refusal) => Err(refusal),
+        None => {
+            // h2 has made sure that it is a number, if there is one, and true.
+            let length = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+            let bytes = length.and_then(|length| length.parse().ok()).unwrap_or_default();
+            ingress.judge(head, bytes)
+        }
+    }
+}
+
 /// Gives a request the form it has in HTTP/1: a target without the host, which has its own field,
 /// and one `Cookie`. Refuses a host that is named twice.
 fn normalise(head: &mut Parts) -> Result<(), Refusal> {
@@ -284,14 +298,14 @@ fn expects_continue(headers: &HeaderMap) -> bool {
 }
 
 fn send_hints(turn: &Turn, respond: &mut SendResponse<Bytes>) {
-    let links = turn.take_hints();
-    if links.is_empty() {
+    let fields = turn.take_hints();
+    if fields.is_empty() {
         return;
     }
     let mut hints = Response::new(());
     *hints.status_mut() = StatusCode::EARLY_HINTS;
-    for link in links {
-        hints.headers_mut().append(LINK, link);
+    for (name, value) in fields {
+        hints.headers_mut().append(name, value);
     }
     // Hints are only hints; a client that has left is noticed elsewhere.
     let _ = respond.send_informational(hints);

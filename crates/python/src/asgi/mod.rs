@@ -113,14 +113,10 @@ impl Asgi {
             true => self.scopes.websocket(py, &serving.front, &exchange),
         };
         match scope {
-            Ok(Some(scope)) if is_websocket => {
+            Ok(scope) if is_websocket => {
                 websocket::start(py, serving, &self.shared, scope, exchange, ticket);
             }
-            Ok(Some(scope)) => http::start(py, serving, &self.shared, scope, exchange, ticket),
-            Ok(None) => {
-                exchange.reply(&serving.front, page(400, "Contradictory scheme headers"));
-                serving.end(ticket);
-            }
+            Ok(scope) => http::start(py, serving, &self.shared, scope, exchange, ticket),
             Err(error) => {
                 serving.report_failure(&RequestName::of(&exchange), &describe(py, &error));
                 exchange.reply(&serving.front, page(500, ""));

@@ -9,6 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use remuda_front::http::Method;
+use remuda_front::http::header::{HeaderValue, LINK};
 use remuda_front::{ConnectionId, Content, Exchange, StreamSink, Watcher};
 
 use super::ClientDisconnected;
@@ -199,7 +200,8 @@ impl Responder {
             let bytes = link.cast::<PyBytes>().map_err(|_| {
                 PyTypeError::new_err("the links of an early hint must be byte strings")
             })?;
-            links.push(bytes.as_bytes().to_vec());
+            // One that is no header is only a hint that is not given.
+            links.extend(HeaderValue::from_bytes(bytes.as_bytes()).ok().map(|link| (LINK, link)));
         }
         if let Some(exchange) = &*self.exchange.borrow() {
             exchange.early_hints(&self.serving.front, &links);

@@ -4,7 +4,6 @@
 //! most of those who run ASGI apps under gunicorn.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -12,7 +11,8 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use remuda_channel::AsgiPlan;
 use remuda_front::http::header::HeaderName;
 use remuda_front::http::{Method, Version};
-use remuda_front::{Exchange, Front, Listener, Peer, Scheme, SchemeHeaders};
+use remuda_front::{Exchange, Front, Listener, Peer, Scheme};
+use rustc_hash::FxHashMap;
 
 /// Builds scopes from what is the same for all requests and what is not.
 pub(crate) struct ScopeBuilder {
@@ -23,7 +23,7 @@ pub(crate) struct ScopeBuilder {
     /// What the lifespan has put there; each request gets a copy.
     state: Py<PyDict>,
     /// The header names seen so far.
-    names: RefCell<HashMap<HeaderName, Py<PyBytes>>>,
+    names: RefCell<FxHashMap<HeaderName, Py<PyBytes>>>,
 }
 
 /// A client must not be able to fill memory with invented header names.
@@ -74,17 +74,16 @@ impl ScopeBuilder {
         })
     }
 
-    /// The scope of an HTTP request; `None` when trusted headers contradict each other.
+    /// The scope of an HTTP request.
     pub(crate) fn http<'py>(
         &self,
         py: Python<'py>,
         front: &Front,
         exchange: &Exchange,
-    ) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let Some(scheme) = scheme_of(exchange) else { return Ok(None) };
+    ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.common(py, front, exchange)?;
         scope.set_item(intern!(py, "type"), intern!(py, "http"))?;
-        let scheme = match scheme {
+        let scheme = match exchange.scheme() {
             Scheme::Http => intern!(py, "http"),
             Scheme::Https => intern!(py, "https"),
         };
@@ -98,20 +97,19 @@ impl ScopeBuilder {
         let extensions = self.http_extensions.bind(py).copy()?;
         add_tls(&extensions, exchange)?;
         scope.set_item(intern!(py, "extensions"), extensions)?;
-        Ok(Some(scope))
+        Ok(scope)
     }
 
-    /// The scope of a WebSocket connection; `None` as for HTTP.
+    /// The scope of a WebSocket connection.
     pub(crate) fn websocket<'py>(
         &self,
         py: Python<'py>,
         front: &Front,
         exchange: &Exchange,
-    ) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let Some(scheme) = scheme_of(exchange) else { return Ok(None) };
+    ) -> PyResult<Bound<'py, PyDict>> {
         let scope = self.common(py, front, exchange)?;
         scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
-        let scheme = match scheme {
+        let scheme = match exchange.scheme() {
             Scheme::Http => intern!(py, "ws"),
             Scheme::Https => intern!(py, "wss"),
         };
@@ -122,7 +120,7 @@ impl ScopeBuilder {
         extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
         add_tls(&extensions, exchange)?;
         scope.set_item(intern!(py, "extensions"), extensions)?;
-        Ok(Some(scope))
+        Ok(scope)
     }
 
     /// What HTTP and WebSocket have in common.
@@ -176,17 +174,6 @@ impl ScopeBuilder {
         }
         bytes
     }
-}
-
-/// `None` when two headers of a trusted peer disagree.
-fn scheme_of(exchange: &Exchange) -> Option<Scheme> {
-    let mut scheme = SchemeHeaders::default();
-    if exchange.is_trusted() {
-        for (name, value) in &exchange.head.headers {
-            scheme.see(name, value);
-        }
-    }
-    scheme.scheme(exchange.scheme())
 }
 
 /// The `tls` extension, version 0.2, where there is TLS.

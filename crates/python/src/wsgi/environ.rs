@@ -5,9 +5,9 @@
 //! `HTTP_TRANSFER_ENCODING` is gone. Repeated `Cookie` fields are joined by `; `.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::os::fd::IntoRawFd;
 
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
@@ -16,7 +16,10 @@ use remuda_front::http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use remuda_front::http::{Method, Version};
-use remuda_front::{Exchange, Listener, Peer, RequestBody, Scheme, SchemeHeaders, TlsFacts};
+use remuda_front::{Exchange, Listener, Peer, RequestBody, Scheme, TlsFacts};
+use rustc_hash::FxHashMap;
+
+use super::FileWrapper;
 
 /// Why an environ cannot be built; the request is refused with this status and message.
 #[derive(Debug)]
@@ -27,14 +30,43 @@ pub(crate) struct Refused {
 
 /// Builds environs from what is the same for all requests and what is not.
 pub(crate) struct EnvironBuilder {
-    /// One for each listener: all keys that no request changes.
+    /// One for each listener: all keys that every request has, and what most of them say.
     bases: Vec<Py<PyDict>>,
-    /// `HTTP_…` for the header names seen so far.
-    names: RefCell<HashMap<HeaderName, Py<PyString>>>,
+    /// The keys of the header names seen so far.
+    names: RefCell<FxHashMap<HeaderName, Py<PyString>>>,
     bytes_io: Py<PyAny>,
     fdopen: Py<PyAny>,
+    /// `socket.socket`, if apps want one.
+    socket: Option<Py<PyAny>>,
     /// From the process environment; usually empty.
     script_name: String,
+    /// What the bases say.
+    scheme: Scheme,
+}
+
+/// What a request brings that has to be closed after it.
+pub(crate) struct Input<'py> {
+    /// `wsgi.input`.
+    stream: Bound<'py, PyAny>,
+    length: u64,
+    is_file: bool,
+    /// `gunicorn.socket`, if apps want it.
+    socket: Option<Bound<'py, PyAny>>,
+}
+
+impl Input<'_> {
+    /// The request is over. Whoever still holds a large body would hold its disk space, too.
+    pub(crate) fn close(&self) -> PyResult<()> {
+        if let Some(socket) = &self.socket {
+            // The front's duplicate has the same flags. An app may have closed its own already.
+            let _ = socket.call_method1("setblocking", (false,));
+            socket.call_method0("close")?;
+        }
+        match self.is_file {
+            true => self.stream.call_method0("close").map(drop),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A client must not be able to fill memory with invented header names.
@@ -49,12 +81,21 @@ impl EnvironBuilder {
     ) -> PyResult<Self> {
         let script_name = std::env::var("SCRIPT_NAME").unwrap_or_default();
         let io = py.import("io")?;
-        let wrapper = py.import("wsgiref.util")?.getattr("FileWrapper")?;
+        let wrapper = py.get_type::<FileWrapper>();
+        let scheme = if plan.protocols.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let bases = listeners.iter().map(|listener| {
             let base = PyDict::new(py);
+            base.set_item("REQUEST_METHOD", intern!(py, "GET"))?;
+            base.set_item("QUERY_STRING", "")?;
+            base.set_item("SERVER_PROTOCOL", intern!(py, "HTTP/1.1"))?;
+            for set_by_each_request in
+                ["PATH_INFO", "RAW_URI", "REMOTE_ADDR", "wsgi.input", "wsgi.early_hints"]
+            {
+                base.set_item(PyString::intern(py, set_by_each_request), py.None())?;
+            }
             base.set_item("wsgi.version", (1, 0))?;
-            let scheme = if plan.protocols.tls.is_some() { "https" } else { "http" };
-            base.set_item("wsgi.url_scheme", PyString::intern(py, scheme))?;
+            let scheme_text = if scheme == Scheme::Https { "https" } else { "http" };
+            base.set_item("wsgi.url_scheme", PyString::intern(py, scheme_text))?;
             base.set_item("wsgi.errors", errors)?;
             base.set_item("wsgi.multithread", plan.worker_class != WorkerClass::Sync)?;
             base.set_item("wsgi.multiprocess", plan.workers > 1)?;
@@ -65,6 +106,7 @@ impl EnvironBuilder {
             base.set_item("SCRIPT_NAME", &script_name)?;
             base.set_item("SERVER_NAME", &listener.host)?;
             base.set_item("SERVER_PORT", listener.port.map_or(String::new(), |p| p.to_string()))?;
+            make_room(&base)?;
             Ok(base.unbind())
         });
         Ok(Self {
@@ -72,20 +114,28 @@ impl EnvironBuilder {
             names: RefCell::default(),
             bytes_io: io.getattr("BytesIO")?.unbind(),
             fdopen: io.getattr("open")?.unbind(),
+            // gevent's own where it has replaced it.
+            socket: match plan.socket_in_environ {
+                true => Some(py.import("socket")?.getattr("socket")?.unbind()),
+                false => None,
+            },
             script_name,
+            scheme,
         })
     }
 
-    /// The environ of a request. Takes the body out of the exchange.
+    /// The environ of a request whose body is `input`.
     pub(crate) fn build<'py>(
         &self,
         py: Python<'py>,
-        exchange: &mut Exchange,
+        exchange: &Exchange,
+        input: &Input<'py>,
     ) -> PyResult<Result<Bound<'py, PyDict>, Refused>> {
         let environ = self.bases[exchange.listener()].bind(py).copy()?;
-        let body = std::mem::replace(&mut exchange.body, RequestBody::Memory(bytes::Bytes::new()));
-        let body_length = body.length();
-        environ.set_item(intern!(py, "wsgi.input"), self.input(py, body)?)?;
+        environ.set_item(intern!(py, "wsgi.input"), &input.stream)?;
+        if let Some(socket) = &input.socket {
+            environ.set_item(intern!(py, "gunicorn.socket"), socket)?;
+        }
         set_request_line(&environ, exchange)?;
         set_peer(&environ, exchange)?;
         if exchange.peer() == Peer::Unix {
@@ -95,61 +145,58 @@ impl EnvironBuilder {
         let headers = &exchange.head.headers;
         let chunked = headers.contains_key(TRANSFER_ENCODING);
         if chunked {
-            environ.set_item(intern!(py, "CONTENT_LENGTH"), body_length.to_string())?;
+            environ.set_item(intern!(py, "CONTENT_LENGTH"), input.length.to_string())?;
         }
-        let mut scheme = SchemeHeaders::default();
-        let mut script_name = None;
         let repeated = headers.len() != headers.keys_len();
         for (name, value) in headers {
             // Decided already: the chunks are gone, and both lengths would contradict.
             if chunked && (name == TRANSFER_ENCODING || name == CONTENT_LENGTH) {
                 continue;
             }
-            if name.as_str().contains('_') {
-                // Not distinguishable from a dash in an environ, so only from those we trust.
-                if exchange.is_trusted() && name == "script_name" {
-                    script_name = Some(text_of(value));
-                }
-                continue;
-            }
-            if exchange.is_trusted() {
-                scheme.see(name, value);
-            }
             let value = if repeated {
-                joined_values(py, name, headers)
+                joined_values(py, name, headers)?
             } else {
-                latin1(py, value.as_bytes())
+                latin1(py, value.as_bytes())?
             };
             self.set_header(&environ, name, value)?;
         }
         set_what_came_before(&environ, exchange)?;
-        let own = exchange.scheme();
-        match scheme.scheme(own) {
-            Some(scheme) if scheme == own => {}
-            Some(Scheme::Http) => {
-                environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "http"))?;
-            }
-            Some(Scheme::Https) => {
-                environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
-            }
-            None => {
-                let message = "Contradictory scheme headers".to_owned();
-                return Ok(Err(Refused { status: 400, message }));
-            }
+        if exchange.scheme() != self.scheme {
+            let scheme = match exchange.scheme() {
+                Scheme::Http => intern!(py, "http"),
+                Scheme::Https => intern!(py, "https"),
+            };
+            environ.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
         }
-        let script_name = script_name.as_deref().unwrap_or(&self.script_name);
+        // It is only there if the peer may send it.
+        let given = exchange.has_underscores().then(|| headers.get("script_name")).flatten();
+        let given = given.map(text_of);
+        let script_name = given.as_deref().unwrap_or(&self.script_name);
         Ok(set_path(&environ, exchange, script_name)?.map(|()| environ))
     }
 
-    fn input<'py>(&self, py: Python<'py>, body: RequestBody) -> PyResult<Bound<'py, PyAny>> {
-        match body {
-            RequestBody::Memory(bytes) if bytes.is_empty() => self.bytes_io.bind(py).call0(),
-            RequestBody::Memory(bytes) => self.bytes_io.bind(py).call1((PyBytes::new(py, &bytes),)),
+    /// The body of a request, taken out of it.
+    pub(crate) fn input<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &mut Exchange,
+    ) -> PyResult<Input<'py>> {
+        let nothing = RequestBody::Memory(bytes::Bytes::new());
+        let body = std::mem::replace(&mut exchange.body, nothing);
+        let length = body.length();
+        let is_file = matches!(body, RequestBody::File { .. });
+        let stream = match body {
+            RequestBody::Memory(bytes) if bytes.is_empty() => self.bytes_io.bind(py).call0()?,
+            RequestBody::Memory(bytes) => {
+                self.bytes_io.bind(py).call1((PyBytes::new(py, &bytes),))?
+            }
             RequestBody::Stream(_) => unreachable!("WSGI apps get bodies that are whole"),
             RequestBody::File { file, .. } => {
-                self.fdopen.bind(py).call1((file.into_raw_fd(), intern!(py, "rb")))
+                self.fdopen.bind(py).call1((file.into_raw_fd(), intern!(py, "rb")))?
             }
-        }
+        };
+        let socket = self.socket.as_ref().map(|socket| duplicate(socket.bind(py), exchange));
+        Ok(Input { stream, length, is_file, socket: socket.transpose()? })
     }
 
     fn set_header(
@@ -159,17 +206,12 @@ impl EnvironBuilder {
         value: Bound<'_, PyString>,
     ) -> PyResult<()> {
         let py = environ.py();
-        if *name == CONTENT_TYPE {
-            return environ.set_item(intern!(py, "CONTENT_TYPE"), value);
-        }
-        if *name == CONTENT_LENGTH {
-            return environ.set_item(intern!(py, "CONTENT_LENGTH"), value);
-        }
         let known = self.names.borrow().get(name).map(|key| key.bind(py).clone());
         if let Some(key) = known {
             return environ.set_item(key, value);
         }
-        let key = PyString::new(py, &environ_name(name));
+        // Interned, as the names in the app's code are: then they need not be compared.
+        let key = PyString::intern(py, &environ_name(name));
         if self.names.borrow().len() < NAMES_MAX {
             self.names.borrow_mut().insert(name.clone(), key.clone().unbind());
         }
@@ -177,8 +219,30 @@ impl EnvironBuilder {
     }
 }
 
+fn duplicate<'py>(socket: &Bound<'py, PyAny>, exchange: &Exchange) -> PyResult<Bound<'py, PyAny>> {
+    let fd = exchange.duplicate_socket()?.into_raw_fd();
+    let arguments = PyDict::new(socket.py());
+    arguments.set_item("fileno", fd)?;
+    socket.call((), Some(&arguments))
+}
+
+/// Has the table of a dict grow as if there were headers in it: a copy gets a table of the same
+/// size, and need not be built anew while it is filled.
+fn make_room(base: &Bound<'_, PyDict>) -> PyResult<()> {
+    const HEADERS: usize = 16;
+    let before = base.len();
+    (0..HEADERS).try_for_each(|number| base.set_item(number.to_string(), ()))?;
+    while base.len() > before {
+        base.call_method0("popitem")?;
+    }
+    Ok(())
+}
+
 /// `x-forwarded-for` → `HTTP_X_FORWARDED_FOR`.
 fn environ_name(name: &HeaderName) -> String {
+    if *name == CONTENT_TYPE || *name == CONTENT_LENGTH {
+        return name.as_str().to_ascii_uppercase().replace('-', "_");
+    }
     let mut key = String::with_capacity("HTTP_".len() + name.as_str().len());
     key.push_str("HTTP_");
     key.extend(name.as_str().chars().map(|c| if c == '-' { '_' } else { c.to_ascii_uppercase() }));
@@ -186,10 +250,13 @@ fn environ_name(name: &HeaderName) -> String {
 }
 
 /// Bytes as latin-1 text, which is what PEP 3333 calls a native string.
-fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.is_ascii() => PyString::new(py, text),
-        _ => PyString::new(py, &bytes.iter().map(|&byte| char::from(byte)).collect::<String>()),
+fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    let length = ffi::Py_ssize_t::try_from(bytes.len()).unwrap_or(ffi::Py_ssize_t::MAX);
+    // SAFETY: pointer and length are those of a slice, and the errors are not named; every byte is
+    // a character of latin-1, so the result is a new string, or null when there is no memory.
+    unsafe {
+        let text = ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, std::ptr::null());
+        Ok(Bound::from_owned_ptr_or_err(py, text)?.cast_into_unchecked())
     }
 }
 
@@ -202,31 +269,33 @@ fn joined_values<'py>(
     py: Python<'py>,
     name: &HeaderName,
     headers: &HeaderMap,
-) -> Bound<'py, PyString> {
+) -> PyResult<Bound<'py, PyString>> {
     let separator: &[u8] = if *name == COOKIE { b"; " } else { b"," };
     let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     latin1(py, &values.join(separator))
 }
 
+/// Method, query and protocol, where they are not what the base says; and the target as it came.
 fn set_request_line(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
     let py = environ.py();
     let head = &exchange.head;
-    let method = match head.method {
-        Method::GET => intern!(py, "GET").clone(),
-        Method::POST => intern!(py, "POST").clone(),
-        ref other => PyString::new(py, other.as_str()),
-    };
-    environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
-    environ.set_item(intern!(py, "QUERY_STRING"), head.uri.query().unwrap_or_default())?;
-    let protocol = match head.version {
-        Version::HTTP_10 => intern!(py, "HTTP/1.0"),
-        Version::HTTP_2 => intern!(py, "HTTP/2.0"),
-        _ => intern!(py, "HTTP/1.1"),
-    };
-    environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol)?;
+    let protocol_key = intern!(py, "SERVER_PROTOCOL");
+    match head.method {
+        Method::GET => {}
+        Method::POST => environ.set_item(intern!(py, "REQUEST_METHOD"), intern!(py, "POST"))?,
+        ref other => environ.set_item(intern!(py, "REQUEST_METHOD"), other.as_str())?,
+    }
+    if let Some(query) = head.uri.query() {
+        environ.set_item(intern!(py, "QUERY_STRING"), query)?;
+    }
+    match head.version {
+        Version::HTTP_10 => environ.set_item(protocol_key, intern!(py, "HTTP/1.0"))?,
+        Version::HTTP_2 => environ.set_item(protocol_key, intern!(py, "HTTP/2.0"))?,
+        _ => {}
+    }
     match head.uri.path_and_query() {
         Some(target) if head.uri.authority().is_none() => {
-            environ.set_item(intern!(py, "RAW_URI"), latin1(py, target.as_str().as_bytes()))
+            environ.set_item(intern!(py, "RAW_URI"), latin1(py, target.as_str().as_bytes())?)
         }
         _ => environ.set_item(intern!(py, "RAW_URI"), head.uri.to_string()),
     }
@@ -271,8 +340,8 @@ fn set_tls(environ: &Bound<'_, PyDict>, facts: &TlsFacts) -> PyResult<()> {
         return environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), intern!(py, "NONE"));
     };
     environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), intern!(py, "SUCCESS"))?;
-    environ.set_item(intern!(py, "SSL_CLIENT_S_DN"), latin1(py, client.subject.as_bytes()))?;
-    environ.set_item(intern!(py, "SSL_CLIENT_I_DN"), latin1(py, client.issuer.as_bytes()))?;
+    environ.set_item(intern!(py, "SSL_CLIENT_S_DN"), latin1(py, client.subject.as_bytes())?)?;
+    environ.set_item(intern!(py, "SSL_CLIENT_I_DN"), latin1(py, client.issuer.as_bytes())?)?;
     environ.set_item(intern!(py, "SSL_CLIENT_M_SERIAL"), &client.serial)?;
     environ.set_item(intern!(py, "SSL_CLIENT_CERT"), client.chain.first())
 }
@@ -315,9 +384,9 @@ fn set_path(
     }
     let decoded = if path.contains('%') {
         let bytes: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
-        latin1(py, &bytes)
+        latin1(py, &bytes)?
     } else {
-        latin1(py, path.as_bytes())
+        latin1(py, path.as_bytes())?
     };
     environ.set_item(intern!(py, "PATH_INFO"), decoded)?;
     Ok(Ok(()))

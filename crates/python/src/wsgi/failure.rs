@@ -2,9 +2,9 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use remuda_front::Reply;
 use remuda_front::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
+use remuda_front::{Reply, error_page};
 
 /// The traceback of an error, as Python prints it, without a line end at its end.
 pub(crate) fn describe(py: Python<'_>, error: &PyErr) -> String {
@@ -23,30 +23,10 @@ pub(crate) fn describe(py: Python<'_>, error: &PyErr) -> String {
 /// An error page in gunicorn's form. The connection is closed after it.
 pub(crate) fn page(status: u16, message: &str) -> Reply {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let reason = status.canonical_reason().unwrap_or_default();
-    let message = escape(message);
-    let body = format!(
-        "<html>\n  <head>\n    <title>{reason}</title>\n  </head>\n  <body>\n    \
-         <h1><p>{reason}</p></h1>\n    {message}\n  </body>\n</html>\n"
-    );
+    let body = error_page(status, message);
     let mut reply = Response::new(remuda_front::Content::Whole(body.into()));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
     reply
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#x27;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

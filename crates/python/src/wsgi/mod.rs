@@ -2,10 +2,12 @@
 
 mod environ;
 mod failure;
+mod files;
 mod respond;
 mod start_response;
 
 pub(crate) use environ::EnvironBuilder;
 pub(crate) use failure::{describe, page};
+pub(crate) use files::{Closing, FileWrapper, Files};
 pub(crate) use respond::run;
 pub(crate) use start_response::{StartResponse, is_ours, owned};

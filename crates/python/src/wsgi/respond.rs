@@ -13,7 +13,7 @@ use remuda_front::http::Version;
 use remuda_journal::Level;
 
 use super::start_response::{StartResponse, owned};
-use super::{EnvironBuilder, describe, page};
+use super::{EnvironBuilder, Files, describe, page};
 use crate::serving::Serving;
 
 /// Serves one request, from environ to the last byte handed to the front. Errors of the app end
@@ -24,11 +24,17 @@ pub(crate) fn run(
     py: Python<'_>,
     serving: &Rc<Serving>,
     environ: &EnvironBuilder,
+    files: &Files,
     mut exchange: Exchange,
 ) {
-    let environ = match environ.build(py, &mut exchange) {
-        Ok(Ok(environ)) => environ,
-        Ok(Err(refused)) => {
+    let built = environ.input(py, &mut exchange).and_then(|input| {
+        let environ = environ.build(py, &exchange, &input)?;
+        Ok((environ, input))
+    });
+    let (environ, input) = match built {
+        Ok((Ok(environ), input)) => (environ, input),
+        Ok((Err(refused), _)) => {
+            exchange.note_refusal(&refused.message);
             return exchange.reply(&serving.front, page(refused.status, &refused.message));
         }
         Err(error) => {
@@ -48,7 +54,11 @@ pub(crate) fn run(
         Ok(start) => start,
         Err(error) => return serving.report_failure(&name_of(&environ), &describe(py, &error)),
     };
-    if let Err(error) = call(py, serving, &environ, &start) {
+    let called = environ
+        .set_item(intern!(py, "wsgi.early_hints"), &start)
+        .and_then(|()| call(py, serving, files, &environ, &start));
+    let closed = input.close();
+    if let Err(error) = called.and(closed) {
         fail(py, serving, &environ, &start, &error);
     }
 }
@@ -71,6 +81,7 @@ fn name_of(environ: &Bound<'_, PyDict>) -> String {
 fn call(
     py: Python<'_>,
     serving: &Serving,
+    files: &Files,
     environ: &Bound<'_, PyDict>,
     start: &Bound<'_, StartResponse>,
 ) -> PyResult<()> {
@@ -78,6 +89,13 @@ fn call(
     let response = start.get();
     if let Some(body) = all_at_once(&result, response)? {
         return response.send_whole(body);
+    }
+    if response.takes_file()
+        && let Some(file) =
+            files.content_of(&result, response.declared_length(), &serving.closing)?
+    {
+        // Closed once it is sent: until then others are served.
+        return response.send_file(file);
     }
     let sent = send_iterable(py, &result, response);
     // PEP 3333: close() is called however the iteration ended.

@@ -11,7 +11,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyList, PyString, PyTuple};
 use remuda_front::http::header::{HeaderMap, HeaderName, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
-use remuda_front::{ConnectionId, Content, Exchange, Reply, StreamSink};
+use remuda_front::{ConnectionId, Content, Exchange, FileContent, Reply, StreamSink};
 
 use crate::serving::Serving;
 
@@ -26,6 +26,9 @@ pub(crate) struct Head {
 }
 
 /// The callable that an app gets to begin its response. One for each request.
+///
+/// It is `wsgi.early_hints` as well, told apart by the number of its arguments: a second object
+/// would cost every request more than all early hints of the world are worth.
 #[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct StartResponse {
     serving: Rc<Serving>,
@@ -47,14 +50,16 @@ unsafe impl Sync for StartResponse {}
 
 #[pymethods]
 impl StartResponse {
-    #[pyo3(signature = (status, headers, exc_info=None))]
+    /// `start_response(status, headers, exc_info=None)`, or `wsgi.early_hints(headers)`.
+    #[pyo3(signature = (status, headers=None, exc_info=None))]
     fn __call__(
         slf: Bound<'_, Self>,
         status: &Bound<'_, PyAny>,
-        headers: &Bound<'_, PyAny>,
+        headers: Option<&Bound<'_, PyAny>>,
         exc_info: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Write> {
+    ) -> PyResult<Option<Write>> {
         let this = slf.get();
+        let Some(headers) = headers else { return this.early_hints(status).map(|()| None) };
         let exc_info = exc_info.filter(|info| !info.is_none());
         if let Some(info) = exc_info {
             if this.head_sent.get() {
@@ -65,7 +70,7 @@ impl StartResponse {
         }
         let head = Head::read(status, headers)?;
         *this.head.borrow_mut() = Some(head);
-        Ok(Write(slf.unbind()))
+        Ok(Some(Write(slf.unbind())))
     }
 
     /// `gunicorn.http2.send_trailers`: fields that leave when the body has.
@@ -111,6 +116,19 @@ pub(crate) fn owned(data: PyBackedBytes) -> Bytes {
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 impl StartResponse {
+    /// Sends a 103 with these headers, if the response has not begun.
+    fn early_hints(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        if headers.is_instance_of::<PyString>() {
+            return Err(PyTypeError::new_err("start_response() needs a status and headers"));
+        }
+        let fields = headers.try_iter()?.map(|header| read_hint(&header?));
+        let fields = fields.collect::<PyResult<Vec<_>>>()?;
+        if let Some(exchange) = &*self.exchange.borrow() {
+            exchange.early_hints(&self.serving.front, &fields);
+        }
+        Ok(())
+    }
+
     pub(crate) fn new(serving: Rc<Serving>, exchange: Exchange) -> Self {
         Self {
             serving,
@@ -164,6 +182,19 @@ impl StartResponse {
             _ => Content::Whole(body),
         };
         exchange.reply(&self.serving.front, head.into_reply(content));
+        Ok(())
+    }
+
+    /// Whether the head is known and its body can be a file.
+    pub(crate) fn takes_file(&self) -> bool {
+        let exchange = self.exchange.borrow();
+        self.head.borrow().is_some() && exchange.as_ref().is_some_and(Exchange::takes_files)
+    }
+
+    /// Sends the head, and has the front send a file behind it.
+    pub(crate) fn send_file(&self, file: FileContent) -> PyResult<()> {
+        let (exchange, head) = self.take_head()?;
+        exchange.reply(&self.serving.front, head.into_reply(Content::File(file)));
         Ok(())
     }
 
@@ -315,6 +346,15 @@ fn read_status(
     let bytes = latin1_bytes(reason).ok_or_else(invalid)?;
     let reason = hyper::ext::ReasonPhrase::try_from(bytes).map_err(|_| invalid())?;
     Ok((code, Some(reason)))
+}
+
+/// Hints may be bytes as well, as in gunicorn.
+fn read_hint(header: &Bound<'_, PyAny>) -> PyResult<(HeaderName, HeaderValue)> {
+    let Ok((name, value)) = header.extract::<(PyBackedBytes, PyBackedBytes)>() else {
+        return read_header(header);
+    };
+    let pair = HeaderName::from_bytes(&name).ok().zip(HeaderValue::from_bytes(&value).ok());
+    pair.ok_or_else(|| invalid_header(header))
 }
 
 fn read_header(header: &Bound<'_, PyAny>) -> PyResult<(HeaderName, HeaderValue)> {

@@ -9,7 +9,7 @@ pub(super) const ALL: &[Setting] =
 pub(crate) const WARMUP_PATHS: Setting = Setting {
     name: "warmup_paths",
     group: Group::Memory,
-    kind: Kind::CommaList,
+    kind: Kind::CommaList("paths or URLs"),
     flags: &["warmup-paths"],
     gunicorn: false,
     short: "Pages that are asked for before workers are forked, separated by commas",

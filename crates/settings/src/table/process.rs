@@ -55,7 +55,7 @@ started. The file with settings is looked for in the start directory, not here."
 pub(crate) const PYTHONPATH: Setting = Setting {
     name: "pythonpath",
     group: Group::Application,
-    kind: Kind::CommaList,
+    kind: Kind::CommaList("paths"),
     flags: &["pythonpath"],
     short: "Directories for the front of Python's search path, separated by commas",
     long: "Each is put at the front in turn, so that the last one is searched first.",

@@ -5,7 +5,7 @@ use super::FULL;
 use crate::declare::{Group as G, Kind, Kind::*, Setting, Support};
 
 const NOT_YET: &str = "this version does not have it yet";
-const NO_PARSER: &str = "requests are read as if it had its default";
+const NO_VERSION: &str = "HTTP/1.0 and HTTP/1.1 are what is spoken here";
 const PLATFORM: &str = "remuda stays in the foreground; let the service manager do it";
 const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for long jobs";
 const NO_PASTE: &str = "PasteDeploy files are not read; name the app as `module:attribute`";
@@ -67,13 +67,10 @@ pub(super) const ALL: &[Setting] = &[
     no("reload_engine", &["reload-engine"], G::Development, Text, "auto", "How changes are noticed", NOT_YET),
     no("reload_extra_files", &["reload-extra-file"], G::Development, List, "", "More files to watch", NOT_YET),
     no("spew", &["spew"], G::Development, Switch, "false", "Print each line of Python that runs", "it would make the app unusably slow"),
-    no("sendfile", &["no-sendfile"], G::Process, Switch, "", "Do without the sendfile system call", "files are read and written in blocks"),
-    no("reuse_port", &["reuse-port"], G::Listening, Switch, "false", "One listening socket per worker", "workers share the sockets, so that none of them can lose a waiting connection"),
     short_flag('D', refused(no("daemon", &["daemon"], G::Process, Switch, "false", "Go to the background", PLATFORM))),
     no("worker_tmp_dir", &["worker-tmp-dir"], G::Process, Path, "", "Directory of heartbeat files", "heartbeats are in shared memory, not in files"),
     short_flag('u', refused(no("user", &["user"], G::Process, Text, "", "User that workers run as", NO_USER))),
     short_flag('g', refused(no("group", &["group"], G::Process, Text, "", "Group that workers run as", NO_USER))),
-    short_flag('m', no("umask", &["umask"], G::Process, Text, "0", "Permission bits that new files lack", "the umask of the start is kept")),
     refused(no("initgroups", &["initgroups"], G::Process, Switch, "false", "Set the worker user's groups", NO_USER)),
     no("tmp_upload_dir", &[], G::RequestLimits, Path, "", "Directory for uploads", "gunicorn does not use it either"),
     no("disable_redirect_access_to_syslog", &["disable-redirect-access-to-syslog"], G::Logging, Switch, "false", "Keep access lines out of syslog", NO_SYSLOG),
@@ -93,18 +90,12 @@ pub(super) const ALL: &[Setting] = &[
     short_flag('n', NAME),
     refused(no("paste", &["paste", "paster"], G::Application, Text, "", "PasteDeploy file", NO_PASTE)),
     no("raw_paste_global_conf", &["paste-global"], G::Application, List, "", "Variable for the PasteDeploy file", NO_PASTE),
-    no("forwarder_headers", &["forwarder-headers"], G::Proxies, Text, "SCRIPT_NAME,PATH_INFO", "Headers with underscores that proxies may set", "headers with underscores are dropped"),
-    no("header_map", &["header-map"], G::Proxies, Text, "drop", "What to do with other headers that have underscores", "headers with underscores are dropped"),
     refused(no("protocol", &["protocol"], G::Protocols, Text, "http", "`http` or `uwsgi`", "this version speaks HTTP only")),
     no("uwsgi_allow_ips", &["uwsgi-allow-from"], G::Protocols, Networks, "127.0.0.1,::1", "Who may speak uwsgi", "this version speaks HTTP only"),
     no("ssl_version", &["ssl-version"], G::Tls, Text, "2", "Version of TLS", "TLS 1.2 and 1.3 are spoken, and nothing older"),
     no("suppress_ragged_eofs", &["suppress-ragged-eofs"], G::Tls, Switch, "true", "Tolerate a missing end of TLS", "it is always tolerated, since HTTP says by itself where a message ends"),
     no("do_handshake_on_connect", &["do-handshake-on-connect"], G::Tls, Switch, "false", "Shake hands at once", "hands are shaken as bytes come in, and no worker waits for them"),
-    no("permit_obsolete_folding", &["permit-obsolete-folding"], G::RequestLimits, Switch, "false", "Accept folded header lines", NO_PARSER),
-    no("strip_header_spaces", &["strip-header-spaces"], G::RequestLimits, Switch, "false", "Drop blanks before a header's colon", NO_PARSER),
-    no("permit_unconventional_http_method", &["permit-unconventional-http-method"], G::RequestLimits, Switch, "false", "Accept unusual methods", NO_PARSER),
-    no("permit_unconventional_http_version", &["permit-unconventional-http-version"], G::RequestLimits, Switch, "false", "Accept unusual versions", NO_PARSER),
-    no("casefold_http_method", &["casefold-http-method"], G::RequestLimits, Switch, "false", "Turn methods to upper case", NO_PARSER),
+    no("permit_unconventional_http_version", &["permit-unconventional-http-version"], G::RequestLimits, Switch, "false", "Accept unusual versions", NO_VERSION),
     no("http_parser", &["http-parser"], G::Protocols, Text, "auto", "Which parser reads requests", "there is one parser here, a native one"),
     no("dirty_apps", &["dirty-app"], G::Dirty, List, "", "Apps for long jobs", NO_DIRTY),
     no("dirty_workers", &["dirty-workers"], G::Dirty, Text, "0", "Processes for long jobs", NO_DIRTY),

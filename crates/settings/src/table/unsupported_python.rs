@@ -22,12 +22,6 @@ const fn value(
 
 pub(super) const ALL: &[Setting] = &[
     value(
-        "secure_scheme_headers",
-        Group::Proxies,
-        "Headers by which a proxy says that the client came by https",
-        "the headers are those of gunicorn's default",
-    ),
-    value(
         "logconfig_dict",
         Group::Logging,
         "Logging configuration",
