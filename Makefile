@@ -13,7 +13,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 .DEFAULT_GOAL := help
 .PHONY: help build run test lint test-rust test-loom test-python fuzz deny docs simulate mutants load \
 	bench bench-programs bench-build bench-publish bench-instructions bench-memory bench-memory-run \
-	bench-micro clean
+	bench-micro test-immortal test-immortal-run clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
@@ -53,6 +53,16 @@ test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, 
 
 fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
 	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front --test fuzz -- --nocapture
+
+# The immortal heap needs Python 3.12 or 3.13; `make test-python` says NOT RUN with others.
+test-immortal: ## The immortal heap with Python 3.13 (or PYTHON=), CPython's own tests in it included
+	$(MAKE) --no-print-directory test-immortal-run \
+		PYTHON=$(if $(filter file,$(origin PYTHON)),$(or $(PYTHON_313),$(PYTHON)),$(PYTHON))
+
+test-immortal-run: bench-build
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(BENCH_VENV)/bin/python -m pytest tests/memory
+	$(BENCH_VENV)/bin/python tests/memory/cpython_suite.py
 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal

@@ -185,3 +185,20 @@ def die_with_parent() -> None:
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""
+
+def release_file_pages() -> None:
+    """Unmap clean pages of files; they are mapped again when they are needed."""
+
+def can_make_immortal() -> bool:
+    """Whether this interpreter's count of references is one that ``make_immortal`` knows."""
+
+def make_immortal(through: list[type]) -> int:
+    """Make objects immortal that live as long as the process; how many.
+
+    Args:
+        through: Types that may stand between an owner and what it owns, and whose own end nobody
+            notices.
+
+    Raises:
+        RuntimeError: The interpreter is another one than ``can_make_immortal`` wants.
+    """

@@ -63,7 +63,9 @@ class Zygote:
                 self._prefetch()
             if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
                 self._warm_up(self.app)
-        heap.seal()
+        immortal = self.app is not None and self.plan["memory"]["immortal_heap"]
+        count = heap.seal(immortal=immortal)
+        self.journal.debug(f"{count} objects are immortal from now on")
 
     def _hazards(self) -> list[str]:
         listeners = {listener["fd"] for listener in self.plan["listeners"]}
@@ -277,6 +279,7 @@ def main() -> int:
         channel.send(type="failed", failure=error.failure, message=str(error).split("\n")[0])
         return error.status
     took_ms = int((time.monotonic() - started) * 1000)
+    _remuda.release_file_pages()
     channel.send(type="ready", preloaded=zygote.app is not None, took_ms=took_ms)
     assignment = zygote.serve()
     if assignment is None:

@@ -105,6 +105,8 @@ pub struct MemoryPlan {
     pub warmup_requests: u32,
     /// Whether workers tell of what they import after the fork.
     pub prefetch_imports: bool,
+    /// Whether what is there before the fork gets an immortal reference count, where that is known.
+    pub immortal_heap: bool,
 }
 
 /// The queue through which workers pass connections on to each other: descriptors of its two ends.

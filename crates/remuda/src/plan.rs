@@ -91,6 +91,7 @@ fn for_memory(settings: &MemorySettings) -> MemoryPlan {
         warmup_paths: settings.warmup_paths.clone(),
         warmup_requests: settings.warmup_requests,
         prefetch_imports: settings.prefetch_imports,
+        immortal_heap: settings.immortal_heap,
     }
 }
 

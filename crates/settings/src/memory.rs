@@ -11,6 +11,7 @@ impl Reader<'_> {
             warmup_paths: self.read(&WARMUP_PATHS, |given| Ok(value::commas(&given.text()))),
             warmup_requests: self.whole(&WARMUP_REQUESTS) as u32,
             prefetch_imports: self.switch(&PREFETCH_IMPORTS),
+            immortal_heap: self.switch(&IMMORTAL_HEAP),
             prefetch_after: Some(self.seconds(&PREFETCH_AFTER)).filter(|time| !time.is_zero()),
         }
     }

@@ -115,6 +115,8 @@ pub struct MemorySettings {
     pub prefetch_imports: bool,
     /// The app is loaded again for that after this time; `None` = only at a reload.
     pub prefetch_after: Option<Duration>,
+    /// Whether what is there before the fork gets an immortal reference count, where that is known.
+    pub immortal_heap: bool,
 }
 
 /// What is accepted although it is out of date or out of form.

@@ -4,7 +4,7 @@ use super::FULL;
 use crate::declare::{Group, Kind, Setting, Zero};
 
 pub(super) const ALL: &[Setting] =
-    &[WARMUP_PATHS, WARMUP_REQUESTS, PREFETCH_IMPORTS, PREFETCH_AFTER];
+    &[WARMUP_PATHS, WARMUP_REQUESTS, PREFETCH_IMPORTS, PREFETCH_AFTER, IMMORTAL_HEAP];
 
 pub(crate) const WARMUP_PATHS: Setting = Setting {
     name: "warmup_paths",
@@ -61,5 +61,21 @@ pub(crate) const PREFETCH_AFTER: Setting = Setting {
     long: "\
 Once, when workers have imported at least ten modules late: as a reload does, without a lost request, \
 with the code that is on disk by then. With `warmup_paths` there is mostly nothing left to learn.",
+    ..FULL
+};
+
+pub(crate) const IMMORTAL_HEAP: Setting = Setting {
+    name: "immortal_heap",
+    group: Group::Memory,
+    kind: Kind::Switch,
+    default: "true",
+    flags: &["immortal-heap"],
+    gunicorn: false,
+    short: "Never count references to what was there before the fork, so that it stays shared",
+    long: "\
+With CPython 3.12 and 3.13; others count in another way, and are left alone. Concerns functions, code, \
+classes, modules, texts, numbers, tuples, dicts, sets and instances of Python classes, and nothing whose \
+end could be noticed: nothing with a finalizer or a weak reference to it, and nothing that owns a file, \
+a socket or a lock. `sys.getrefcount` gives 4294967295 for them.",
     ..FULL
 };
