@@ -1,7 +1,7 @@
 """The heap that workers share: what is done to it before they are forked.
 
 A page stays shared as long as nobody writes to it. The collector writes to each object that it
-visits, and everybody who looks at an object writes its count of references, unless that is immortal.
+visits, and whoever looks at an object writes its count of references, unless that is immortal.
 """
 
 from __future__ import annotations

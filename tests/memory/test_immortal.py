@@ -31,7 +31,7 @@ class Slotted:
 
 
 class Finalized:
-    ended: list[str] = []
+    ended: list[str] = []  # noqa: RUF012
 
     def __init__(self, name):
         self.name = name
@@ -84,9 +84,9 @@ def test_other_kinds_stay_mortal():
     def generator():
         yield
 
-    WORLD.update(
-        items=[1], lock=threading.Lock(), gen=generator(), file=open(os.devnull), it=iter([1, 2])
-    )
+    file = open(os.devnull)  # noqa: SIM115
+    WORLD.update(items=[1], lock=threading.Lock(), gen=generator(), file=file, it=iter([1, 2]))
+    del file
 
     def check():
         for name, value in WORLD.items():
@@ -156,7 +156,7 @@ def test_weak_references_die_and_call_back():
 @needs_immortal
 @pytest.mark.parametrize("kind", ["file", "socket", "generator", "closure"])
 def test_what_is_owned_is_closed_when_its_owner_is_dropped(kind):
-    opened = [*socket.socketpair(), open(os.devnull)]
+    opened = [*socket.socketpair(), open(os.devnull)]  # noqa: SIM115
     owned = opened[0 if kind == "socket" else 2]
     fd = owned.fileno()
     if kind == "generator":

@@ -139,13 +139,14 @@ impl<'py> Heap<'py> {
         }
         // A module's namespace lasts as long as the module, or is emptied with it.
         for at in 0..self.objects.len() {
-            // SAFETY: alive, see `Heap`.
-            let module = unsafe { ffi::PyModule_Check(self.objects[at]) } != 0;
-            // SAFETY: a module; what it gives is borrowed.
-            if module
-                && let namespace = unsafe { ffi::PyModule_GetDict(self.objects[at]) }
-                && let Some(&number) = self.index.get(&namespace)
-            {
+            // SAFETY: alive, see `Heap`; what a module gives is borrowed.
+            let namespace = unsafe {
+                match ffi::PyModule_Check(self.objects[at]) {
+                    0 => continue,
+                    _ => ffi::PyModule_GetDict(self.objects[at]),
+                }
+            };
+            if let Some(&number) = self.index.get(&namespace) {
                 self.node_kinds[number as usize] = Kind::Lasting;
             }
         }
