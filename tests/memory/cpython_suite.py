@@ -1,6 +1,6 @@
-"""CPython's own tests, in a child whose heap is sealed like a zygote's and in one whose is not.
+"""CPython's own tests, in a child with an immortal heap and in one that is frozen only.
 
-Whatever fails only in the sealed one is a finding. Prints what was run, and leaves with status 1
+Whatever fails only in the first is a finding. Prints what was run, and leaves with status 1
 when there are findings. Run by `make test-immortal`; names of test modules as arguments run those.
 """
 
@@ -61,26 +61,26 @@ def main() -> int:
     findings = []
     tests = 0
     for name in names:
-        plain, sealed = run(name, seal=False), run(name, seal=True)
+        plain, sealed = run(name, immortal=False), run(name, immortal=True)
         tests += sealed["tests"]
         # What fails at one time and not at another is no finding.
         fresh = sorted(set(sealed["failed"]) - set(plain["failed"]))
-        if fresh and set(run(name, seal=True)["failed"]) & set(fresh):
+        if fresh and set(run(name, immortal=True)["failed"]) & set(fresh):
             findings += [(name, *each.split("\n", 1)) for each in fresh]
-            print(f"{name}: {len(fresh)} fail only in a sealed heap", flush=True)
+            print(f"{name}: {len(fresh)} fail only in an immortal heap", flush=True)
             for each in fresh[:3]:
                 print("    " + each[:1500].replace("\n", "\n    "), flush=True)
     print(f"{len(names)} modules, {tests} tests; {len(findings)} findings")
     return 1 if findings else 0
 
 
-def run(name: str, *, seal: bool) -> dict:
+def run(name: str, *, immortal: bool) -> dict:
     """Run one module of tests in a forked child; how many there were, and which have failed."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        in_child(name, seal, writer)
+        in_child(name, immortal, writer)
     os.close(writer)
     end = time.monotonic() + MODULE_S_MAX
     while (done := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < end:
@@ -98,7 +98,7 @@ def run(name: str, *, seal: bool) -> dict:
     return json.loads(said)
 
 
-def in_child(name: str, seal: bool, writer: int) -> None:
+def in_child(name: str, immortal: bool, writer: int) -> None:
     """Never returns."""
     os.setpgid(0, 0)
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -109,8 +109,7 @@ def in_child(name: str, seal: bool, writer: int) -> None:
     try:
         module = importlib.import_module(f"test.{name}")
         suite = unittest.defaultTestLoader.loadTestsFromModule(module)
-        if seal:
-            heap.seal(immortal=True)
+        heap.seal(immortal=immortal)
         result = unittest.TextTestRunner(stream=open(os.devnull, "w"), verbosity=0).run(suite)  # noqa: SIM115
         tests = result.testsRun
         failed = [

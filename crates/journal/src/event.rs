@@ -85,6 +85,14 @@ events! {
         "A worker accepts no more, finishes what it holds, and leaves.";
     WORKER_HUNG = "worker.timeout", Critical, "WORKER TIMEOUT (pid:{pid}) {request} for {stood_s}s",
         "A request (sync) or the loop (other classes) has stood still for longer than `timeout`. The Python stacks of the worker follow, then it is replaced.";
+    WORKER_TOO_LARGE = "worker.memory", Warning, "Worker (pid:{pid}) takes {bytes} MiB of its own, above max_memory ({limit} MiB); it began with {first} MiB and is replaced",
+        "A worker has grown. Its successor is ready before it goes, and no request is lost.";
+    TOTAL_TOO_LARGE = "workers.memory", Warning, "All processes take {total} MiB, above max_memory_total ({limit} MiB): the largest worker (pid:{pid}, {bytes} MiB of its own, {first} MiB when it was new) is replaced",
+        "The same for the whole service.";
+    WORKER_FAR_TOO_LARGE = "worker.memory_kill", Error, "Out of memory soon: {takes} MiB are taken, the hard limit is {limit} MiB; the largest worker (pid:{pid}, {bytes} MiB of its own) is killed",
+        "There is no time to replace it: otherwise the kernel would choose whom to kill, perhaps all. Its requests are lost.";
+    MEMORY_LIMIT_TOO_LOW = "workers.memory_low", Warning, "The memory limit of {limit} MiB is passed ({takes} MiB), but no worker has grown: new ones would take as much",
+        "Raise the limit, or run fewer workers. Said once until the memory is below the limit again.";
     WORKER_BOOT_TIMEOUT = "worker.boot_timeout", Critical, "Worker was not ready within boot_timeout and is killed (pid:{pid})",
         "Importing the application, or a hook after the fork, hangs.";
     WORKER_DRAIN_TIMEOUT = "worker.drain_timeout", Warning, "Worker graceful timeout (pid:{pid}): killed with its requests",

@@ -19,7 +19,7 @@ use remuda_runtime::{Config, Listeners, Pidfile};
 use remuda_settings::{Outcome, Settings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
-use remuda::plan;
+use remuda::{limits, plan};
 
 use crate::failure::Failure;
 
@@ -63,8 +63,10 @@ fn serve(settings: &Settings, warnings: &[Warning]) -> Result<u8, Failure> {
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
     log!(LISTENING, addresses = listeners.urls(scheme), pid = std::process::id());
     log!(USING_WORKER, class = settings.worker_class.name());
+    let room = limits::Room::ask();
     let config = Config {
-        plan: plan::for_supervisor(settings),
+        plan: plan::for_supervisor(settings, room),
+        total_of: limits::of_total(settings.memory.max_memory_total, room).1,
         worker_plan: plan::for_workers(settings, listeners.plans()),
         listeners,
         python,

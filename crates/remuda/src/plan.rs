@@ -13,9 +13,15 @@ use remuda_settings::{
 };
 use remuda_supervisor::Plan;
 
+use crate::limits::{self, Room};
+
 /// What the supervisor decides by.
-pub fn for_supervisor(settings: &Settings) -> Plan {
+pub fn for_supervisor(settings: &Settings, room: Room) -> Plan {
     Plan {
+        max_age: settings.max_worker_age,
+        max_age_jitter: settings.max_worker_age_jitter,
+        worker_memory: limits::of_worker(settings.memory.max_memory, room),
+        total_memory: limits::of_total(settings.memory.max_memory_total, room).0,
         workers: settings.workers,
         max_surge: settings.max_surge,
         max_requests: settings.max_requests,

@@ -16,6 +16,7 @@ mod cgroup;
 mod children;
 mod learned;
 mod listen;
+mod memory;
 mod perform;
 mod pidfile;
 mod sample;
@@ -26,7 +27,8 @@ mod wire;
 mod words;
 mod zygote;
 
-pub use cgroup::{MemoryLimit, memory_limit};
+pub use cgroup::{MemoryLimit, machine_memory, memory_limit};
 pub use listen::{Address, Binding, ListenError, Listeners, listen_fds};
+pub use memory::TotalOf;
 pub use pidfile::{Pidfile, PidfileError};
 pub use shell::{Config, run};

@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::children;
 use crate::learned::Learned;
 use crate::listen::Listeners;
+use crate::memory::{self, TotalOf};
 use crate::sample;
 use crate::signals::{Meaning, Signals};
 use crate::wire::{Incoming, Wire};
@@ -35,6 +36,8 @@ pub struct Config {
     pub python: PathBuf,
     /// Added to the zygotes' environment.
     pub env: BTreeMap<String, String>,
+    /// What is compared with the plan's `total_memory`.
+    pub total_of: TotalOf,
     /// The error log, to be opened again on USR1.
     pub journal: Arc<Journal>,
 }
@@ -114,6 +117,10 @@ impl Shell {
         let pace = self.config.plan.timeout.map_or(IDLE_PACE, sample::pace);
         let mut sampling = interval(pace);
         sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut measuring = interval(memory::PACE);
+        measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let plan = &self.config.plan;
+        let has_limit = plan.worker_memory.or(plan.total_memory).is_some();
         let has_timeout = self.config.plan.timeout.is_some();
         self.handle(Event::Start);
         loop {
@@ -127,6 +134,7 @@ impl Shell {
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
                 _ = sampling.tick(), if has_timeout => self.sample(),
+                _ = measuring.tick(), if has_limit => self.measure(),
             }
         }
     }

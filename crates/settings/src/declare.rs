@@ -114,6 +114,8 @@ pub enum Kind {
         /// Most allowed.
         max: u64,
     },
+    /// An amount of memory: bytes with a unit, or a share in percent.
+    Memory,
     /// Any text.
     Text,
     /// The path of a file, or `-` for a standard stream.
@@ -175,6 +177,9 @@ impl fmt::Display for Kind {
             }),
             Self::Bytes { max } => {
                 write!(f, "bytes such as `65536`, `512k`, `1m`, at most {}m", max >> 20)
+            }
+            Self::Memory => {
+                f.write_str("an amount such as `512M`, `1.5G` or `80%`, or 0 for no limit")
             }
             Self::Text => f.write_str("a text"),
             Self::Ciphers => f.write_str("a list of cipher suites in OpenSSL's form"),

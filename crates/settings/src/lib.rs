@@ -41,7 +41,7 @@ pub use origin::Origin;
 pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
 pub use settings::{
-    AsgiSettings, Changed, ForwardedSettings, Http2Settings, Lenience, MemorySettings,
+    AsgiSettings, Changed, ForwardedSettings, Http2Settings, Lenience, MemorySettings, MemorySize,
     ProxySettings, Settings, TlsSettings,
 };
 pub use worker_class::WorkerClass;

@@ -51,6 +51,8 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         worker_connections: reader.whole(&WORKER_CONNECTIONS) as usize,
         max_requests: reader.whole(&MAX_REQUESTS),
         max_requests_jitter: reader.whole(&MAX_REQUESTS_JITTER),
+        max_worker_age: Some(reader.seconds(&MAX_WORKER_AGE)).filter(|age| !age.is_zero()),
+        max_worker_age_jitter: reader.seconds(&MAX_WORKER_AGE_JITTER),
         max_surge: reader.whole(&MAX_SURGE) as u16,
         crash_loop_limit: reader.whole(&CRASH_LOOP_LIMIT) as u32,
         crash_loop_window: reader.seconds(&CRASH_LOOP_WINDOW),

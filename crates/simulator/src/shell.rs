@@ -46,6 +46,10 @@ pub(crate) struct WorkerLink {
     pub(crate) inbox: VecDeque<Vec<u8>>,
 }
 
+/// Private memory of a worker that is new, and what each request adds.
+const WORKER_BYTES: u64 = 20 << 20;
+const REQUEST_BYTES: u64 = 1 << 20;
+
 /// Wishes in the order in which the runtime obeys signals that came together.
 const ORDER: [Wish; 6] =
     [Wish::Quit, Wish::Stop, Wish::Reload, Wish::MoreWorkers, Wish::FewerWorkers, Wish::ReopenLogs];
@@ -254,6 +258,23 @@ impl<M: Master> World<'_, M> {
             let standing_since =
                 self.shell.garbage.remove(&worker).or_else(|| self.standing_since(pid));
             self.hand(Event::Sampled { worker, standing_since });
+        }
+        if self.script.plan.worker_memory.or(self.script.plan.total_memory).is_some() {
+            self.measure();
+        }
+    }
+
+    /// Every request leaves something behind.
+    fn measure(&mut self) {
+        let weigh = |(id, link): (&WorkerId, &WorkerLink)| {
+            let life = self.kernel.with_pid(link.pid?)?.worker()?;
+            life.ready_at?;
+            Some((*id, WORKER_BYTES + life.served * REQUEST_BYTES))
+        };
+        let workers: Vec<_> = self.shell.links.iter().filter_map(weigh).collect();
+        let total = workers.iter().map(|(_, bytes)| bytes).sum();
+        if self.goes_on() {
+            self.hand(Event::Measured { workers, total });
         }
     }
 

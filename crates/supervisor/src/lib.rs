@@ -19,6 +19,7 @@ mod backoff;
 mod event;
 mod ids;
 mod intensity;
+mod memory;
 #[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
 mod notice;
 mod plan;
@@ -42,6 +43,7 @@ mod zygotes;
 pub use action::{Action, Order, Signal};
 pub use event::{BootFailure, Ending, Event, Refusal, Wish};
 pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
+pub use memory::Limit;
 pub use notice::{Cause, Notice, Reason};
 pub use plan::Plan;
 pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Limit;
+
 /// The resolved wishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -15,6 +17,14 @@ pub struct Plan {
     pub max_requests: u64,
     /// Up to this many are added to `max_requests`, drawn for each worker.
     pub max_requests_jitter: u64,
+    /// Time after which a worker is recycled; `None` = never.
+    pub max_age: Option<Duration>,
+    /// Up to so much is added to `max_age`, drawn for each worker.
+    pub max_age_jitter: Duration,
+    /// Private memory of one worker.
+    pub worker_memory: Option<Limit>,
+    /// Memory of all processes.
+    pub total_memory: Option<Limit>,
     /// A request (sync) or a loop (other classes) that stands longer is hung; `None` = no limit.
     pub timeout: Option<Duration>,
     /// Time a draining worker gets to finish.
@@ -55,6 +65,10 @@ impl Default for Plan {
             max_surge: 1,
             max_requests: 0,
             max_requests_jitter: 0,
+            max_age: None,
+            max_age_jitter: Duration::ZERO,
+            worker_memory: None,
+            total_memory: None,
             timeout: Some(Duration::from_secs(30)),
             graceful_timeout: Duration::from_secs(30),
             boot_timeout: Duration::from_secs(300),

@@ -115,7 +115,13 @@ impl Pool {
             most => most.saturating_add(random.up_to(plan.max_requests_jitter)),
         };
         let state = WorkerState::Forking { deadline: now + plan.fork_timeout, ready: false };
-        let worker = Worker { id, slot, line, generation, asked_at: now, spent: false, state };
+        let lifetime = plan.max_age.map(|age| {
+            let most = u64::try_from(plan.max_age_jitter.as_millis()).unwrap_or(u64::MAX);
+            age.saturating_add(Duration::from_millis(random.up_to(most)))
+        });
+        let (asked_at, spent, weight) = (now, None, None);
+        let worker =
+            Worker { id, slot, line, generation, asked_at, spent, lifetime, weight, state };
         self.workers.insert(id, worker);
         out.push(Action::Fork { generation, worker: id, slot, line, max_requests });
     }

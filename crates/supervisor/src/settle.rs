@@ -70,8 +70,8 @@ impl Supervisor {
             seat.is_none_or(|seat| seat.serving == Some(worker.id))
         };
         for id in self.pool.ids(|worker| worker.is_serving() && !is_newest(worker)) {
-            let is_spent = self.pool.worker(id).is_some_and(|worker| worker.spent);
-            let cause = if is_spent { Cause::Recycle } else { Cause::Reload };
+            let spent = self.pool.worker(id).and_then(|worker| worker.spent);
+            let cause = spent.unwrap_or(Cause::Reload);
             self.drain(id, cause, now, out);
         }
     }
@@ -211,7 +211,7 @@ impl Supervisor {
     fn is_outdated(&self, id: WorkerId) -> bool {
         let oldest_wanted = self.reload.oldest_wanted();
         self.pool.worker(id).is_some_and(|worker| {
-            worker.spent || oldest_wanted.is_some_and(|oldest| worker.generation < oldest)
+            worker.spent.is_some() || oldest_wanted.is_some_and(|oldest| worker.generation < oldest)
         })
     }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backoff::Backoff;
 use crate::intensity::{Intensity, Summary};
+use crate::memory::Memory;
 use crate::pool::Pool;
 use crate::random::Random;
 use crate::refresh::Refresh;
@@ -59,6 +60,7 @@ pub struct Supervisor {
     pub(crate) reload: Reload,
     pub(crate) reload_queued: bool,
     pub(crate) refresh: Refresh,
+    pub(crate) memory: Memory,
     /// Killed processes whose worker or zygote was given up before we knew them.
     pub(crate) strays: BTreeSet<Pid>,
     pub(crate) strangers: Strangers,
@@ -88,6 +90,7 @@ impl Supervisor {
             reload: Reload::Idle,
             reload_queued: false,
             refresh: Refresh::default(),
+            memory: Memory::default(),
             strays: BTreeSet::new(),
             strangers: Strangers::default(),
             announced: false,
@@ -125,13 +128,16 @@ impl Supervisor {
                 self.on_fork_failed(worker, refusal, now, out);
             }
             Event::WorkerReady { worker } => self.step_worker(worker, Input::Ready, now, out),
-            Event::WorkerSpent { worker } => self.step_worker(worker, Input::Spent, now, out),
+            Event::WorkerSpent { worker } => {
+                self.step_worker(worker, Input::Spent(Cause::Recycle), now, out)
+            }
             Event::Sampled { worker, standing_since } => {
                 // Most events are samples of workers that are well; nothing follows from them.
                 if !self.finds_hung(worker, standing_since, now, out) {
                     return;
                 }
             }
+            Event::Measured { workers, total } => self.on_measured(&workers, total, now, out),
             Event::Learned { modules } => self.refresh.on_learned(modules, now, &self.plan),
             Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
             Event::Asked(wish) => self.on_asked(wish, now, out),

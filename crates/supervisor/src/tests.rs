@@ -4,6 +4,7 @@
 mod crash;
 mod driver;
 mod hang;
+mod memory;
 mod recycle;
 mod refresh;
 mod reload;

@@ -3,8 +3,15 @@
 use super::FULL;
 use crate::declare::{Group, Kind, Setting, Zero};
 
-pub(super) const ALL: &[Setting] =
-    &[WARMUP_PATHS, WARMUP_REQUESTS, PREFETCH_IMPORTS, PREFETCH_AFTER, IMMORTAL_HEAP];
+pub(super) const ALL: &[Setting] = &[
+    WARMUP_PATHS,
+    WARMUP_REQUESTS,
+    PREFETCH_IMPORTS,
+    PREFETCH_AFTER,
+    IMMORTAL_HEAP,
+    MAX_MEMORY,
+    MAX_MEMORY_TOTAL,
+];
 
 pub(crate) const WARMUP_PATHS: Setting = Setting {
     name: "warmup_paths",
@@ -77,5 +84,36 @@ With CPython 3.12 and 3.13; others count in another way, and are left alone. Con
 classes, modules, texts, numbers, tuples, dicts, sets and instances of Python classes, and nothing whose \
 end could be noticed: nothing with a finalizer or a weak reference to it, and nothing that owns a file, \
 a socket or a lock. `sys.getrefcount` gives 4294967295 for them.",
+    ..FULL
+};
+
+pub(crate) const MAX_MEMORY: Setting = Setting {
+    name: "max_memory",
+    group: Group::Memory,
+    kind: Kind::Memory,
+    default: "0",
+    flags: &["max-memory"],
+    gunicorn: false,
+    short: "Memory of its own at which a worker is replaced; 0 = no limit",
+    long: "\
+`512M`, `1.5G`, or `80%` of what the container or the machine has. What it shares with others does not \
+count. The largest goes first, one at a time, its successor is ready before, and no request is lost. At one and a \
+half times as much it is killed. A worker that has hardly grown since its start stays, since a new \
+one would take as much; the log says so.",
+    ..FULL
+};
+
+pub(crate) const MAX_MEMORY_TOTAL: Setting = Setting {
+    name: "max_memory_total",
+    group: Group::Memory,
+    kind: Kind::Memory,
+    default: "",
+    flags: &["max-memory-total"],
+    gunicorn: false,
+    short: "Memory of all processes at which the largest worker is replaced; 0 = no limit",
+    long: "\
+Without it 85% of the container's limit where there is one, and none elsewhere. Pages that processes \
+share count once. Above 95% of the container's limit, or 1.2 times a limit given here, the largest \
+worker is killed, before the kernel kills one or all.",
     ..FULL
 };

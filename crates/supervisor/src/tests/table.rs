@@ -64,7 +64,7 @@ fn worker_inputs() -> Vec<Input> {
         Input::Forked(PID),
         Input::ForkFailed,
         Input::Ready,
-        Input::Spent,
+        Input::Spent(Cause::Recycle),
         Input::Hung { stood: secs(31) },
         Input::DeadlinePassed,
         Input::Cancel(Cause::Scale),
@@ -98,12 +98,15 @@ fn every_worker_state_meets_every_input() {
                 line: Line(0),
                 generation: Generation(1),
                 asked_at: Tick(0),
-                spent: false,
+                spent: None,
+                lifetime: None,
+                weight: None,
                 state,
             };
             let mut out = Vec::new();
             worker.step(input, NOW, &plan(), &mut out);
-            let (from, to) = (worker_name(state, false), worker_name(worker.state, worker.spent));
+            let (from, to) =
+                (worker_name(state, false), worker_name(worker.state, worker.spent.is_some()));
             writeln!(table, "{}", line(&from, &name(&format!("{input:?}")), &to, &out)).unwrap();
         }
         table.push('\n');
@@ -163,7 +166,8 @@ fn every_state_carries_its_own_deadline() {
         .map(|state| {
             let (id, slot, line) = (WorkerId(1), SlotId(0), Line(0));
             let generation = Generation(1);
-            Worker { id, slot, line, generation, asked_at: Tick(0), spent: false, state }
+            let (asked_at, spent, lifetime, weight) = (Tick(0), None, None, None);
+            Worker { id, slot, line, generation, asked_at, spent, lifetime, weight, state }
         })
         .filter(|worker| worker.deadline().is_none())
         .map(|worker| worker_name(worker.state, false))
