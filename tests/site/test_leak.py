@@ -1,4 +1,4 @@
-"""A page that leaks, under load: workers are replaced before they take too much, and nobody notices."""
+"""A page that leaks, under load: workers are replaced in time, and nobody notices."""
 
 from __future__ import annotations
 
