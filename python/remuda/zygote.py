@@ -16,10 +16,24 @@ import platform
 import signal
 import sys
 import time
+from types import ModuleType
 from typing import Any, NoReturn
 
-from remuda import _remuda, fork_safety, heap, loading, prefetch, warmup, worker
+from remuda import (
+    _remuda,
+    config_file,
+    fork_safety,
+    heap,
+    loading,
+    prefetch,
+    titles,
+    views,
+    warmup,
+    worker,
+)
 from remuda.channel import CHANNEL_FD, SCOREBOARD_FD, Channel
+from remuda.config_file import ConfigError
+from remuda.hooks import Hooks
 from remuda.loading import App, BootError
 
 FORK_TIMEOUT_S = 5.0
@@ -36,29 +50,31 @@ class Zygote:
         self.plan: dict[str, Any] = boot["plan"]
         self.journal = _remuda.Journal(self.plan["errorlog"], self.plan["loglevel"])
         self.groundwork: _remuda.Groundwork
+        self.hooks: Hooks
         self.app: App | None = None
         # As it was before the app could change it.
         self.environ = dict(os.environ)
+        self.start = os.getcwd()
 
     def load(self) -> None:
         """Load what workers will share, and leave it in a state that can be forked."""
+        titles.show(f"zygote {self.boot['generation']}", self.plan["proc_name"])
+        self.groundwork, module = prepare(self.plan, self.journal)
         try:
-            self.groundwork = _remuda.lay_groundwork(json.dumps(self.plan))
-        except (ValueError, OSError) as error:
+            self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
+        except ConfigError as error:
             raise BootError("setup", str(error)) from None
-        for warning in self.groundwork.warnings:
-            self.journal.warning(warning)
-        loading.prepare_path(self.plan["chdir"], self.plan["pythonpath"])
-        if self.plan["worker_class"] == "gevent":
-            # Before the app: what it imports must see the patched modules.
-            patch_gevent()
         # Every worker would import them.
         importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
         importlib.import_module("wsgiref.util")
+        # Threads that the configuration file has started are meant to stay here.
+        meant = self._hazards()
         if self.plan["preload"] != "never" and not self.boot.get("bare"):
             before = resident_bytes()
             self.app = loading.load_app(self.plan["app"], self.plan["worker_class"])
-            self._check_fork_safety(resident_bytes() - before)
+            self.hooks.server.app.callable = self.app
+            hazards = [hazard for hazard in self._hazards() if hazard not in meant]
+            self._check_fork_safety(hazards, resident_bytes() - before)
             if self.boot["prefetch"] and not self.boot.get("unlearned"):
                 self._prefetch()
             if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
@@ -102,8 +118,7 @@ class Zygote:
             )
             self._start_again("cold")
 
-    def _check_fork_safety(self, app_bytes: int) -> None:
-        hazards = self._hazards()
+    def _check_fork_safety(self, hazards: list[str], app_bytes: int) -> None:
         if not hazards:
             return
         found = "\n".join(f"    {hazard}" for hazard in hazards)
@@ -128,9 +143,7 @@ class Zygote:
         boot = os.memfd_create("remuda-boot", 0)
         os.write(boot, json.dumps({**self.boot, how: True}).encode())
         os.lseek(boot, 0, os.SEEK_SET)
-        os.chdir(
-            self.environ.get("PWD", ".") if os.path.isdir(self.environ.get("PWD", "")) else "."
-        )
+        os.chdir(self.start)
         command = [sys.executable, "-m", "remuda.zygote", AGAIN_FLAG, str(boot)]
         os.execve(sys.executable, command, self.environ)
 
@@ -142,6 +155,9 @@ class Zygote:
         """
         while (received := self.channel.receive()) is not None:
             request, fd = received
+            if request.get("type") == "reopen":
+                self.journal.reopen()
+                continue
             if request.get("type") != "fork" or fd is None:
                 self.journal.error(f"The master sent a message of unknown type: {request!r:.200}")
                 continue
@@ -153,6 +169,10 @@ class Zygote:
 
     def _fork(self, request: dict[str, Any], channel_fd: int) -> worker.Assignment | None:
         """Fork one worker and report it. Returns its assignment in the worker."""
+        view = views.Worker(
+            self.hooks.server, request["worker"], request["slot"], request["max_requests"]
+        )
+        self.hooks.try_call("pre_fork", self.hooks.server, view)
         reader, writer = os.pipe()
         try:
             middle = _remuda.fork_without_hooks()
@@ -171,7 +191,7 @@ class Zygote:
                 worker=request["worker"],
                 slot=request["slot"],
                 line=request["line"],
-                max_requests=request["max_requests"],
+                view=view,
                 channel_fd=channel_fd,
                 master=self.boot["master"],
             )
@@ -213,6 +233,77 @@ def failure_of(error: BaseException) -> dict[str, Any]:
     """The answer about a fork that failed: why, and whether the kernel only had no room."""
     short = isinstance(error, OSError) and error.errno in SHORTAGES
     return {"type": "fork_failed", "error": str(error), "short": short}
+
+
+def prepare(
+    plan: dict[str, Any], journal: _remuda.Journal
+) -> tuple[_remuda.Groundwork, ModuleType | None]:
+    """Do everything that comes before the app.
+
+    Returns:
+        What workers share, and the configuration file if there is one.
+
+    Raises:
+        BootError: Something of it cannot be had.
+    """
+    try:
+        groundwork = _remuda.lay_groundwork(json.dumps(plan))
+    except (ValueError, OSError) as error:
+        raise BootError("setup", str(error)) from None
+    for warning in groundwork.warnings:
+        journal.warning(warning)
+    if plan["worker_class"] == "gevent":
+        # Before the file and the app: what they import must see the patched modules.
+        patch_gevent()
+    try:
+        module = config_file.run(plan["config"]) if plan["config"] else None
+    except ConfigError as error:
+        raise BootError("setup", str(error)) from None
+    if plan["capture_output"]:
+        journal.capture_output()
+    if plan["statsd"]:
+        try:
+            journal.measure(**plan["statsd"])
+        except OSError as error:
+            # The master has found it before, so this will pass.
+            journal.warning(f"statsd_host: no metrics from these workers: {error}")
+    if plan["identity"]:
+        become(plan["identity"], plan["accesslog"])
+    loading.prepare_path(plan["chdir"], plan["pythonpath"])
+    os.environ.update(plan["env"])
+    return groundwork, module
+
+
+def become(identity: dict[str, Any], accesslog: str | None) -> None:
+    """Give up our user for another one, for good.
+
+    Raises:
+        BootError: The kernel refuses.
+    """
+    uid, gid = identity["uid"], identity["gid"]
+    if (os.geteuid(), os.getegid()) == (uid, gid):
+        # Started again without the app, as the user already.
+        return
+    try:
+        if accesslog not in (None, "-"):
+            os.chown(accesslog, uid, gid)
+        if identity["groups_of"]:
+            os.initgroups(identity["groups_of"], gid)
+        else:
+            os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    except OSError as error:
+        message = f"cannot run as user {uid} and group {gid}: {error.strerror}"
+        raise BootError("setup", message) from None
+    for needed in (os.path.dirname(os.__file__), os.path.dirname(__file__)):
+        if not os.access(needed, os.R_OK | os.X_OK):
+            raise BootError(
+                "setup",
+                f"user {uid} cannot read {needed}\n"
+                "  why: with `user`, the app is imported by that user\n"
+                "  hint: install Python and remuda where everybody can read them, not below /root",
+            )
 
 
 def patch_gevent() -> None:
@@ -259,8 +350,12 @@ def receive_boot(channel: Channel) -> dict[str, Any] | None:
             return boot
     version = platform.python_version()
     channel.send(type="hello", version=_remuda.__version__, python=version)
-    received = channel.receive()
-    return None if received is None else received[0]
+    while (received := channel.receive()) is not None:
+        # Logs may be opened again before there are any here.
+        if received[0].get("type") == "boot":
+            message: dict[str, Any] = received[0]
+            return message
+    return None
 
 
 def main() -> int:
@@ -284,7 +379,7 @@ def main() -> int:
     assignment = zygote.serve()
     if assignment is None:
         return 0
-    return worker.run(assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.journal)
+    return worker.run(assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.hooks)
 
 
 if __name__ == "__main__":

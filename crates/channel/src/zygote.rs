@@ -30,6 +30,8 @@ pub enum ToZygote {
         /// Modules that earlier workers have imported after the fork.
         prefetch: Vec<String>,
     },
+    /// Open the log files again: workers to come inherit them.
+    Reopen,
     /// Fork one worker. The packet carries the worker's channel as its only descriptor.
     Fork {
         /// Serial number of the worker, never used twice; gunicorn calls it the age.

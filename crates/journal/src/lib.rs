@@ -6,7 +6,8 @@
 //!
 //! Every process writes its own lines, each by one `write(2)` to a file opened for appending, so
 //! lines of several processes never mix. A log that cannot be written never stops service: lost
-//! lines are counted, and the count is said once writing works again.
+//! lines are counted, and the count is said once writing works again. The metrics that gunicorn's log
+//! sends to StatsD are here as well.
 
 #![forbid(unsafe_code)]
 
@@ -18,10 +19,12 @@ mod level;
 mod line;
 #[cfg(test)]
 mod page;
+mod statsd;
 mod target;
 
 pub use access::AccessLog;
 pub use layer::{ALWAYS, CRITICAL, JournalLayer, emit};
 pub use level::Level;
 pub use line::Journal;
+pub use statsd::Statsd;
 pub use target::OpenError;

@@ -3,11 +3,11 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::OFlag;
-use nix::unistd::dup3;
+use nix::unistd::{dup2_stderr, dup2_stdout, dup3};
 
 /// A log file that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub(crate) struct Target {
     fd: Mutex<OwnedFd>,
     /// `None` for a standard stream, which cannot be opened again.
     path: Option<String>,
+    /// Standard output and error are duplicates of it.
+    captures: AtomicBool,
     lost: AtomicU64,
 }
 
@@ -33,7 +35,7 @@ fn append(path: &str) -> io::Result<OwnedFd> {
 
 impl Target {
     fn new(fd: OwnedFd, path: Option<String>) -> Self {
-        Self { fd: Mutex::new(fd), path, lost: AtomicU64::new(0) }
+        Self { fd: Mutex::new(fd), path, captures: AtomicBool::new(false), lost: AtomicU64::new(0) }
     }
 
     pub(crate) fn file(path: &str) -> Result<Self, OpenError> {
@@ -81,7 +83,19 @@ impl Target {
     pub(crate) fn reopen(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let fresh = append(path)?;
-        Ok(dup3(&fresh, &mut self.lock(), OFlag::O_CLOEXEC)?)
+        dup3(&fresh, &mut self.lock(), OFlag::O_CLOEXEC)?;
+        if self.captures.load(Ordering::Relaxed) { self.capture() } else { Ok(()) }
+    }
+
+    /// Makes standard output and error duplicates of a file; of a standard stream it does nothing.
+    pub(crate) fn capture(&self) -> io::Result<()> {
+        if self.path.is_none() {
+            return Ok(());
+        }
+        self.captures.store(true, Ordering::Relaxed);
+        let fd = self.lock();
+        dup2_stdout(&*fd)?;
+        Ok(dup2_stderr(&*fd)?)
     }
 }
 

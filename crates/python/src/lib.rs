@@ -13,7 +13,8 @@ mod file_pages;
 mod immortal;
 mod imports;
 mod journal;
-mod pool;
+mod known;
+mod overdue;
 mod process;
 mod serving;
 mod setup;
@@ -34,6 +35,7 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<asgi::HttpConversation>()?;
     module.add_class::<asgi::WebSocketConversation>()?;
     module.add_class::<asgi::Ready>()?;
+    module.add("RequestTimeout", module.py().get_type::<overdue::RequestTimeout>())?;
     module.add("ClientDisconnected", module.py().get_type::<asgi::ClientDisconnected>())?;
     module.add_class::<setup::Groundwork>()?;
     module.add_function(wrap_pyfunction!(setup::lay_groundwork, module)?)?;
@@ -43,6 +45,9 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(immortal::can_make_immortal, module)?)?;
     module.add_function(wrap_pyfunction!(immortal::make_immortal, module)?)?;
     module.add_function(wrap_pyfunction!(file_pages::release_file_pages, module)?)?;
+    module.add_function(wrap_pyfunction!(process::name_process, module)?)?;
     module.add_function(wrap_pyfunction!(process::trim_heap, module)?)?;
+    module.add_function(wrap_pyfunction!(process::interrupt_thread, module)?)?;
+    module.add_function(wrap_pyfunction!(process::calm_thread, module)?)?;
     Ok(())
 }

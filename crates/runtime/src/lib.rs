@@ -13,12 +13,16 @@
 #![deny(unsafe_code)]
 
 mod cgroup;
+mod check;
 mod children;
+mod herald;
+mod identity;
 mod learned;
 mod listen;
 mod memory;
 mod perform;
 mod pidfile;
+mod renewal;
 mod sample;
 mod shell;
 mod signals;
@@ -28,7 +32,11 @@ mod words;
 mod zygote;
 
 pub use cgroup::{MemoryLimit, machine_memory, memory_limit};
+pub use check::check_app;
+pub use herald::{Herald, HeraldError};
+pub use identity::{Identity, IdentityError, go_to_background};
 pub use listen::{Address, Binding, ListenError, Listeners, listen_fds};
 pub use memory::TotalOf;
 pub use pidfile::{Pidfile, PidfileError};
+pub use renewal::{Renewal, Renewed, Unreadable};
 pub use shell::{Config, run};

@@ -6,19 +6,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remuda_channel::{FromWorker, FromZygote, WorkerPlan};
+use remuda_channel::{FromWorker, FromZygote, ToHerald, WorkerPlan};
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
     BootFailure, Event, Generation, Line, Pid, Plan, Refusal, Supervisor, Tick, WorkerId,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::children;
+use crate::herald::Herald;
 use crate::learned::Learned;
 use crate::listen::Listeners;
 use crate::memory::{self, TotalOf};
+use crate::pidfile::Pidfile;
+use crate::renewal::{Attached, Renewal, Renewing};
 use crate::sample;
 use crate::signals::{Meaning, Signals};
 use crate::wire::{Incoming, Wire};
@@ -34,12 +37,16 @@ pub struct Config {
     pub listeners: Listeners,
     /// The interpreter that runs zygotes.
     pub python: PathBuf,
-    /// Added to the zygotes' environment.
-    pub env: BTreeMap<String, String>,
     /// What is compared with the plan's `total_memory`.
     pub total_of: TotalOf,
     /// The error log, to be opened again on USR1.
     pub journal: Arc<Journal>,
+    /// Reads the settings again at a reload.
+    pub renewal: Box<dyn Renewal>,
+    /// Calls hooks, if there are any for it.
+    pub herald: Option<Herald>,
+    /// Removed before the last hook is called.
+    pub pidfile: Option<Pidfile>,
 }
 
 /// Who sent a packet.
@@ -47,12 +54,14 @@ pub struct Config {
 pub(crate) enum From {
     Zygote(Generation),
     Worker(WorkerId),
+    Herald,
 }
 
 /// A worker, seen from here.
 pub(crate) struct Worker {
     pub(crate) wire: Wire,
     pub(crate) line: Line,
+    pub(crate) slot: u16,
     pub(crate) pid: Option<Pid>,
 }
 
@@ -67,9 +76,13 @@ pub(crate) struct Shell {
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
     pub(crate) learned: Learned,
+    pub(crate) herald: Option<Attached>,
+    pub(crate) renewing: Renewing,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
-    letters: UnboundedReceiver<(From, Incoming)>,
+    pub(crate) letters: UnboundedReceiver<(From, Incoming)>,
     pub(crate) exit: Option<u8>,
+    /// Workers that the gauge was told of.
+    counted: usize,
 }
 
 /// Runs the master until it has stopped; its exit status.
@@ -94,38 +107,44 @@ pub(crate) fn now() -> Tick {
 }
 
 impl Shell {
-    fn new(config: Config) -> io::Result<Self> {
+    fn new(mut config: Config) -> io::Result<Self> {
         let (inbox, letters) = unbounded_channel();
+        let herald = config.herald.take();
+        let herald = herald.map(|herald| Attached::new(herald, &inbox)).transpose()?;
         let (board, board_fd) = Board::create(lines(&config.plan))?;
         Ok(Self {
             supervisor: Supervisor::new(config.plan.clone()),
-            start: Start { python: config.python.clone(), env: config.env.clone() },
+            start: Start { python: config.python.clone() },
             board,
             shared: Shared::new(board_fd)?,
             zygotes: BTreeMap::new(),
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
             learned: Learned::default(),
+            herald,
+            renewing: Renewing::default(),
             inbox,
             letters,
             exit: None,
+            counted: 0,
             config,
         })
     }
 
     async fn serve(mut self, signals: Signals) -> io::Result<u8> {
-        let pace = self.config.plan.timeout.map_or(IDLE_PACE, sample::pace);
-        let mut sampling = interval(pace);
-        sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watched = self.config.plan.watched();
+        let mut sampling = sampling(watched);
         let mut measuring = interval(memory::PACE);
         measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let plan = &self.config.plan;
-        let has_limit = plan.worker_memory.or(plan.total_memory).is_some();
-        let has_timeout = self.config.plan.timeout.is_some();
         self.handle(Event::Start);
         loop {
             if let Some(status) = self.exit {
+                self.take_leave().await;
                 return Ok(status);
+            }
+            if watched != self.config.plan.watched() {
+                watched = self.config.plan.watched();
+                sampling = self::sampling(watched);
             }
             let deadline = self.supervisor.next_deadline();
             tokio::select! {
@@ -133,8 +152,8 @@ impl Shell {
                 Some((from, incoming)) = self.letters.recv() => self.receive(from, &incoming),
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
-                _ = sampling.tick(), if has_timeout => self.sample(),
-                _ = measuring.tick(), if has_limit => self.measure(),
+                _ = sampling.tick(), if watched.is_some() => self.sample(),
+                _ = measuring.tick(), if self.config.plan.limits_memory() => self.measure(),
             }
         }
     }
@@ -153,6 +172,17 @@ impl Shell {
         }
         // The end of its channel tells a worker that was given up on the way to leave.
         self.workers.retain(|worker, _| self.supervisor.knows(*worker));
+        self.count_workers();
+    }
+
+    /// gunicorn's gauge: sent when it has changed.
+    fn count_workers(&mut self) {
+        let Some(statsd) = self.config.journal.statsd() else { return };
+        let count = self.workers.values().filter(|worker| worker.pid.is_some()).count();
+        if self.counted != count {
+            self.counted = count;
+            statsd.gauge("gunicorn.workers", count as u64);
+        }
     }
 
     fn obey(&mut self, raised: &[(&'static str, Meaning)]) {
@@ -176,6 +206,10 @@ impl Shell {
         log!(SIGNAL_CHILD);
         // One at a time: a number whose exit has not been told must not be free for others yet.
         while let Some((pid, ending)) = children::next_ended() {
+            if self.herald.as_ref().is_some_and(|herald| herald.pid == pid) {
+                self.lose_herald();
+                continue;
+            }
             self.hear_last_words(pid);
             self.handle(Event::Exited { pid, ending });
             self.zygotes.retain(|_, zygote| zygote.pid != pid);
@@ -201,8 +235,8 @@ impl Shell {
             self.workers.iter().filter_map(|(id, w)| Some((*id, w.line, w.pid?))).collect();
         let class = self.config.worker_plan.worker_class;
         for (worker, line, pid) in workers {
-            let standing_since = sample::standing_since(&self.board, line, pid, class);
-            self.handle(Event::Sampled { worker, standing_since });
+            let sample = sample::of(&self.board, line, pid, class);
+            self.handle(Event::Sampled { worker, sample });
         }
     }
 
@@ -224,6 +258,12 @@ impl Shell {
                 }
             }
             (From::Zygote(generation), Incoming::End) => self.lose_zygote(generation),
+            (From::Herald, Incoming::Packet(packet)) => match serde_json::from_slice(packet) {
+                Ok(message) => self.hear_herald(message),
+                Err(_) => log!(UNKNOWN_MESSAGE, who = "the herald"),
+            },
+            // Its exit follows.
+            (From::Herald, Incoming::End) => {}
         }
     }
 
@@ -245,7 +285,11 @@ impl Shell {
             FromZygote::Hello { version, python } if version == env!("CARGO_PKG_VERSION") => {
                 zygote.greeted = true;
                 log!(ZYGOTE_HELLO, generation = generation.0, python = python, pid = zygote.pid.0);
-                self.boot(generation);
+                if self.supervisor.is_loading(generation) {
+                    self.renew(generation);
+                } else {
+                    self.boot(generation);
+                }
             }
             FromZygote::Hello { version, .. } => {
                 let message = format!(
@@ -278,6 +322,8 @@ impl Shell {
                 let (worker, pid) = (WorkerId(worker), Pid(pid));
                 if let Some(known) = self.workers.get_mut(&worker) {
                     known.pid = Some(pid);
+                    let slot = known.slot;
+                    self.tell_herald(&ToHerald::Forked { worker: worker.0, slot, pid: pid.0 });
                 }
                 self.handle(Event::Forked { worker, pid });
             }
@@ -306,7 +352,7 @@ impl Shell {
         self.give_up(generation, &message);
     }
 
-    fn give_up(&mut self, generation: Generation, message: &str) {
+    pub(crate) fn give_up(&mut self, generation: Generation, message: &str) {
         log!(ZYGOTE_UNUSABLE, message = message);
         if let Some(zygote) = self.zygotes.get_mut(&generation) {
             zygote.failed = true;
@@ -321,7 +367,14 @@ fn lines(plan: &Plan) -> u16 {
     plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge)
 }
 
-/// Without a timeout nothing is sampled; the interval needs some length all the same.
+/// Looks at the scoreboard as often as the shortest limit asks for.
+fn sampling(watched: Option<(Duration, Duration)>) -> Interval {
+    let mut sampling = interval(watched.map_or(IDLE_PACE, |(shortest, _)| sample::pace(shortest)));
+    sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sampling
+}
+
+/// Without a limit nothing is sampled; the interval needs some length all the same.
 const IDLE_PACE: Duration = Duration::from_secs(3600);
 
 async fn until(deadline: Option<Tick>) {

@@ -1,6 +1,5 @@
 //! Executing a zygote, and what it says.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -19,8 +18,6 @@ use crate::wire::Wire;
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
     pub(crate) python: PathBuf,
-    /// Added to the environment; the rest is passed on untouched.
-    pub(crate) env: BTreeMap<String, String>,
 }
 
 /// A zygote's process, seen from here.
@@ -65,7 +62,7 @@ pub(crate) fn start(start: &Start, shared: &Shared, listeners: &Listeners) -> io
         mappings.push(FdMapping { parent_fd: fd.try_clone_to_owned()?, child_fd });
     }
     let mut command = Command::new(&start.python);
-    command.args(["-m", "remuda.zygote"]).envs(&start.env).process_group(0);
+    command.args(["-m", "remuda.zygote"]).process_group(0);
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     // Reaped by pid together with all other children, so the handle is of no use.
     let child = command.spawn()?;

@@ -41,10 +41,10 @@ mod zygote;
 mod zygotes;
 
 pub use action::{Action, Order, Signal};
-pub use event::{BootFailure, Ending, Event, Refusal, Wish};
+pub use event::{BootFailure, Ending, Event, Refusal, Sample, Wish};
 pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
 pub use memory::Limit;
-pub use notice::{Cause, Notice, Reason};
+pub use notice::{Cause, Notice, Reason, Stood};
 pub use plan::Plan;
 pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};
 pub use stop::status_of;

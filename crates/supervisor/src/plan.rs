@@ -27,6 +27,12 @@ pub struct Plan {
     pub total_memory: Option<Limit>,
     /// A request (sync) or a loop (other classes) that stands longer is hung; `None` = no limit.
     pub timeout: Option<Duration>,
+    /// The oldest request may run this long before the worker is replaced, and all of them before
+    /// it counts as hung; `None` = no limit. What a worker needs to break a request off by itself is
+    /// included, so that this is for requests that do not let themselves be broken off.
+    pub request_timeout: Option<Duration>,
+    /// What would be hung at `timeout` shows its stacks after this time; `None` = it does not.
+    pub slow_request_log: Option<Duration>,
     /// Time a draining worker gets to finish.
     pub graceful_timeout: Duration,
     /// From fork to ready, and from a zygote's start to ready.
@@ -70,6 +76,8 @@ impl Default for Plan {
             worker_memory: None,
             total_memory: None,
             timeout: Some(Duration::from_secs(30)),
+            request_timeout: None,
+            slow_request_log: None,
             graceful_timeout: Duration::from_secs(30),
             boot_timeout: Duration::from_secs(300),
             fork_timeout: Duration::from_secs(10),
@@ -84,5 +92,22 @@ impl Default for Plan {
             refresh_after: None,
             seed: 1,
         }
+    }
+}
+
+impl Plan {
+    /// Whether memory has to be measured.
+    #[must_use]
+    pub fn limits_memory(&self) -> bool {
+        self.worker_memory.or(self.total_memory).is_some()
+    }
+
+    /// The shortest and the longest of the limits for what samples show; `None` = there is none, and
+    /// nobody has to be sampled.
+    #[must_use]
+    pub fn watched(&self) -> Option<(Duration, Duration)> {
+        let limits = [self.timeout, self.request_timeout, self.slow_request_log];
+        let limits = || limits.into_iter().flatten();
+        limits().min().zip(limits().max())
     }
 }

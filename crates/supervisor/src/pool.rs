@@ -119,9 +119,18 @@ impl Pool {
             let most = u64::try_from(plan.max_age_jitter.as_millis()).unwrap_or(u64::MAX);
             age.saturating_add(Duration::from_millis(random.up_to(most)))
         });
-        let (asked_at, spent, weight) = (now, None, None);
-        let worker =
-            Worker { id, slot, line, generation, asked_at, spent, lifetime, weight, state };
+        let worker = Worker {
+            id,
+            slot,
+            line,
+            generation,
+            asked_at: now,
+            spent: None,
+            lifetime,
+            weight: None,
+            slow_since: None,
+            state,
+        };
         self.workers.insert(id, worker);
         out.push(Action::Fork { generation, worker: id, slot, line, max_requests });
     }

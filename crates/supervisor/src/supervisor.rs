@@ -6,6 +6,7 @@
 //! plan always give the same actions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::intensity::{Intensity, Summary};
@@ -22,7 +23,7 @@ use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{NO_RETRY_STATUS, Zygote, ZygoteInput, failure_of};
 use crate::{
     Action, BootFailure, Cause, Ending, Event, Generation, Notice, Order, Phase, Pid, Plan, Reason,
-    Refusal, Signal, SlotId, Tick, Wish, WorkerId,
+    Refusal, Sample, Signal, SlotId, Stood, Tick, Wish, WorkerId,
 };
 
 /// Where the service is in its life.
@@ -61,6 +62,8 @@ pub struct Supervisor {
     pub(crate) reload_queued: bool,
     pub(crate) refresh: Refresh,
     pub(crate) memory: Memory,
+    /// What counts once the generation that is being loaded serves.
+    pub(crate) next_plan: Option<Plan>,
     /// Killed processes whose worker or zygote was given up before we knew them.
     pub(crate) strays: BTreeSet<Pid>,
     pub(crate) strangers: Strangers,
@@ -91,6 +94,7 @@ impl Supervisor {
             reload_queued: false,
             refresh: Refresh::default(),
             memory: Memory::default(),
+            next_plan: None,
             strays: BTreeSet::new(),
             strangers: Strangers::default(),
             announced: false,
@@ -107,7 +111,7 @@ impl Supervisor {
         if matches!(self.life, Life::Over) {
             return;
         }
-        self.standstill.observe(now, self.plan.timeout);
+        self.standstill.observe(now, self.plan.watched());
         match event {
             Event::Start => self.on_start(out),
             Event::Tick => self.on_tick(now, out),
@@ -131,9 +135,9 @@ impl Supervisor {
             Event::WorkerSpent { worker } => {
                 self.step_worker(worker, Input::Spent(Cause::Recycle), now, out)
             }
-            Event::Sampled { worker, standing_since } => {
+            Event::Sampled { worker, sample } => {
                 // Most events are samples of workers that are well; nothing follows from them.
-                if !self.finds_hung(worker, standing_since, now, out) {
+                if !self.judge(worker, sample, now, out) {
                     return;
                 }
             }
@@ -141,6 +145,7 @@ impl Supervisor {
             Event::Learned { modules } => self.refresh.on_learned(modules, now, &self.plan),
             Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
             Event::Asked(wish) => self.on_asked(wish, now, out),
+            Event::Replanned { generation, plan } => self.on_replanned(generation, *plan),
         }
         self.pool.let_time_pass(now);
         self.zygote_backoff.let_time_pass(now);
@@ -298,22 +303,32 @@ impl Supervisor {
         }
     }
 
-    /// Judges a sample; true when the worker hangs and has been dealt with.
-    fn finds_hung(
-        &mut self,
-        id: WorkerId,
-        standing_since: Option<Tick>,
-        now: Tick,
-        out: &mut Vec<Action>,
-    ) -> bool {
-        let (Some(since), Some(timeout)) = (standing_since, self.plan.timeout) else {
+    /// Judges a sample; true when something follows from it.
+    fn judge(&mut self, id: WorkerId, sample: Sample, now: Tick, out: &mut Vec<Action>) -> bool {
+        let stood = |since: Option<Tick>, limit: Option<Duration>| {
+            let stood = self.standstill.stood(since?, now);
+            (stood > limit?).then_some(stood)
+        };
+        let Sample { standing_since, oldest_since, latest_since } = sample;
+        let plan = &self.plan;
+        let oldest = stood(oldest_since, plan.request_timeout);
+        let input = if let Some(stood) = stood(standing_since, plan.timeout) {
+            Input::Hung { what: Stood::Standing, stood }
+        } else if let Some(stood) =
+            oldest.filter(|_| stood(latest_since, plan.request_timeout).is_some())
+        {
+            // Whatever it holds has had its time, so there is nothing to wait for.
+            Input::Hung { what: Stood::Request, stood }
+        } else if let Some(stood) = oldest {
+            Input::Overdue { stood }
+        } else if let Some(stood) = stood(standing_since, plan.slow_request_log)
+            && let Some(since) = standing_since
+        {
+            Input::Slow { since, stood }
+        } else {
             return false;
         };
-        let stood = self.standstill.stood(since, now);
-        if stood <= timeout {
-            return false;
-        }
-        self.step_worker(id, Input::Hung { stood }, now, out);
+        self.step_worker(id, input, now, out);
         true
     }
 
@@ -448,6 +463,9 @@ impl Supervisor {
             (_, true) => {
                 self.worker_ever_ready = true;
                 self.reload.on_worker_ready(generation);
+                if !self.reload.is_trying() {
+                    self.adopt_plan(out);
+                }
                 if self.shortage.is_ended_by(asked_at) {
                     out.push(Action::Report(Notice::ShortageOver));
                 }

@@ -4,6 +4,8 @@
 //! `resolve.rs`. The tests below hold the house rules.
 
 mod asgi;
+mod hooks;
+mod identity;
 mod listen;
 mod logging;
 mod memory;
@@ -19,6 +21,7 @@ mod workers;
 use crate::declare::{Group, Kind, Setting, Support};
 
 pub(crate) use asgi::*;
+pub(crate) use identity::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
 pub(crate) use memory::*;
@@ -48,6 +51,7 @@ const FULL: Setting = Setting {
 pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
     let full = [
         process::ALL,
+        identity::ALL,
         listen::ALL,
         workers::ALL,
         memory::ALL,
@@ -57,6 +61,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
         protocols::ALL,
         asgi::ALL,
         logging::ALL,
+        hooks::ALL,
     ];
     full.into_iter().chain([unsupported::ALL, unsupported_python::ALL]).flatten()
 }

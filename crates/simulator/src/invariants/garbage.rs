@@ -45,7 +45,9 @@ fn concerns(step: &Step<'_>, action: &Action, speaker: WorkerId, slot: Option<Sl
             let stood_in = its.is_some_and(|its| its.0 >= step.after.wanted);
             worker == speaker || slot.is_some() && (its == slot || stood_in)
         }
-        Action::CloseGate | Action::Exit { .. } | Action::ReopenLogs => false,
+        Action::CloseGate | Action::Exit { .. } | Action::ReopenLogs | Action::Adopt { .. } => {
+            false
+        }
         Action::StartZygote { .. }
         | Action::RetireZygote { .. }
         | Action::Fork { .. }

@@ -8,7 +8,7 @@ use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput, ZygoteState};
 use crate::{
     Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, Refusal, SlotId,
-    Tick, WorkerId,
+    Stood, Tick, WorkerId,
 };
 
 const NOW: Tick = Tick(1_000_000_000_000);
@@ -52,8 +52,8 @@ fn worker_states() -> Vec<WorkerState> {
         WorkerState::Cancelled { pid, deadline, cause: Cause::Scale },
         WorkerState::Serving { pid, ready_at: Tick(0) },
         WorkerState::Draining { pid, deadline, cause },
-        WorkerState::Dumping { pid, deadline },
-        WorkerState::Aborting { pid, deadline },
+        WorkerState::Dumping { pid, deadline, cause: Cause::Hang },
+        WorkerState::Aborting { pid, deadline, cause: Cause::DrainTimeout },
         WorkerState::Quitting { pid, deadline },
         WorkerState::Dying { pid, cause: Cause::Hang },
     ]
@@ -65,7 +65,9 @@ fn worker_inputs() -> Vec<Input> {
         Input::ForkFailed,
         Input::Ready,
         Input::Spent(Cause::Recycle),
-        Input::Hung { stood: secs(31) },
+        Input::Hung { what: Stood::Standing, stood: secs(31) },
+        Input::Slow { since: Tick(0), stood: secs(5) },
+        Input::Overdue { stood: secs(31) },
         Input::DeadlinePassed,
         Input::Cancel(Cause::Scale),
         Input::Drain { order: Order::Drain, cause: Cause::Recycle, deadline: LATER },
@@ -101,6 +103,7 @@ fn every_worker_state_meets_every_input() {
                 spent: None,
                 lifetime: None,
                 weight: None,
+                slow_since: None,
                 state,
             };
             let mut out = Vec::new();
@@ -166,8 +169,18 @@ fn every_state_carries_its_own_deadline() {
         .map(|state| {
             let (id, slot, line) = (WorkerId(1), SlotId(0), Line(0));
             let generation = Generation(1);
-            let (asked_at, spent, lifetime, weight) = (Tick(0), None, None, None);
-            Worker { id, slot, line, generation, asked_at, spent, lifetime, weight, state }
+            Worker {
+                id,
+                slot,
+                line,
+                generation,
+                asked_at: Tick(0),
+                spent: None,
+                lifetime: None,
+                weight: None,
+                slow_since: None,
+                state,
+            }
         })
         .filter(|worker| worker.deadline().is_none())
         .map(|worker| worker_name(worker.state, false))
