@@ -97,6 +97,8 @@ events! {
         "A worker did not leave in time and was ended by the master.";
     WORKER_OUT_OF_MEMORY = "worker.sigkill", Error, "Worker (pid:{pid}) was sent SIGKILL! Perhaps out of memory?",
         "Somebody else killed a worker: most often the kernel, for want of memory.";
+    WORKER_OOM_KILLED = "worker.oom_killed", Error, "Worker (pid:{pid}) was sent SIGKILL! Out of memory: the kernel has killed it to keep the container within its limit",
+        "The memory group's count of kernel kills has grown. Lower `workers`, or raise the container's limit.";
     WORKER_SIGNALED = "worker.signaled", Warning, "Worker (pid:{pid}) was sent {signal}!",
         "A worker crashed, or somebody sent it a signal.";
     FORK_FAILED = "worker.fork_failed", Error, "A worker could not be forked (slot {slot}); trying again",
@@ -127,6 +129,8 @@ events! {
         "The service ends; requests in flight and in the accept queue are answered first.";
     STOP_REASON = "master.stop_reason", Error, "Reason: {reason}",
         "Why the service cannot run.";
+    LEFTOVERS = "master.leftovers", Warning, "{count} processes that the application has started are left; they are told to leave, then killed",
+        "Children of workers that nobody has waited for. A stop leaves nothing behind, except what has made itself a daemon.";
     LOG_NOT_REOPENED = "log.not_reopened", Error, "The log file could not be opened again: {error}",
         "The old file is kept.";
     UNKNOWN_MESSAGE = "channel.unknown", Warning, "A message on the channel of {who} was not understood and is ignored",

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use remuda_journal::{Journal, JournalLayer, Level, exit, log};
-use remuda_runtime::{Config, Listeners, Pidfile};
+use remuda_runtime::{Config, Listeners, Pidfile, Signals};
 use remuda_settings::{Outcome, Settings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -55,6 +55,7 @@ fn main() -> ExitCode {
 /// Runs the service to its end; the exit status.
 fn serve(settings: &Settings, warnings: &[Warning]) -> Result<u8, Failure> {
     let journal = open_journal(settings)?;
+    let signals = Signals::install().map_err(Failure::Kernel)?;
     banner::show(settings, warnings);
     let python = python::find(settings)?;
     log!(STARTING, version = env!("CARGO_PKG_VERSION"));
@@ -71,7 +72,7 @@ fn serve(settings: &Settings, warnings: &[Warning]) -> Result<u8, Failure> {
         env: plan::environment(settings),
         journal,
     };
-    remuda_runtime::run(config).map_err(Failure::Kernel)
+    remuda_runtime::run(config, signals).map_err(Failure::Kernel)
 }
 
 /// Opens the error log, and sends the master's events there.

@@ -14,6 +14,7 @@
 
 mod cgroup;
 mod children;
+mod leftovers;
 mod listen;
 mod perform;
 mod pidfile;
@@ -29,3 +30,4 @@ pub use cgroup::{MemoryLimit, memory_limit};
 pub use listen::{Address, Binding, ListenError, Listeners, listen_fds};
 pub use pidfile::{Pidfile, PidfileError};
 pub use shell::{Config, run};
+pub use signals::Signals;

@@ -5,9 +5,9 @@ use nix::sys::signal::{Signal as UnixSignal, kill, killpg};
 use nix::unistd::Pid as UnixPid;
 use remuda_channel::{ToWorker, ToZygote};
 use remuda_journal::log;
-use remuda_supervisor::{Action, Event, Generation, Order, Pid, Refusal, Signal};
+use remuda_supervisor::{Action, Ending, Event, Generation, Notice, Order, Pid, Refusal, Signal};
 
-use crate::shell::{From, Shell, Worker};
+use crate::shell::{From, Shell, Worker, now};
 use crate::wire::Wire;
 use crate::{sample, sys, words, zygote};
 
@@ -61,7 +61,15 @@ impl Shell {
                     Some(worker) => sample::request_text(&self.board.read(worker.line.0), class),
                     None => String::new(),
                 };
-                words::say(&notice, &load, &request);
+                match notice {
+                    Notice::WorkerExited {
+                        pid,
+                        ending: Ending::Signaled(libc::SIGKILL),
+                        cause: None,
+                        ..
+                    } if self.oom.has_struck(now()) => log!(WORKER_OOM_KILLED, pid = pid.0),
+                    _ => words::say(&notice, &load, &request),
+                }
                 None
             }
             Action::Exit { status } => {

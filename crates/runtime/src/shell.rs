@@ -15,12 +15,13 @@ use remuda_supervisor::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::children;
+use crate::cgroup::OomWatch;
 use crate::listen::Listeners;
 use crate::sample;
-use crate::signals::{Meaning, Signals};
+use crate::signals::{Meaning, Signals, Watch};
 use crate::wire::{Incoming, Wire};
 use crate::zygote::{Shared, Start, Zygote};
+use crate::{children, leftovers};
 
 /// Everything the master runs with.
 pub struct Config {
@@ -64,6 +65,7 @@ pub(crate) struct Shell {
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
     letters: UnboundedReceiver<(From, Incoming)>,
+    pub(crate) oom: OomWatch,
     pub(crate) exit: Option<u8>,
 }
 
@@ -72,16 +74,15 @@ pub(crate) struct Shell {
 /// # Errors
 ///
 /// When the kernel refuses what the loop itself needs.
-pub fn run(config: Config) -> io::Result<u8> {
+pub fn run(config: Config, signals: Signals) -> io::Result<u8> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, async {
-        // Before the first child, whose end must not be missed.
-        let signals = Signals::install()?;
-        Shell::new(config)?.serve(signals).await
-    })
+    let status =
+        tasks.block_on(&runtime, async { Shell::new(config)?.serve(signals.watch()?).await });
+    leftovers::end(None);
+    status
 }
 
 pub(crate) fn now() -> Tick {
@@ -102,12 +103,13 @@ impl Shell {
             loads: BTreeMap::new(),
             inbox,
             letters,
+            oom: OomWatch::new(),
             exit: None,
             config,
         })
     }
 
-    async fn serve(mut self, signals: Signals) -> io::Result<u8> {
+    async fn serve(mut self, signals: Watch) -> io::Result<u8> {
         let pace = self.config.plan.timeout.map_or(IDLE_PACE, sample::pace);
         let mut sampling = interval(pace);
         sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -186,6 +188,7 @@ impl Shell {
     }
 
     fn sample(&mut self) {
+        self.oom.look(now());
         let workers: Vec<_> =
             self.workers.iter().filter_map(|(id, w)| Some((*id, w.line, w.pid?))).collect();
         let class = self.config.worker_plan.worker_class;
