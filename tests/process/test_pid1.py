@@ -202,3 +202,10 @@ def test_a_kill_by_the_kernel_is_named_as_such(contain):
     finally:
         wait_until(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
         group.rmdir()
+
+
+def test_usr2_is_refused_since_the_container_would_end(contain):
+    with contain(app="lab:app") as server:
+        Container(server).send(signal.SIGUSR2)
+        server.wait_for_log("Signal usr2 ignored: as PID 1 this master cannot leave")
+        assert get(server.port, "/pid").status == 200

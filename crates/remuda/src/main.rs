@@ -15,7 +15,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use remuda_journal::{Journal, JournalLayer, Level, exit, log};
-use remuda_runtime::{Config, Listeners, Pidfile, Signals};
+use remuda_runtime::{
+    Config, Heirloom, Launch, Listeners, Notifier, PRIVATE_VARIABLES, Pidfile, Signals,
+};
 use remuda_settings::{Outcome, Settings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -26,7 +28,8 @@ use crate::failure::Failure;
 fn main() -> ExitCode {
     let cwd = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((key.into_string().ok()?, value.into_string().ok()?))
+        let key = key.into_string().ok().filter(|key| !PRIVATE_VARIABLES.contains(&&key[..]))?;
+        Some((key, value.into_string().ok()?))
     };
     let variables = env::vars_os().filter_map(text);
     match remuda_settings::load(env::args_os().skip(1), variables, &cwd) {
@@ -59,18 +62,25 @@ fn serve(settings: &Settings, warnings: &[Warning]) -> Result<u8, Failure> {
     banner::show(settings, warnings);
     let python = python::find(settings)?;
     log!(STARTING, version = env!("CARGO_PKG_VERSION"));
-    let _pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
-    let listeners = Listeners::bind(&plan::binding(settings))?;
+    let heirloom = Heirloom::from_env(|name| env::var(name).ok());
+    let is_heir = heirloom.is_some();
+    let pidfile = settings.pidfile.as_deref().map(|path| Pidfile::create(path, is_heir));
+    let pidfile = pidfile.transpose()?;
+    let listeners = Listeners::bind(&plan::binding(settings, heirloom.as_ref()))?;
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
     log!(LISTENING, addresses = listeners.urls(scheme), pid = std::process::id());
     log!(USING_WORKER, class = settings.worker_class.name());
     let config = Config {
-        plan: plan::for_supervisor(settings),
+        plan: plan::for_supervisor(settings, is_heir),
         worker_plan: plan::for_workers(settings, listeners.plans()),
         listeners,
         python,
         env: plan::environment(settings),
         journal,
+        pidfile,
+        notifier: Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref()),
+        launch: Launch::of_this_process(),
+        heirloom,
     };
     remuda_runtime::run(config, signals).map_err(Failure::Kernel)
 }

@@ -7,12 +7,12 @@ use remuda_channel::{
     AsgiPlan, LeniencePlan, ListenerPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD,
     RELAY_TAKE_FD, RelayPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
-use remuda_runtime::{Address, Binding, listen_fds};
+use remuda_runtime::{Address, Binding, Heirloom, listen_fds};
 use remuda_settings::{AsgiSettings, ForwardedSettings, Lenience, Settings, TlsSettings};
 use remuda_supervisor::Plan;
 
 /// What the supervisor decides by.
-pub fn for_supervisor(settings: &Settings) -> Plan {
+pub fn for_supervisor(settings: &Settings, is_heir: bool) -> Plan {
     Plan {
         workers: settings.workers,
         max_surge: settings.max_surge,
@@ -24,9 +24,20 @@ pub fn for_supervisor(settings: &Settings) -> Plan {
         crash_loop_limit: settings.crash_loop_limit,
         crash_loop_window: settings.crash_loop_window,
         crash_loop_exit: settings.crash_loop_exit,
+        watchdog: watchdog(|name| std::env::var(name).ok()),
+        is_pid_1: std::process::id() == 1,
+        is_heir,
         seed: seed(),
         ..Plan::default()
     }
+}
+
+/// Half the time that the service manager waits for a sign of life, if it is ours that it waits for.
+fn watchdog(env: impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let ours = std::process::id().to_string();
+    let micros: u64 = env("WATCHDOG_USEC")?.parse().ok()?;
+    let is_ours = env("WATCHDOG_PID").is_none_or(|pid| pid == ours);
+    (is_ours && micros > 0).then(|| Duration::from_micros(micros) / 2)
 }
 
 /// Differs from one start to the next, so that several services do not recycle in step.
@@ -147,14 +158,18 @@ fn for_asgi(settings: &AsgiSettings) -> AsgiPlan {
 }
 
 /// What to bind.
-pub fn binding(settings: &Settings) -> Binding {
+pub fn binding(settings: &Settings, heirloom: Option<&Heirloom>) -> Binding {
     let env = |name| std::env::var(name).ok();
     Binding {
         addresses: settings.binds.iter().map(address).collect(),
         backlog: i32::try_from(settings.backlog).unwrap_or(i32::MAX),
         reuse_port: settings.reuse_port,
         umask: settings.umask,
-        inherited: listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
+        inherited: match heirloom {
+            Some(heirloom) => heirloom.listeners.clone(),
+            None => listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
+        },
+        heirlooms: heirloom.map(Heirloom::own).unwrap_or_default(),
     }
 }
 

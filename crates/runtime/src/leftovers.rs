@@ -77,11 +77,13 @@ fn children() -> Vec<UnixPid> {
     if shown != Some(own.as_raw()) {
         return Vec::new();
     }
-    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
-    list.split_ascii_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .map(UnixPid::from_raw)
-        .collect()
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = threads.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let pids = |list: String| {
+        let pids = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+        pids.map(UnixPid::from_raw).collect::<Vec<_>>()
+    };
+    lists.flat_map(pids).collect()
 }
 
 #[cfg(test)]

@@ -13,12 +13,15 @@ use remuda_supervisor::{
     BootFailure, Event, Generation, Line, Pid, Plan, Refusal, Supervisor, Tick, WorkerId,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::cgroup::OomWatch;
 use crate::listen::Listeners;
+use crate::notify::Notifier;
+use crate::pidfile::Pidfile;
 use crate::sample;
 use crate::signals::{Meaning, Signals, Watch};
+use crate::upgrade::{self, Heirloom, Launch};
 use crate::wire::{Incoming, Wire};
 use crate::zygote::{Shared, Start, Zygote};
 use crate::{children, leftovers};
@@ -37,6 +40,14 @@ pub struct Config {
     pub env: BTreeMap<String, String>,
     /// The error log, to be opened again on USR1.
     pub journal: Arc<Journal>,
+    /// The file that names the master.
+    pub pidfile: Option<Pidfile>,
+    /// Who is told how the service stands.
+    pub notifier: Notifier,
+    /// How a new master is started.
+    pub launch: Launch,
+    /// What the master before this one has given to it.
+    pub heirloom: Option<Heirloom>,
 }
 
 /// Who sent a packet.
@@ -44,6 +55,10 @@ pub struct Config {
 pub(crate) enum From {
     Zygote(Generation),
     Worker(WorkerId),
+    /// The new master of an upgrade.
+    Heir(Pid),
+    /// The master that we are the new one of.
+    Predecessor,
 }
 
 /// A worker, seen from here.
@@ -66,6 +81,10 @@ pub(crate) struct Shell {
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
     letters: UnboundedReceiver<(From, Incoming)>,
     pub(crate) oom: OomWatch,
+    /// To the new master of an upgrade.
+    pub(crate) heir: Option<(Pid, Wire)>,
+    /// To the master before this one, as long as it is there.
+    pub(crate) predecessor: Option<Wire>,
     pub(crate) exit: Option<u8>,
 }
 
@@ -79,10 +98,10 @@ pub fn run(config: Config, signals: Signals) -> io::Result<u8> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let tasks = tokio::task::LocalSet::new();
-    let status =
-        tasks.block_on(&runtime, async { Shell::new(config)?.serve(signals.watch()?).await });
-    leftovers::end(None);
-    status
+    let (status, heir) =
+        tasks.block_on(&runtime, async { Shell::new(config)?.serve(signals.watch()?).await })?;
+    leftovers::end(heir);
+    Ok(status)
 }
 
 pub(crate) fn now() -> Tick {
@@ -90,42 +109,57 @@ pub(crate) fn now() -> Tick {
 }
 
 impl Shell {
-    fn new(config: Config) -> io::Result<Self> {
+    fn new(mut config: Config) -> io::Result<Self> {
         let (inbox, letters) = unbounded_channel();
+        let predecessor = config.heirloom.as_mut().and_then(Heirloom::take_wire);
+        if let Some(wire) = &predecessor {
+            wire.listen(From::Predecessor, inbox.clone());
+        }
+        if config.heirloom.is_some() {
+            config.notifier.mute();
+        }
+        let relay = config.heirloom.as_mut().and_then(|heirloom| heirloom.relay.take());
         let (board, board_fd) = Board::create(lines(&config.plan))?;
         Ok(Self {
             supervisor: Supervisor::new(config.plan.clone()),
             start: Start { python: config.python.clone(), env: config.env.clone() },
             board,
-            shared: Shared::new(board_fd)?,
+            shared: Shared::new(board_fd, relay)?,
             zygotes: BTreeMap::new(),
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
             inbox,
             letters,
             oom: OomWatch::new(),
+            heir: None,
+            predecessor,
             exit: None,
             config,
         })
     }
 
-    async fn serve(mut self, signals: Watch) -> io::Result<u8> {
+    async fn serve(mut self, signals: Watch) -> io::Result<(u8, Option<Pid>)> {
         let pace = self.config.plan.timeout.map_or(IDLE_PACE, sample::pace);
         let mut sampling = interval(pace);
         sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let has_timeout = self.config.plan.timeout.is_some();
+        let mut parent = interval(PARENT_PACE);
         self.handle(Event::Start);
         loop {
             if let Some(status) = self.exit {
-                return Ok(status);
+                return Ok((status, self.supervisor.snapshot().upgrade.heir()));
             }
             let deadline = self.supervisor.next_deadline();
+            let is_heir = self.config.heirloom.is_some();
+            let is_behind = self.config.notifier.is_behind();
             tokio::select! {
                 biased;
                 Some((from, incoming)) = self.letters.recv() => self.receive(from, &incoming),
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
                 _ = sampling.tick(), if has_timeout => self.sample(),
+                _ = parent.tick(), if is_heir => self.look_for_the_parent(),
+                () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
             }
         }
     }
@@ -154,10 +188,6 @@ impl Shell {
                     self.handle(Event::Asked(*wish));
                 }
                 Meaning::ChildEnded => self.reap(),
-                Meaning::NotSupported => {
-                    log!(SIGNAL, signal = signal);
-                    log!(SIGNAL_IGNORED, signal = signal);
-                }
                 Meaning::Nothing => tracing::debug!("SIGWINCH ignored. Not daemonized"),
             }
         }
@@ -185,6 +215,23 @@ impl Shell {
             self.receive(From::Zygote(generation), &Incoming::Packet(packet));
         }
         self.lose_zygote(generation);
+    }
+
+    fn look_for_the_parent(&mut self) {
+        if self.config.heirloom.as_ref().is_some_and(Heirloom::parent_is_gone) {
+            self.take_over();
+        }
+    }
+
+    /// The master before this one has left everything to us.
+    fn take_over(&mut self) {
+        self.config.heirloom = None;
+        self.config.listeners.take_over();
+        if let Some(Err(error)) = self.config.pidfile.as_mut().map(Pidfile::promote) {
+            log!(PIDFILE_NOT_RENAMED, error = error);
+        }
+        self.config.notifier.speak(now());
+        self.handle(Event::Promoted);
     }
 
     fn sample(&mut self) {
@@ -216,6 +263,17 @@ impl Shell {
                 }
             }
             (From::Zygote(generation), Incoming::End) => self.lose_zygote(generation),
+            (From::Heir(pid), Incoming::Packet(word)) if word == upgrade::READY => {
+                self.handle(Event::UpgradeReady { pid });
+            }
+            (From::Predecessor, Incoming::Packet(word)) if word == upgrade::YOURS => {
+                self.take_over();
+            }
+            (From::Heir(_) | From::Predecessor, Incoming::Packet(_)) => {
+                log!(UNKNOWN_MESSAGE, who = "another master");
+            }
+            // The exit of the one, and the change of parent by the other, say it.
+            (From::Heir(_) | From::Predecessor, Incoming::End) => {}
         }
     }
 
@@ -300,6 +358,11 @@ impl Shell {
 fn lines(plan: &Plan) -> u16 {
     plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge)
 }
+
+/// How often a new master looks whether the old one is gone.
+const PARENT_PACE: Duration = Duration::from_millis(200);
+/// How soon a service manager that did not read is tried again.
+const NOTIFY_PACE: Duration = Duration::from_millis(50);
 
 /// Without a timeout nothing is sampled; the interval needs some length all the same.
 const IDLE_PACE: Duration = Duration::from_secs(3600);

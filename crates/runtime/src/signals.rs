@@ -16,7 +16,6 @@ use signal_hook::{flag, low_level::pipe};
 pub(crate) enum Meaning {
     Asked(Wish),
     ChildEnded,
-    NotSupported,
     Nothing,
 }
 
@@ -47,7 +46,7 @@ const MEANINGS: [(i32, &str, Meaning); 10] = [
     (SIGTTIN, "ttin", Meaning::Asked(Wish::MoreWorkers)),
     (SIGTTOU, "ttou", Meaning::Asked(Wish::FewerWorkers)),
     (SIGUSR1, "usr1", Meaning::Asked(Wish::ReopenLogs)),
-    (SIGUSR2, "usr2", Meaning::NotSupported),
+    (SIGUSR2, "usr2", Meaning::Asked(Wish::Upgrade)),
     (SIGWINCH, "winch", Meaning::Nothing),
     (SIGCHLD, "chld", Meaning::ChildEnded),
 ];

@@ -18,7 +18,9 @@ pub(crate) fn take_inherited(fd: i32) -> std::io::Result<std::os::fd::OwnedFd> {
     use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
     // SAFETY: only looked at; if nothing is open there, fcntl says EBADF.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_GETFD)?;
+    // Programs that we start do not get it, unless it is given to them.
+    let keep = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
+    nix::fcntl::fcntl(borrowed, keep)?;
     // SAFETY: it is open, was opened by whoever started us, and nothing else here owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

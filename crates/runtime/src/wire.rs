@@ -49,10 +49,15 @@ impl Wire {
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        let ours = std::os::unix::net::UnixDatagram::from(ours);
+        Ok((Self::adopt(ours)?, theirs))
+    }
+
+    /// A channel that somebody else has made.
+    pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        let ours = std::os::unix::net::UnixDatagram::from(fd);
         ours.set_nonblocking(true)?;
         let socket = Rc::new(UnixDatagram::from_std(ours)?);
-        Ok((Self { socket, reader: Rc::default() }, theirs))
+        Ok(Self { socket, reader: Rc::default() })
     }
 
     /// Sends a packet, with a descriptor if need be. A full or dead channel loses it: the

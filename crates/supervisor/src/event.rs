@@ -52,6 +52,8 @@ pub enum Wish {
     FewerWorkers,
     /// Close and open the log files again (USR1).
     ReopenLogs,
+    /// Hand over to a new master (USR2).
+    Upgrade,
 }
 
 /// What may happen to us.
@@ -85,7 +87,15 @@ pub enum Event {
     /// still, from the scoreboard; `None` when it is idle. Sent for every worker once a sampling
     /// round, only when the plan has a timeout. A round comes every second or more often.
     Sampled { worker: WorkerId, standing_since: Option<Tick> },
-    /// A child was reaped: a worker, a zygote, or a stranger.
+    /// A new master's process exists.
+    UpgradeSpawned { pid: Pid },
+    /// A new master's process could not be made.
+    UpgradeSpawnFailed,
+    /// The new master serves with all its workers.
+    UpgradeReady { pid: Pid },
+    /// The master before us has left everything to us.
+    Promoted,
+    /// A child was reaped: a worker, a zygote, a new master, or a stranger.
     Exited { pid: Pid, ending: Ending },
     /// An operator asks.
     Asked(Wish),

@@ -40,6 +40,12 @@ pub struct Plan {
     pub crash_loop_window: Duration,
     /// A crash loop ends the service.
     pub crash_loop_exit: bool,
+    /// How often the service manager's watchdog is fed; `None` = there is none.
+    pub watchdog: Option<Duration>,
+    /// The process whose end is the end of the container; it cannot hand over to another.
+    pub is_pid_1: bool,
+    /// Another master serves beside this one, and will leave for it.
+    pub is_heir: bool,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -64,6 +70,9 @@ impl Default for Plan {
             crash_loop_limit: 20,
             crash_loop_window: Duration::from_secs(60),
             crash_loop_exit: false,
+            watchdog: None,
+            is_pid_1: false,
+            is_heir: false,
             seed: 1,
         }
     }

@@ -3,7 +3,7 @@
 use crate::supervisor::Supervisor;
 use crate::worker::WorkerState;
 use crate::zygote::ZygoteState;
-use crate::{Generation, Line, Pid, SlotId, WorkerId};
+use crate::{Generation, Line, Pid, SlotId, UpgradeState, WorkerId};
 
 /// Where the service is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub wanted: u16,
     /// The generation that a reload is bringing in.
     pub reloading: Option<Generation>,
+    /// How far an upgrade has come.
+    pub upgrade: UpgradeState,
     /// All workers that are not gone, oldest first.
     pub workers: Vec<WorkerView>,
     /// All zygotes that are not gone, oldest first.
@@ -108,6 +110,7 @@ impl Supervisor {
             phase: self.life.phase(),
             wanted: self.wanted,
             reloading: self.reload.generation(),
+            upgrade: self.upgrade,
             workers: workers.collect(),
             zygotes: zygotes.collect(),
         }

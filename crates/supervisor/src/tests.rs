@@ -6,6 +6,8 @@ mod driver;
 mod hang;
 mod recycle;
 mod reload;
+mod standing;
 mod start;
 mod stop;
 mod table;
+mod upgrade;
