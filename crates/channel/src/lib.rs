@@ -7,6 +7,8 @@
 //! - master ↔ worker: one word a packet, since Rust reads and writes it inside the worker's own
 //!   epoll loop ([`ToWorker`], [`FromWorker`]).
 //!
+//! And the control socket, a line of JSON each way: operator ↔ master ([`Ask`], [`Answer`]).
+//!
 //! End of file on either means that the other side is dead.
 //!
 //! This crate holds the words only; who says them when is decided in `supervisor`, and the
@@ -14,10 +16,14 @@
 
 #![forbid(unsafe_code)]
 
+mod control;
 mod plan;
 mod word;
 mod zygote;
 
+pub use control::{
+    Answer, Ask, REQUEST_BYTES_MAX, RequestStatus, Status, WorkerStatus, ZygoteStatus,
+};
 pub use plan::{
     AsgiPlan, LeniencePlan, ListenerPlan, Preload, ProtocolPlan, ProxyPlan, RelayPlan, TlsPlan,
     Underscores, WorkerClass, WorkerPlan,

@@ -147,6 +147,14 @@ events! {
         "Whoever looks for the master there finds the old one.";
     NOTIFY_FAILED = "systemd.failed", Warning, "The service manager cannot be told how the service stands: {error}",
         "`NOTIFY_SOCKET` names a socket that does not work. The service runs without.";
+    CONTROL_LISTENING = "control.listening", Debug, "Control socket listening at {path}",
+        "`remuda status`, `reload`, `upgrade` and `stop` ask there.";
+    CONTROL_UNAVAILABLE = "control.unavailable", Warning, "There is no control socket: {error}",
+        "The service runs without. Signals work as ever.";
+    CONTROL_ACCEPT_FAILED = "control.accept_failed", Warning, "A client of the control socket could not be accepted: {error}",
+        "Said once; it is tried again and again. Most often there are no descriptors left.";
+    CONTROL_NOT_RENAMED = "upgrade.control_socket", Error, "The control socket keeps its second name: {error}",
+        "Whoever asks at the old name finds nobody.";
     LEFTOVERS = "master.leftovers", Warning, "{count} processes that the application has started are left; they are told to leave, then killed",
         "Children of workers that nobody has waited for. A stop leaves nothing behind, except what has made itself a daemon.";
     LOG_NOT_REOPENED = "log.not_reopened", Error, "The log file could not be opened again: {error}",

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod banner;
+mod control;
 mod failure;
 mod python;
 
@@ -16,7 +17,8 @@ use std::sync::Arc;
 
 use remuda_journal::{Journal, JournalLayer, Level, exit, log};
 use remuda_runtime::{
-    Config, Heirloom, Launch, Listeners, Notifier, PRIVATE_VARIABLES, Pidfile, Signals,
+    Config, ControlSocket, Heirloom, Launch, Listeners, Notifier, PRIVATE_VARIABLES, Pidfile,
+    Place, Signals,
 };
 use remuda_settings::{Outcome, Settings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
@@ -26,13 +28,17 @@ use remuda::plan;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    if let Some(status) = control::run(&arguments) {
+        return status;
+    }
     let cwd = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
         let key = key.into_string().ok().filter(|key| !PRIVATE_VARIABLES.contains(&&key[..]))?;
         Some((key, value.into_string().ok()?))
     };
     let variables = env::vars_os().filter_map(text);
-    match remuda_settings::load(env::args_os().skip(1), variables, &cwd) {
+    match remuda_settings::load(arguments, variables, &cwd) {
         Outcome::Run(settings, warnings) => match serve(&settings, &warnings) {
             Ok(status) => ExitCode::from(status),
             Err(failure) => {
@@ -68,7 +74,8 @@ fn serve(settings: &Settings, warnings: &[Warning]) -> Result<u8, Failure> {
     let pidfile = pidfile.transpose()?;
     let listeners = Listeners::bind(&plan::binding(settings, heirloom.as_ref()))?;
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    log!(LISTENING, addresses = listeners.urls(scheme), pid = std::process::id());
+    let addresses = listeners.urls(scheme);
+    log!(LISTENING, addresses = addresses, pid = std::process::id());
     log!(USING_WORKER, class = settings.worker_class.name());
     let config = Config {
         plan: plan::for_supervisor(settings, is_heir),
@@ -80,9 +87,32 @@ fn serve(settings: &Settings, warnings: &[Warning]) -> Result<u8, Failure> {
         pidfile,
         notifier: Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref()),
         launch: Launch::of_this_process(),
+        control: open_control(settings, is_heir),
+        addresses,
         heirloom,
     };
     remuda_runtime::run(config, signals).map_err(Failure::Kernel)
+}
+
+/// Opens the control socket. The service runs without it as well.
+fn open_control(settings: &Settings, is_heir: bool) -> Option<ControlSocket> {
+    let control = settings.control.as_ref()?;
+    let place = control.path.clone().map_or(Place::OfThisProcess, Place::At);
+    match ControlSocket::bind(&place, control.mode, is_heir) {
+        Ok(socket) => {
+            log!(CONTROL_LISTENING, path = socket.path().display());
+            Some(socket)
+        }
+        // Nobody has asked for one; a read-only root is no reason for a warning.
+        Err(error) if control.path.is_none() => {
+            tracing::debug!("There is no control socket: {error}");
+            None
+        }
+        Err(error) => {
+            log!(CONTROL_UNAVAILABLE, error = error);
+            None
+        }
+    }
 }
 
 /// Opens the error log, and sends the master's events there.

@@ -14,6 +14,7 @@
 
 mod cgroup;
 mod children;
+mod control;
 mod leftovers;
 mod listen;
 mod notify;
@@ -29,6 +30,7 @@ mod words;
 mod zygote;
 
 pub use cgroup::{MemoryLimit, memory_limit};
+pub use control::{ControlSocket, Place};
 pub use listen::{Address, Binding, ListenError, Listeners, listen_fds};
 pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};

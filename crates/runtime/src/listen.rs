@@ -272,7 +272,7 @@ fn bind_unix(path: &Path, binding: &Binding) -> io::Result<Listener> {
 }
 
 /// A socket file that nobody listens on any more.
-fn is_stale(path: &Path, address: &SockAddr) -> bool {
+pub(crate) fn is_stale(path: &Path, address: &SockAddr) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let is_socket = path.symlink_metadata().is_ok_and(|data| data.file_type().is_socket());
     let connect = || Socket::new(Domain::UNIX, Type::STREAM, None)?.connect(address);

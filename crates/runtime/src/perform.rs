@@ -69,6 +69,10 @@ impl Shell {
                 None
             }
             Action::Report(notice) => {
+                if matches!(notice, Notice::ReloadStarted { .. }) {
+                    self.last_failure.clear();
+                }
+                self.tickets.hear(&notice, &self.last_failure);
                 let load = |generation| self.loads.get(&generation).copied().unwrap_or_default();
                 let class = self.config.worker_plan.worker_class;
                 if matches!(notice, Notice::Serving { .. }) {

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remuda_channel::{FromWorker, FromZygote, WorkerPlan};
+use remuda_channel::{Answer, Ask, FromWorker, FromZygote, WorkerPlan};
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
-    BootFailure, Event, Generation, Line, Pid, Plan, Refusal, Supervisor, Tick, WorkerId,
+    BootFailure, Event, Generation, Line, Phase, Pid, Plan, Refusal, Supervisor, Tick, Wish,
+    WorkerId,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::cgroup::OomWatch;
+use crate::control::{self, Asked, CLIENTS_MAX, ControlSocket, Tickets};
 use crate::listen::Listeners;
 use crate::notify::Notifier;
 use crate::pidfile::Pidfile;
@@ -46,6 +49,10 @@ pub struct Config {
     pub notifier: Notifier,
     /// How a new master is started.
     pub launch: Launch,
+    /// Where operators ask.
+    pub control: Option<ControlSocket>,
+    /// Where it listens, for people.
+    pub addresses: String,
     /// What the master before this one has given to it.
     pub heirloom: Option<Heirloom>,
 }
@@ -81,6 +88,11 @@ pub(crate) struct Shell {
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
     letters: UnboundedReceiver<(From, Incoming)>,
     pub(crate) oom: OomWatch,
+    pub(crate) started: Tick,
+    pub(crate) tickets: Tickets,
+    asked: Receiver<Asked>,
+    /// What the zygote that failed last has said.
+    pub(crate) last_failure: String,
     /// To the new master of an upgrade.
     pub(crate) heir: Option<(Pid, Wire)>,
     /// To the master before this one, as long as it is there.
@@ -115,6 +127,11 @@ impl Shell {
         if let Some(wire) = &predecessor {
             wire.listen(From::Predecessor, inbox.clone());
         }
+        let (ask, asked) = channel(CLIENTS_MAX);
+        if let Some(control) = &config.control {
+            let listener = UnixListener::from(control.socket.try_clone()?);
+            control::listen(tokio::net::UnixListener::from_std(listener)?, ask);
+        }
         if config.heirloom.is_some() {
             config.notifier.mute();
         }
@@ -131,6 +148,10 @@ impl Shell {
             inbox,
             letters,
             oom: OomWatch::new(),
+            started: now(),
+            tickets: Tickets::default(),
+            asked,
+            last_failure: String::new(),
             heir: None,
             predecessor,
             exit: None,
@@ -159,6 +180,7 @@ impl Shell {
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
                 _ = sampling.tick(), if has_timeout => self.sample(),
                 _ = parent.tick(), if is_heir => self.look_for_the_parent(),
+                Some(asked) = self.asked.recv() => self.answer(asked),
                 () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
             }
         }
@@ -217,6 +239,35 @@ impl Shell {
         self.lose_zygote(generation);
     }
 
+    /// An operator asks on the control socket.
+    fn answer(&mut self, (ask, client): Asked) {
+        let now = match ask {
+            Ask::Status => Answer::status(self.status()),
+            // The notices that follow answer it.
+            Ask::Reload | Ask::Upgrade if !self.is_running() => Answer::failed("the service stops"),
+            Ask::Reload => {
+                self.tickets.wait_for_reload(client);
+                return self.handle(Event::Asked(Wish::Reload));
+            }
+            Ask::Upgrade => {
+                self.tickets.wait_for_upgrade(client);
+                return self.handle(Event::Asked(Wish::Upgrade));
+            }
+            Ask::Stop | Ask::Quit => Answer::done("it stops"),
+        };
+        // One that is gone does not want to know.
+        let _ = client.send(now);
+        match ask {
+            Ask::Stop => self.handle(Event::Asked(Wish::Stop)),
+            Ask::Quit => self.handle(Event::Asked(Wish::Quit)),
+            Ask::Status | Ask::Reload | Ask::Upgrade => {}
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.supervisor.snapshot().phase == Phase::Running
+    }
+
     fn look_for_the_parent(&mut self) {
         if self.config.heirloom.as_ref().is_some_and(Heirloom::parent_is_gone) {
             self.take_over();
@@ -229,6 +280,9 @@ impl Shell {
         self.config.listeners.take_over();
         if let Some(Err(error)) = self.config.pidfile.as_mut().map(Pidfile::promote) {
             log!(PIDFILE_NOT_RENAMED, error = error);
+        }
+        if let Some(Err(error)) = self.config.control.as_mut().map(ControlSocket::promote) {
+            log!(CONTROL_NOT_RENAMED, error = error);
         }
         self.config.notifier.speak(now());
         self.handle(Event::Promoted);
@@ -302,6 +356,7 @@ impl Shell {
             FromZygote::Failed { failure, message } => {
                 zygote.failed = true;
                 log!(ZYGOTE_FAILED, message = message);
+                self.last_failure = message;
                 let failure = match failure {
                     remuda_channel::BootFailure::Import => BootFailure::Import,
                     remuda_channel::BootFailure::App | remuda_channel::BootFailure::Interface => {

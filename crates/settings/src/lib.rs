@@ -40,7 +40,7 @@ pub use origin::Origin;
 pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
 pub use settings::{
-    AsgiSettings, Changed, ForwardedSettings, Http2Settings, Lenience, ProxySettings, Settings,
-    TlsSettings,
+    AsgiSettings, Changed, ControlSettings, ForwardedSettings, Http2Settings, Lenience,
+    ProxySettings, Settings, TlsSettings,
 };
 pub use worker_class::WorkerClass;

@@ -88,6 +88,8 @@ pub struct Settings {
     pub raw_env: Vec<(String, String)>,
     /// File for the master's process id; absolute.
     pub pidfile: Option<PathBuf>,
+    /// The control socket; `None` = none.
+    pub control: Option<ControlSettings>,
     /// How an `asgi` worker runs.
     pub asgi: AsgiSettings,
     /// `-` = standard output, else an absolute path; `None` = no access log.
@@ -100,6 +102,15 @@ pub struct Settings {
     pub loglevel: String,
     /// What [`Settings::changed`] gives.
     pub(crate) changed: Vec<Changed>,
+}
+
+/// Where operators ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlSettings {
+    /// Absolute; `None` = a name of the master's own.
+    pub path: Option<PathBuf>,
+    /// Its permission bits.
+    pub mode: u32,
 }
 
 /// What is accepted although it is out of date or out of form.

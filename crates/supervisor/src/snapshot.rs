@@ -3,7 +3,7 @@
 use crate::supervisor::Supervisor;
 use crate::worker::WorkerState;
 use crate::zygote::ZygoteState;
-use crate::{Generation, Line, Pid, SlotId, UpgradeState, WorkerId};
+use crate::{Generation, Line, Pid, SlotId, Tick, UpgradeState, WorkerId};
 
 /// Where the service is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct WorkerView {
     pub generation: Generation,
     /// Its process, once it is known.
     pub pid: Option<Pid>,
+    /// When it was asked for.
+    pub asked_at: Tick,
     /// It has asked to be replaced.
     pub spent: bool,
     /// Where it is in its life.
@@ -98,6 +100,7 @@ impl Supervisor {
             line: worker.line,
             generation: worker.generation,
             pid: worker.pid(),
+            asked_at: worker.asked_at,
             spent: worker.spent,
             state: worker.state,
         });

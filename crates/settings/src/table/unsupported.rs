@@ -12,7 +12,6 @@ const NO_PASTE: &str = "PasteDeploy files are not read; name the app as `module:
 const NO_SYSLOG: &str = "the log goes to `errorlog` and `accesslog` only";
 const NO_STATSD: &str = "this version sends no metrics";
 const NO_LOGGER: &str = "remuda writes its own log; the app's logging is not touched";
-const NO_CONTROL: &str = "this version has no control socket";
 const NO_USER: &str = "workers run as the user that started remuda; start it as the right one";
 
 /// One setting without effect.
@@ -102,7 +101,4 @@ pub(super) const ALL: &[Setting] = &[
     no("dirty_timeout", &["dirty-timeout"], G::Dirty, Text, "300", "Time for a long job", NO_DIRTY),
     no("dirty_threads", &["dirty-threads"], G::Dirty, Text, "1", "Threads for long jobs", NO_DIRTY),
     no("dirty_graceful_timeout", &["dirty-graceful-timeout"], G::Dirty, Text, "30", "Time for long jobs at stop", NO_DIRTY),
-    no("control_socket", &["control-socket"], G::Process, Path, "", "Socket to control the server", NO_CONTROL),
-    no("control_socket_mode", &["control-socket-mode"], G::Process, Text, "0o600", "Permission bits of that socket", NO_CONTROL),
-    no("control_socket_disable", &["no-control-socket"], G::Process, Switch, "false", "Do without that socket", NO_CONTROL),
 ];
