@@ -11,7 +11,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-loom test-python fuzz deny docs simulate mutants load \
+.PHONY: help build run test lint test-rust test-loom test-python fuzz deny docs recycles simulate mutants load \
 	bench bench-programs bench-publish bench-instructions bench-micro clean
 
 help: ## Show this list
@@ -52,6 +52,9 @@ test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, 
 
 fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
 	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front --test fuzz -- --nocapture
+
+recycles: build $(VENV)/.tools ## Recycle RECYCLES=10000 workers, and compare the master before and after
+	RECYCLES=$(or $(RECYCLES),10000) $(BIN)/python -m pytest -s -k many_recycles tests/process/test_resources.py
 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal
