@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GUNICORN := .venv-gunicorn
 SITE := examples/proyecto
 PORT ?= 8000
 
@@ -11,8 +12,8 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-loom test-python fuzz deny docs recycles simulate mutants load \
-	bench bench-programs bench-publish bench-instructions bench-micro clean
+.PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs recycles simulate soak mutants \
+	load bench bench-programs bench-publish bench-instructions bench-micro bench-fair clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
@@ -46,21 +47,27 @@ test-rust: ## Unit tests, state tables, thousands of simulated lives
 test-loom: ## Every interleaving of a writer and a reader of the scoreboard
 	RUSTFLAGS="--cfg loom" cargo test --quiet --locked -p remuda-scoreboard --lib --target-dir target/loom
 
-test-python: build $(VENV)/.tools $(VENV)/.site ## Real processes, real Django, real databases
+test-python: build load $(VENV)/.tools $(VENV)/.site $(GUNICORN)/.built ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
 	$(BIN)/python -m pytest -n 4 tests
+
+autobahn: build ## WebSocket conformance: the Autobahn test suite (WSTEST=path/to/wstest)
+	$(BIN)/python tests/autobahn/run.py $(or $(WSTEST),wstest) $(AUTOBAHN)
 
 fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
 	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front --test fuzz -- --nocapture
 
 recycles: build $(VENV)/.tools ## Recycle RECYCLES=10000 workers, and compare the master before and after
-	RECYCLES=$(or $(RECYCLES),10000) $(BIN)/python -m pytest -s -k many_recycles tests/process/test_resources.py
+	RECYCLES=$(or $(RECYCLES),10000) $(BIN)/python -m pytest -s -k many_recycles tests/process/test_shortage.py
 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal
 
 simulate: ## Run the supervisor through SEEDS=100000 lives with faults, from FIRST=0; or tell SEED=n
 	cargo run --quiet --release -p remuda-simulator -- $(if $(SEED),seed $(SEED),$(or $(SEEDS),100000) $(or $(FIRST),0))
+
+soak: build load $(VENV)/.tools ## Ask REQUESTS=1000000 times while faults happen, and count what is lost; SEED=n chooses the faults
+	REQUESTS=$(or $(REQUESTS),1000000) SEED=$(or $(SEED),1) $(BIN)/python -m pytest -s tests/loss
 
 mutants: ## Break the supervisor in hundreds of ways, and count what tests and simulator catch
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
@@ -79,6 +86,9 @@ bench: bench-programs ## Compare with other servers (BENCH="--quick", BENCH="--h
 
 bench-publish: ## Put the last run of `make bench` into docs/benchmarks.md
 	$(PYTHON) benches/publish.py $(BENCH)
+
+bench-fair: bench-programs ## Who waits for whom: mixed requests, thousands of idle connections
+	$(BENCH_VENV)/bin/python benches/fair.py $(BENCH)
 
 bench-instructions: bench-programs ## Instructions a request, where no two times are the same
 	$(BENCH_VENV)/bin/python benches/instructions.py $(BENCH)
@@ -111,6 +121,12 @@ $(VENV)/.built: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.tools: $(VENV)/.created tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
+
+# The real one, for tests that run both side by side. In a place of its own: remuda must not find it.
+$(GUNICORN)/.built: tests/compat/requirements.txt
+	$(PYTHON) -m venv $(GUNICORN)
+	$(GUNICORN)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/compat/requirements.txt
 	touch $@
 
 $(VENV)/.site: $(VENV)/.built $(SITE)/requirements.txt

@@ -37,6 +37,14 @@ def serve(tmp_path: Path):
 
 
 @pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """An empty directory to start in; the apps of ``tests/apps`` can be imported from there."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def tls(tmp_path: Path) -> TlsFiles:
     """Certificates for a server and its clients."""
     folder = tmp_path / "tls"

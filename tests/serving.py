@@ -177,6 +177,13 @@ def is_a_wish(key: str) -> bool:
     return key.startswith("GUNICORN_") or key in {"PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"}
 
 
+def conf(site: Path, text: str, name: str = "gunicorn.conf.py") -> Path:
+    """Write a file with settings."""
+    path = site / name
+    path.write_text(text)
+    return path
+
+
 def end(server: Server) -> None:
     """Leave no process behind, whatever the test did."""
     family = []

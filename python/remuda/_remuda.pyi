@@ -3,11 +3,16 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, overload
 
+from remuda.hooks import RequestHooks
+
 __version__: str
 
 class _TextStream(Protocol):
     def write(self, text: str, /) -> Any: ...
     def flush(self) -> Any: ...
+
+class RequestTimeout(BaseException):
+    """Raised into a request that has run for longer than it may."""
 
 class Journal:
     """The error log: lines in gunicorn's form, ``[time] [pid] [LEVEL] message``."""
@@ -23,8 +28,19 @@ class Journal:
     def info(self, message: str) -> None: ...
     def warning(self, message: str) -> None: ...
     def error(self, message: str) -> None: ...
+    def critical(self, message: str) -> None: ...
     def reopen(self) -> None:
         """Close the file and open it again by its name, at the same descriptor."""
+
+    def measure(self, host: str, prefix: str, tags: str) -> None:
+        """From now on warnings and errors are counted as metrics.
+
+        Raises:
+            OSError: The host cannot be found.
+        """
+
+    def capture_output(self) -> None:
+        """From now on standard output and error go to its file as well, if it has one."""
 
     def fileno(self) -> int:
         """The descriptor that lines go to."""
@@ -44,9 +60,11 @@ class Worker:
         line: int,
         channel: int,
         max_requests: int,
+        request_hooks: RequestHooks | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
+        runners: Any = None,
     ) -> None:
         """Take over the listeners of the plan.
 
@@ -60,12 +78,15 @@ class Worker:
             line: This worker's line of it.
             channel: Descriptor of the channel to the master.
             max_requests: Requests after which it asks to be replaced; 0 = never.
+            request_hooks: Called around each request of a WSGI app.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
                 bytes, at most so many seconds, while others run; for cooperative loops. Without it
                 the process blocks.
             schedule: Has ``collect`` or ``attend`` called as soon as the loop runs; for cooperative
                 loops.
             tasks: What ASGI conversations need from their loop.
+            runners: What runs requests of WSGI apps, to break them off; for loops that come round
+                meanwhile.
         """
 
     def fileno(self) -> int:
@@ -113,12 +134,16 @@ class Worker:
     def connections(self) -> int: ...
 
 class StartResponse:
-    """PEP 3333's ``start_response``, one for each request; and its ``wsgi.early_hints``."""
+    """PEP 3333's ``start_response`` and ``write``, and ``wsgi.early_hints``; one a request."""
 
     @overload
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]: ...
+    @overload
+    def __call__(self, status: bytes) -> None:
+        """Send a piece of the body: the ``write`` that ``start_response`` returns."""
+
     @overload
     def __call__(self, status: list[tuple[str, str]]) -> None:
         """Send a ``103 Early Hints`` with these headers: ``wsgi.early_hints``."""
@@ -179,6 +204,15 @@ def await_middle(pid: int, pipe: int, timeout: float) -> None:
 
 def die_with_parent() -> None:
     """Ask the kernel for SIGTERM when the parent dies."""
+
+def interrupt_thread(thread: int) -> None:
+    """Raise ``RequestTimeout`` in another thread, as soon as that runs Python code."""
+
+def calm_thread(thread: int) -> None:
+    """Take back what ``interrupt_thread`` has not raised yet."""
+
+def name_process(name: str) -> None:
+    """Set the name that ``top`` shows; the kernel keeps 15 bytes of it."""
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""

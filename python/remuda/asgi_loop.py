@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from remuda import _remuda
+from remuda import _remuda, overdue
 from remuda.lifespan import Lifespan, LifespanFailed
 from remuda.loading import BOOT_STATUS
 from remuda.worker import Duty, beat_seconds, handle_signals
@@ -25,6 +25,7 @@ class Tasks:
     Attributes:
         create_future: Makes a future of the loop.
         call_later: Calls something after so many seconds.
+        stack: Where a task waits.
         make_task: Makes a task of a coroutine, with ``task_keywords``; where Python can, it starts
             at once.
         state: What the app's lifespan has kept for its requests.
@@ -33,6 +34,7 @@ class Tasks:
     def __init__(self, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> None:
         self.create_future = loop.create_future
         self.call_later = loop.call_later
+        self.stack = overdue.of_task
         self.state = state
         self.make_task: Callable[..., asyncio.Task[None]] = loop.create_task
         self.task_keywords: dict[str, Any] = {}
@@ -116,7 +118,9 @@ async def run(loop: asyncio.AbstractEventLoop, duty: Duty) -> int:
     worker = duty.begin(
         tasks=Tasks(loop, state), schedule=lambda: loop.call_soon_threadsafe(attend)
     )
-    statuses = handle_signals(worker, is_in_request, RequestBroken)
+    statuses = handle_signals(
+        duty, worker, is_in_request, RequestBroken, show=lambda: overdue.of_all_tasks(loop)
+    )
     loop.add_reader(worker.fileno(), attend)
     beat()
     worker.ready()

@@ -13,8 +13,11 @@ from typing import Any
 import gevent
 import gevent.event
 import gevent.socket
+import gevent.util
 from greenlet import getcurrent, greenlet
 
+from remuda import overdue
+from remuda._remuda import RequestTimeout
 from remuda.worker import Duty, beat_seconds, handle_signals
 
 READ = 1
@@ -27,6 +30,29 @@ def wait_socket(fd: int, readable: bool, timeout: float) -> bool:
         (gevent.socket.wait_read if readable else gevent.socket.wait_write)(fd)
         return True
     return False
+
+
+class Greenlets:
+    """The greenlets that run requests; see ``remuda.overdue.Runners``."""
+
+    current = staticmethod(getcurrent)
+
+    def stack(self, runner: greenlet) -> str:
+        """Where the greenlet waits."""
+        return overdue.of_frame(runner.gr_frame)
+
+    def interrupt(self, runner: greenlet) -> bool:
+        """Raise in the greenlet, as ``gevent.Timeout`` does: called by the hub, where it waits."""
+        runner.throw(RequestTimeout())
+        return False
+
+    def release(self, runner: greenlet) -> None:
+        """It was raised at once."""
+
+
+def all_stacks() -> str:
+    """The stacks of all greenlets."""
+    return "\n".join(gevent.util.format_run_info(thread_stacks=False))
 
 
 class Pulse:
@@ -75,8 +101,14 @@ def serve(duty: Duty) -> int:
         if worker.draining:
             pulse.quicken()
 
-    worker = duty.begin(wait_socket=wait_socket, schedule=lambda: hub.loop.run_callback(on_ready))
-    statuses = handle_signals(worker, lambda: worker.busy and getcurrent() is not hub)
+    worker = duty.begin(
+        wait_socket=wait_socket,
+        schedule=lambda: hub.loop.run_callback(on_ready),
+        runners=Greenlets(),
+    )
+    statuses = handle_signals(
+        duty, worker, lambda: worker.busy and getcurrent() is not hub, show=all_stacks
+    )
     readiness = hub.loop.io(worker.fileno(), READ)
     readiness.start(on_ready)
     pulse.start(beat_seconds(duty.plan))

@@ -1,6 +1,6 @@
 """The ``gthread`` class: a pool of threads over one front.
 
-The threads find their work by themselves, see ``crates/python/src/pool.rs``. This one, the main
+The threads find their work by themselves, see ``crates/front/src/pool.rs``. This one, the main
 thread, has the signal handlers and gives the signs of life.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 
+from remuda.overdue import Threads
 from remuda.worker import Duty, beat_seconds, handle_signals
 
 BEAT_DRAINING_S = 0.05
@@ -15,9 +16,9 @@ BEAT_DRAINING_S = 0.05
 
 def serve(duty: Duty) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
-    worker = duty.begin()
+    worker = duty.begin(runners=Threads())
     # The main thread runs no request that a signal could break.
-    statuses = handle_signals(worker, lambda: False)
+    statuses = handle_signals(duty, worker, lambda: False)
     ended = threading.Event()
 
     def run() -> None:

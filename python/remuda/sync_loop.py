@@ -8,7 +8,7 @@ from remuda.worker import Duty, Leave, handle_signals
 def serve(duty: Duty) -> int:
     """Serve until drained or told to leave. Returns the exit status."""
     worker = duty.begin()
-    statuses = handle_signals(worker, lambda: worker.busy)
+    statuses = handle_signals(duty, worker, lambda: worker.busy)
     worker.ready()
     try:
         worker.run_blocking()

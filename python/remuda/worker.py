@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from remuda import _remuda, loading
+from remuda import _remuda, loading, titles, views
 from remuda.channel import SCOREBOARD_FD
+from remuda.glog import trace_of
+from remuda.hooks import Hooks
 from remuda.loading import App, BootError
 
 ADOPTION_TIMEOUT_S = 5.0
@@ -25,6 +27,7 @@ LOOPS = {
     "asgi": "remuda.asgi_loop",
 }
 BEAT_S = 1.0
+BEAT_MIN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Assignment:
         worker: Serial number, never used twice.
         slot: Place in the pool.
         line: Line of the scoreboard.
-        max_requests: Requests after which it asks to be replaced; 0 = never.
+        view: What hooks know as the worker.
         channel_fd: Descriptor of the channel to the master.
         master: Process id that must be the parent.
     """
@@ -43,7 +46,7 @@ class Assignment:
     worker: int
     slot: int
     line: int
-    max_requests: int
+    view: views.Worker
     channel_fd: int
     master: int
 
@@ -57,18 +60,24 @@ class Duty:
         plan: The master's plan.
         groundwork: What the zygote has made of it.
         app: What it serves.
-        journal: The error log.
+        hooks: The user's hooks.
     """
 
     assignment: Assignment
     plan: dict[str, Any]
     groundwork: _remuda.Groundwork
     app: App
-    journal: _remuda.Journal
+    hooks: Hooks
+
+    @property
+    def journal(self) -> _remuda.Journal:
+        """The error log."""
+        return self.hooks.server.log.journal
 
     def begin(self, **loop: Any) -> _remuda.Worker:
         """Take over the listeners. ``loop`` is what Rust needs of the loop that drives it."""
-        return _remuda.Worker(
+        view = self.assignment.view
+        worker = _remuda.Worker(
             json.dumps(self.plan),
             self.groundwork,
             self.app,
@@ -77,9 +86,12 @@ class Duty:
             board=SCOREBOARD_FD,
             line=self.assignment.line,
             channel=self.assignment.channel_fd,
-            max_requests=self.assignment.max_requests,
+            max_requests=view.max_requests,
+            request_hooks=self.hooks.request_hooks(view) if "tasks" not in loop else None,
             **loop,
         )
+        view.attach(worker)
+        return worker
 
 
 class ErrorStream:
@@ -106,22 +118,51 @@ def run(
     plan: dict[str, Any],
     groundwork: _remuda.Groundwork,
     app: App | None,
-    journal: _remuda.Journal,
+    hooks: Hooks,
 ) -> int:
     """Serve until told to leave. Returns the exit status."""
     os.setpgid(0, 0)
     if not _adopted(assignment.master):
         return 0
-    dump_stacks_on_signal(journal)
+    view = assignment.view
+    view.pid = os.getpid()
+    titles.show(f"worker {assignment.slot}", plan["proc_name"])
     try:
-        if app is None:
-            app = loading.load_app(plan["app"], plan["worker_class"])
+        return _serve(assignment, plan, groundwork, app, hooks)
+    finally:
+        try:
+            hooks.call("worker_exit", hooks.server, view)
+        except Exception as error:
+            hooks.server.log.warning("Exception during worker exit:\n%s", trace_of(error))
+
+
+def _serve(
+    assignment: Assignment,
+    plan: dict[str, Any],
+    groundwork: _remuda.Groundwork,
+    app: App | None,
+    hooks: Hooks,
+) -> int:
+    journal = hooks.server.log.journal
+    dump_stacks_on_signal(journal)
+    view = assignment.view
+    try:
+        hooks.call("post_fork", hooks.server, view)
+        view.wsgi = loading.load_app(plan["app"], plan["worker_class"]) if app is None else app
+        hooks.call("post_worker_init", view)
+        app = view.wsgi
+        around = hooks.request_hooks(view)
+        if around is not None and plan["worker_class"] == "asgi":
+            app = around.around(app)
     except BootError as error:
         journal.error(loading.explain(error, plan["app"]))
         return error.status
+    except Exception as error:
+        journal.error(f"Exception in worker process\n{trace_of(error)}")
+        return loading.BOOT_STATUS
 
     loop = importlib.import_module(LOOPS[plan["worker_class"]])
-    status: int = loop.serve(Duty(assignment, plan, groundwork, app, journal))
+    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks))
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 
@@ -159,9 +200,12 @@ def dump_stacks_on_signal(journal: _remuda.Journal) -> None:
 def beat_seconds(plan: dict[str, Any]) -> float:
     """Time between two signs of life of a loop.
 
-    Several must fit into the timeout, or a healthy loop would look hung.
+    Several must fit into the timeout, or a healthy loop would look hung; and limits of single
+    requests are applied with each of them.
     """
-    return min(BEAT_S, plan["timeout_s"] / 4) if plan["timeout_s"] else BEAT_S
+    names = ("timeout", "request_timeout", "slow_request_log")
+    limits: list[float] = [plan[f"{name}_s"] for name in names]
+    return max(BEAT_MIN_S, min([BEAT_S, *(limit / 4 for limit in limits if limit)]))
 
 
 class Leave(SystemExit):
@@ -169,21 +213,26 @@ class Leave(SystemExit):
 
 
 def handle_signals(
+    duty: Duty,
     worker: _remuda.Worker,
     may_raise: Callable[[], bool],
     broken: type[BaseException] = Leave,
+    show: Callable[[], str] = lambda: "",
 ) -> list[int]:
     """Install the worker's signal handlers.
 
     TERM drains; INT and QUIT leave at once; ABRT breaks a request that hangs in Python code, and
-    drains: the others get the time that the master gives. USR1 opens the log files again. All
-    other signals belong to the master, and a terminal or ``killall`` that sends them here as well
-    must not end a worker.
+    drains: the others get the time that the master gives. Before that it shows what the C level
+    does not know, greenlets and tasks; the master has asked for the threads already. USR1 opens the
+    log files again. All other signals belong to the master, and a terminal or ``killall`` that
+    sends them here as well must not end a worker.
 
     Args:
+        duty: Whose hooks are called.
         worker: What the signals are about.
         may_raise: Whether an exception raised here reaches the app, and not a loop.
-        broken: What is raised into a request that must not go on.
+        broken: What is raised into a request when the worker leaves at once.
+        show: The stacks that only Python knows.
 
     Returns:
         The exit statuses asked for, the last one counts.
@@ -195,16 +244,24 @@ def handle_signals(
 
     def leave(*_: object) -> None:
         worker.leave()
-        break_request(0)
+        duty.hooks.try_call("worker_int", duty.assignment.view)
+        statuses.append(0)
+        if may_raise():
+            raise broken(0)
 
     def abort(*_: object) -> None:
         worker.drain()
-        break_request(1)
-
-    def break_request(status: int) -> None:
-        statuses.append(status)
+        statuses.append(1)
+        duty.assignment.view.aborted = True
+        duty.hooks.try_call("worker_abort", duty.assignment.view)
+        try:
+            stacks = show()
+        except Exception as error:
+            stacks = f"Stacks cannot be shown: {error!r}"
+        if stacks:
+            duty.journal.error(stacks)
         if may_raise():
-            raise broken(status)
+            raise _remuda.RequestTimeout()
 
     signal.signal(signal.SIGTERM, drain)
     signal.signal(signal.SIGINT, leave)

@@ -16,10 +16,13 @@ import platform
 import signal
 import sys
 import time
+from types import ModuleType
 from typing import Any, NoReturn
 
-from remuda import _remuda, fork_safety, loading, worker
+from remuda import _remuda, config_file, fork_safety, loading, titles, views, worker
 from remuda.channel import CHANNEL_FD, SCOREBOARD_FD, Channel
+from remuda.config_file import ConfigError
+from remuda.hooks import Hooks
 from remuda.loading import App, BootError
 
 FORK_TIMEOUT_S = 5.0
@@ -36,26 +39,28 @@ class Zygote:
         self.plan: dict[str, Any] = boot["plan"]
         self.journal = _remuda.Journal(self.plan["errorlog"], self.plan["loglevel"])
         self.groundwork: _remuda.Groundwork
+        self.hooks: Hooks
         self.app: App | None = None
         # As it was before the app could change it.
         self.environ = dict(os.environ)
+        self.start = os.getcwd()
 
     def load(self, *, bare: bool) -> None:
         """Load what workers will share, and leave it in a state that can be forked."""
+        titles.show(f"zygote {self.boot['generation']}", self.plan["proc_name"])
+        self.groundwork, module = prepare(self.plan, self.journal)
         try:
-            self.groundwork = _remuda.lay_groundwork(json.dumps(self.plan))
-        except (ValueError, OSError) as error:
+            self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
+        except ConfigError as error:
             raise BootError("setup", str(error)) from None
-        for warning in self.groundwork.warnings:
-            self.journal.warning(warning)
-        loading.prepare_path(self.plan["chdir"], self.plan["pythonpath"])
-        if self.plan["worker_class"] == "gevent":
-            # Before the app: what it imports must see the patched modules.
-            patch_gevent()
+        # Threads that the configuration file has started are meant to stay here.
+        meant = self._hazards()
         if not bare and self.plan["preload"] != "never":
             before = resident_bytes()
             self.app = loading.load_app(self.plan["app"], self.plan["worker_class"])
-            self._check_fork_safety(resident_bytes() - before)
+            self.hooks.server.app.callable = self.app
+            hazards = [hazard for hazard in self._hazards() if hazard not in meant]
+            self._check_fork_safety(hazards, resident_bytes() - before)
         gc.collect()
         # Frozen objects are never visited by the collector again, so their pages stay shared.
         gc.freeze()
@@ -63,12 +68,14 @@ class Zygote:
         sys.stderr.flush()
         _remuda.trim_heap()
 
-    def _check_fork_safety(self, app_bytes: int) -> None:
+    def _hazards(self) -> list[str]:
         listeners = {listener["fd"] for listener in self.plan["listeners"]}
         relay = set(self.plan["relay"].values())
         own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD} | listeners | relay
         event_loops = self.plan["worker_class"] != "gevent"
-        hazards = fork_safety.find_hazards(own_fds, event_loops=event_loops)
+        return fork_safety.find_hazards(own_fds, event_loops=event_loops)
+
+    def _check_fork_safety(self, hazards: list[str], app_bytes: int) -> None:
         if not hazards:
             return
         found = "\n".join(f"    {hazard}" for hazard in hazards)
@@ -93,9 +100,7 @@ class Zygote:
         boot = os.memfd_create("remuda-boot", 0)
         os.write(boot, json.dumps(self.boot).encode())
         os.lseek(boot, 0, os.SEEK_SET)
-        os.chdir(
-            self.environ.get("PWD", ".") if os.path.isdir(self.environ.get("PWD", "")) else "."
-        )
+        os.chdir(self.start)
         command = [sys.executable, "-m", "remuda.zygote", BARE_FLAG, str(boot)]
         os.execve(sys.executable, command, self.environ)
 
@@ -107,6 +112,9 @@ class Zygote:
         """
         while (received := self.channel.receive()) is not None:
             request, fd = received
+            if request.get("type") == "reopen":
+                self.journal.reopen()
+                continue
             if request.get("type") != "fork" or fd is None:
                 self.journal.error(f"The master sent a message of unknown type: {request!r:.200}")
                 continue
@@ -118,6 +126,10 @@ class Zygote:
 
     def _fork(self, request: dict[str, Any], channel_fd: int) -> worker.Assignment | None:
         """Fork one worker and report it. Returns its assignment in the worker."""
+        view = views.Worker(
+            self.hooks.server, request["worker"], request["slot"], request["max_requests"]
+        )
+        self.hooks.try_call("pre_fork", self.hooks.server, view)
         reader, writer = os.pipe()
         try:
             middle = _remuda.fork_without_hooks()
@@ -136,7 +148,7 @@ class Zygote:
                 worker=request["worker"],
                 slot=request["slot"],
                 line=request["line"],
-                max_requests=request["max_requests"],
+                view=view,
                 channel_fd=channel_fd,
                 master=self.boot["master"],
             )
@@ -178,6 +190,77 @@ def failure_of(error: BaseException) -> dict[str, Any]:
     """The answer about a fork that failed: why, and whether the kernel only had no room."""
     short = isinstance(error, OSError) and error.errno in SHORTAGES
     return {"type": "fork_failed", "error": str(error), "short": short}
+
+
+def prepare(
+    plan: dict[str, Any], journal: _remuda.Journal
+) -> tuple[_remuda.Groundwork, ModuleType | None]:
+    """Do everything that comes before the app.
+
+    Returns:
+        What workers share, and the configuration file if there is one.
+
+    Raises:
+        BootError: Something of it cannot be had.
+    """
+    try:
+        groundwork = _remuda.lay_groundwork(json.dumps(plan))
+    except (ValueError, OSError) as error:
+        raise BootError("setup", str(error)) from None
+    for warning in groundwork.warnings:
+        journal.warning(warning)
+    if plan["worker_class"] == "gevent":
+        # Before the file and the app: what they import must see the patched modules.
+        patch_gevent()
+    try:
+        module = config_file.run(plan["config"]) if plan["config"] else None
+    except ConfigError as error:
+        raise BootError("setup", str(error)) from None
+    if plan["capture_output"]:
+        journal.capture_output()
+    if plan["statsd"]:
+        try:
+            journal.measure(**plan["statsd"])
+        except OSError as error:
+            # The master has found it before, so this will pass.
+            journal.warning(f"statsd_host: no metrics from these workers: {error}")
+    if plan["identity"]:
+        become(plan["identity"], plan["accesslog"])
+    loading.prepare_path(plan["chdir"], plan["pythonpath"])
+    os.environ.update(plan["env"])
+    return groundwork, module
+
+
+def become(identity: dict[str, Any], accesslog: str | None) -> None:
+    """Give up our user for another one, for good.
+
+    Raises:
+        BootError: The kernel refuses.
+    """
+    uid, gid = identity["uid"], identity["gid"]
+    if (os.geteuid(), os.getegid()) == (uid, gid):
+        # Started again without the app, as the user already.
+        return
+    try:
+        if accesslog not in (None, "-"):
+            os.chown(accesslog, uid, gid)
+        if identity["groups_of"]:
+            os.initgroups(identity["groups_of"], gid)
+        else:
+            os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    except OSError as error:
+        message = f"cannot run as user {uid} and group {gid}: {error.strerror}"
+        raise BootError("setup", message) from None
+    for needed in (os.path.dirname(os.__file__), os.path.dirname(__file__)):
+        if not os.access(needed, os.R_OK | os.X_OK):
+            raise BootError(
+                "setup",
+                f"user {uid} cannot read {needed}\n"
+                "  why: with `user`, the app is imported by that user\n"
+                "  hint: install Python and remuda where everybody can read them, not below /root",
+            )
 
 
 def patch_gevent() -> None:
@@ -223,8 +306,11 @@ def receive_boot(channel: Channel) -> tuple[dict[str, Any], bool] | None:
             return json.loads(boot.read()), True
     version = platform.python_version()
     channel.send(type="hello", version=_remuda.__version__, python=version)
-    received = channel.receive()
-    return None if received is None else (received[0], False)
+    while (received := channel.receive()) is not None:
+        # Logs may be opened again before there are any here.
+        if received[0].get("type") == "boot":
+            return received[0], False
+    return None
 
 
 def main() -> int:
@@ -248,7 +334,7 @@ def main() -> int:
     assignment = zygote.serve()
     if assignment is None:
         return 0
-    return worker.run(assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.journal)
+    return worker.run(assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.hooks)
 
 
 if __name__ == "__main__":

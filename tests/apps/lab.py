@@ -207,6 +207,14 @@ def odd_headers(environ, start_response):
     return [b"ok"]
 
 
+def new_headers(environ, start_response):
+    """Strings that are made for this request, beside constants."""
+    number = int(environ["QUERY_STRING"])
+    headers = [(f"X-{number % 100}", f"value {number}"), ("X-Always", "the same")]
+    start_response(f"299 Number {number % 7}", headers)
+    return [b"ok"]
+
+
 def too_short(environ, start_response):
     start_response("200 OK", [("Content-Length", "10")])
     return [b"short"]
@@ -392,6 +400,21 @@ def show_peak(environ, start_response):
     return plain(start_response, str(max(peak)))
 
 
+meeting = threading.Condition()
+met = [0]
+
+
+def meet(environ, start_response):
+    """Goes on once so many requests are here at the same time."""
+    party = int(environ["QUERY_STRING"])
+    with meeting:
+        met[0] += 1
+        full = -(-met[0] // party) * party
+        meeting.notify_all()
+        meeting.wait_for(lambda: met[0] >= full)
+    return plain(start_response, "met")
+
+
 seen = contextvars.ContextVar("seen", default=None)
 
 
@@ -497,6 +520,7 @@ PAGES = {
     "/bad-status": bad_status,
     "/hop-by-hop": hop_by_hop,
     "/odd-headers": odd_headers,
+    "/new-headers": new_headers,
     "/too-short": too_short,
     "/too-long": too_long,
     "/empty": empty,
@@ -516,6 +540,7 @@ PAGES = {
     "/errors": errors,
     "/sleep": sleep,
     "/peak": show_peak,
+    "/meet": meet,
     "/thread": thread,
     "/spin": spin,
     "/hang-in-c": hang_in_c,

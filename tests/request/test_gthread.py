@@ -88,3 +88,32 @@ def test_interrupt_ends_a_worker_whose_threads_are_busy(serve):
         time.sleep(0.3)
         server.send(signal.SIGQUIT)
         server.wait(10)
+
+
+def test_requests_that_a_sweep_has_seen_first_are_served(serve):
+    """Sweeps look at the kernel beside the thread that waits in it, and take its events away."""
+    with serve(app="beaten:app", env=GTHREAD) as server, Client(server.port) as client:
+        client.request("/begin")
+        for _ in range(3000):
+            assert client.request("/").status == 200
+        assert int(client.request("/end").text) > 0
+
+
+def test_four_requests_that_wait_for_each_other_are_served(serve):
+    with serve(app="lab:app", env=GTHREAD) as server:
+        for _ in range(20):
+            assert ask_all(server.port, ["/meet?4"] * 4) == ["met"] * 4
+
+
+def test_a_request_that_waits_holds_up_nobody(serve):
+    """It goes on only after others were served, on old connections and new ones."""
+    with serve(app="lab:app", env=GTHREAD) as server, Client(server.port) as other:
+        assert other.request("/pid").status == 200
+        with Client(server.port) as waits:
+            waits.send(b"GET /meet?2 HTTP/1.1\r\nHost: x\r\n\r\n")
+            for _ in range(50):
+                assert other.request("/pid").status == 200
+                assert get(server.port, "/pid").status == 200
+            assert not waits.has_answer()
+            assert other.request("/meet?2").text == "met"
+            assert waits.read().text == "met"

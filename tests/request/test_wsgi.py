@@ -265,3 +265,13 @@ def test_each_gevent_request_has_a_fresh_context(serve):
     with serve(app="lab:app", env={"GUNICORN_WORKER_CLASS": "gevent"}) as server:
         with Client(server.port) as client:
             assert [client.request("/context").text for _ in range(3)] == ["fresh"] * 3
+
+
+def test_headers_that_change_from_request_to_request_are_never_taken_for_those_of_before(lab):
+    """What an app says again and again is read once; what it makes anew is read anew."""
+    with Client(lab.port) as client:
+        for number in range(300):
+            response = client.request(f"/new-headers?{number}")
+            assert response.reason == f"Number {number % 7}"
+            assert response.get(f"X-{number % 100}") == f"value {number}"
+            assert response.get("X-Always") == "the same"

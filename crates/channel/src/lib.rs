@@ -4,6 +4,7 @@
 //! reader never sees half of one:
 //!
 //! - master ↔ zygote: JSON, since Python reads and writes it ([`ToZygote`], [`FromZygote`]).
+//! - master ↔ herald: JSON as well ([`ToHerald`], [`FromHerald`]).
 //! - master ↔ worker: one word a packet, since Rust reads and writes it inside the worker's own
 //!   epoll loop ([`ToWorker`], [`FromWorker`]).
 //!
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod herald;
 mod plan;
 mod word;
 mod zygote;
@@ -24,9 +26,10 @@ mod zygote;
 pub use control::{
     Answer, Ask, REQUEST_BYTES_MAX, RequestStatus, Status, WorkerStatus, ZygoteStatus,
 };
+pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm};
 pub use plan::{
-    AsgiPlan, LeniencePlan, ListenerPlan, Preload, ProtocolPlan, ProxyPlan, RelayPlan, TlsPlan,
-    Underscores, WorkerClass, WorkerPlan,
+    AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, Preload, ProtocolPlan, ProxyPlan,
+    RelayPlan, StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

@@ -1,6 +1,10 @@
 //! What a zygote and its workers need to know, resolved: no option left open, all units fixed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::ConfigPlace;
 
 /// How a worker runs the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +100,28 @@ pub struct AsgiPlan {
     pub root_path: String,
 }
 
+/// A user and a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityPlan {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// The user whose groups are all wanted; `None` = no other group.
+    pub groups_of: Option<String>,
+}
+
+/// StatsD.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatsdPlan {
+    /// `HOST[:PORT]` or `unix://PATH`.
+    pub host: String,
+    /// Beginning of each name.
+    pub prefix: String,
+    /// `name:value,…`.
+    pub tags: String,
+}
+
 /// The queue through which workers pass connections on to each other: descriptors of its two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayPlan {
@@ -153,6 +179,22 @@ pub struct WorkerPlan {
     pub worker_class: WorkerClass,
     /// Whether the app is imported in the zygote.
     pub preload: Preload,
+    /// The Python configuration file, which the zygote runs before it imports the app.
+    pub config: Option<ConfigPlace>,
+    /// Added to the environment after that.
+    pub env: BTreeMap<String, String>,
+    /// The hooks that were given, with the numbers of arguments that each may take.
+    pub hooks: BTreeMap<String, Vec<u8>>,
+    /// Who zygotes and workers become before they import the app; `None` = nobody else.
+    pub identity: Option<IdentityPlan>,
+    /// What their titles call the service.
+    pub proc_name: String,
+    /// Whether what the app prints goes to the error log, if that is a file.
+    pub capture_output: bool,
+    /// Where metrics go.
+    pub statsd: Option<StatsdPlan>,
+    /// Every setting as hooks see it on `cfg`, except for functions of the file.
+    pub cfg: BTreeMap<String, serde_json::Value>,
     /// Working directory, absolute; also put at the front of `sys.path`.
     pub chdir: String,
     /// Put at the front of `sys.path`, in this order of insertion.
@@ -171,6 +213,10 @@ pub struct WorkerPlan {
     pub worker_connections: usize,
     /// Seconds after which a hung worker is replaced; 0 = never.
     pub timeout_s: f64,
+    /// Seconds after which a request is broken off; 0 = never.
+    pub request_timeout_s: f64,
+    /// Seconds after which a request's stack is logged; 0 = never.
+    pub slow_request_log_s: f64,
     /// Seconds a draining worker may finish its requests.
     pub graceful_timeout_s: f64,
     /// Seconds an idle keep-alive connection is kept; 0 = close after each response.

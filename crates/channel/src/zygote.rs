@@ -28,6 +28,8 @@ pub enum ToZygote {
         /// Everything a zygote and its workers need to know.
         plan: Box<WorkerPlan>,
     },
+    /// Open the log files again: workers to come inherit them.
+    Reopen,
     /// Fork one worker. The packet carries the worker's channel as its only descriptor.
     Fork {
         /// Serial number of the worker, never used twice; gunicorn calls it the age.

@@ -1,5 +1,6 @@
 //! Taking connections: how many, and what gives way when there is no room.
 
+use std::io;
 use std::rc::Rc;
 
 use socket2::Socket;
@@ -7,13 +8,13 @@ use socket2::Socket;
 use crate::Front;
 use crate::claim::Claimed;
 use crate::connection::{Connection, Stage};
-use crate::front::{Accepting, Notice};
+use crate::front::Accepting;
 use crate::listener::Accepted;
 use crate::wire::{Peer, Phase, Wire};
 
 /// The kernel wakes the first in its wait queue, so a worker that stays first gets everything;
 /// after this many connections it goes to the end.
-const ACCEPTS_BEFORE_REQUEUE: u32 = 16;
+const ACCEPTS_BEFORE_REQUEUE: u32 = 1;
 
 impl Front {
     pub(crate) fn accept(&self, index: usize, most: usize) {
@@ -26,16 +27,19 @@ impl Front {
             match self.listeners[index].accept() {
                 Accepted::One(socket, peer) => self.welcome(socket, peer, index),
                 Accepted::None => return,
-                Accepted::Exhausted(error) => {
-                    self.core.notices.borrow_mut().push(Notice::CannotAccept(error));
-                    self.close_oldest_idle();
-                    return self.pause();
-                }
+                Accepted::Exhausted(error) => return self.lack_room(error),
             }
         }
         if self.core.limits.has_siblings && self.accepted.get() >= ACCEPTS_BEFORE_REQUEUE {
             self.requeue(index);
         }
+    }
+
+    /// The kernel has no room for another connection.
+    pub(crate) fn lack_room(&self, error: io::Error) {
+        self.core.accept_trouble.fail(error, self.core.now.get());
+        self.close_oldest_idle();
+        self.pause();
     }
 
     /// Makes room for one more connection; false when nobody can give way, and accepting pauses.
@@ -77,7 +81,11 @@ impl Front {
     pub(crate) fn welcome(&self, socket: Socket, peer: Peer, listener: usize) {
         self.accepted.set(self.accepted.get() + 1);
         let trusted = self.core.proxies.trusted.contains(peer);
-        self.add(socket, peer, listener, self.door.first_stage(trusted));
+        let stage = self.door.first_stage(trusted);
+        if matches!(stage, Stage::Parked) && self.pass_on(&socket, listener, 0) {
+            return;
+        }
+        self.add(socket, peer, listener, stage);
     }
 
     /// Adds a connection at some stage; `None` when it had to be closed.
@@ -103,6 +111,8 @@ impl Front {
         }
         self.release(&wire, &stage);
         entry.insert(Connection { wire: wire.clone(), stage });
+        drop(connections);
+        self.tell_siblings();
         Some(wire)
     }
 

@@ -1,4 +1,5 @@
-//! One line a request, in gunicorn's %-format, made after the response has left.
+//! One line a request, in gunicorn's %-format, made after the response has left; and for metrics, how
+//! each request ended.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -11,9 +12,24 @@ use hyper::http::request::Parts;
 
 use crate::{Peer, Reply};
 
-/// A format that was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessFormat(Vec<Piece>);
+/// What is noted of each request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessFormat {
+    /// `None` = no line.
+    pieces: Option<Vec<Piece>>,
+    /// Names of `%({name}e)s`, for which the executor is asked.
+    environ: Vec<String>,
+    measures: bool,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// Of the response.
+    pub status: u16,
+    /// From the executor's start to the last byte.
+    pub took: Duration,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
@@ -42,6 +58,8 @@ enum Atom {
     Pid,
     RequestHeader(HeaderName),
     ResponseHeader(HeaderName),
+    /// Index of what the executor has found.
+    Environ(usize),
     /// Unknown, or not known here: `-`.
     Dash,
 }
@@ -61,7 +79,7 @@ impl AccessFormat {
     ///
     /// The column of a `%` that begins nothing known.
     pub fn parse(format: &str) -> Result<Self, AccessFormatError> {
-        let mut pieces = Vec::new();
+        let (mut pieces, mut environ) = (Vec::new(), Vec::new());
         let mut text = String::new();
         let mut rest = format;
         while let Some(at) = rest.find('%') {
@@ -81,12 +99,36 @@ impl AccessFormat {
             if !text.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut text)));
             }
-            pieces.push(Piece::Atom(Atom::named(name)));
+            let atom = match environ_name(name) {
+                Some(name) => {
+                    environ.push(name.to_owned());
+                    Atom::Environ(environ.len() - 1)
+                }
+                None => Atom::named(name),
+            };
+            pieces.push(Piece::Atom(atom));
         }
         text.push_str(rest);
         pieces.push(Piece::Text(text));
-        Ok(Self(pieces))
+        Ok(Self { pieces: Some(pieces), environ, measures: false })
     }
+
+    /// Whether metrics are wanted, with or without lines.
+    #[must_use]
+    pub fn measuring(self, measures: bool) -> Self {
+        Self { measures, ..self }
+    }
+
+    /// Names of the values of an app's environ that lines show.
+    #[must_use]
+    pub fn environ(&self) -> &[String] {
+        &self.environ
+    }
+}
+
+/// The name within `{name}e`.
+fn environ_name(name: &str) -> Option<&str> {
+    name.strip_prefix('{')?.strip_suffix("}e")
 }
 
 impl Atom {
@@ -128,15 +170,24 @@ impl Atom {
 pub(crate) struct AccessLines {
     format: AccessFormat,
     waiting: RefCell<String>,
+    measured: RefCell<Vec<Measure>>,
 }
 
 impl AccessLines {
     pub(crate) fn new(format: AccessFormat) -> Self {
-        Self { format, waiting: RefCell::default() }
+        Self { format, waiting: RefCell::default(), measured: RefCell::default() }
     }
 
     pub(crate) fn take(&self) -> String {
         std::mem::take(&mut self.waiting.borrow_mut())
+    }
+
+    pub(crate) fn take_measured(&self) -> Vec<Measure> {
+        self.measured.take()
+    }
+
+    pub(crate) fn environ(&self) -> &[String] {
+        self.format.environ()
     }
 }
 
@@ -148,6 +199,7 @@ pub(crate) struct Entry {
     peer: Peer,
     status: u16,
     response_headers: HeaderMap,
+    environ: Vec<String>,
     started: Instant,
 }
 
@@ -157,22 +209,28 @@ impl Entry {
         head: Parts,
         peer: Peer,
         reply: &Reply,
+        environ: Vec<String>,
         started: Instant,
     ) -> Self {
         let wanted = |piece: &Piece| matches!(piece, Piece::Atom(Atom::ResponseHeader(_)));
-        let response_headers = if lines.format.0.iter().any(wanted) {
+        let response_headers = if lines.format.pieces.iter().flatten().any(wanted) {
             reply.headers().clone()
         } else {
             HeaderMap::new()
         };
-        Self { lines, head, peer, status: reply.status().as_u16(), response_headers, started }
+        let status = reply.status().as_u16();
+        Self { lines, head, peer, status, response_headers, environ, started }
     }
 
     /// Writes the line once the last byte was handed to the kernel, or the client is gone.
     pub(crate) fn finish(self: Box<Self>, sent_bytes: u64) {
         let took = self.started.elapsed();
+        if self.lines.format.measures {
+            self.lines.measured.borrow_mut().push(Measure { status: self.status, took });
+        }
+        let Some(pieces) = &self.lines.format.pieces else { return };
         let mut line = self.lines.waiting.borrow_mut();
-        for piece in &self.lines.format.0 {
+        for piece in pieces {
             match piece {
                 Piece::Text(text) => line.push_str(text),
                 Piece::Atom(atom) => self.write_atom(&mut line, atom, sent_bytes, took),
@@ -201,7 +259,7 @@ impl Entry {
                 )
             }
             Atom::Method => line.write_str(self.head.method.as_str()),
-            Atom::Path => line.write_str(&escaped(uri.path())),
+            Atom::Path => line.write_str(&escaped(&decoded(uri.path()))),
             Atom::Query => line.write_str(&escaped(uri.query().unwrap_or_default())),
             Atom::Protocol => line.write_str(self.protocol()),
             Atom::Status => write!(line, "{}", self.status),
@@ -215,6 +273,9 @@ impl Entry {
             Atom::Pid => write!(line, "<{}>", std::process::id()),
             Atom::RequestHeader(name) => line.write_str(&header(&self.head.headers, name)),
             Atom::ResponseHeader(name) => line.write_str(&header(&self.response_headers, name)),
+            Atom::Environ(index) => {
+                line.write_str(&escaped(self.environ.get(*index).map_or("-", String::as_str)))
+            }
             Atom::Dash => line.write_str("-"),
         };
     }
@@ -238,6 +299,11 @@ impl Entry {
         let user = decoded.split_once(':')?.0;
         (!user.is_empty()).then(|| escaped(user).into_owned())
     }
+}
+
+/// A path as an app sees it: each byte is a character.
+fn decoded(path: &str) -> String {
+    percent_encoding::percent_decode_str(path).map(char::from).collect()
 }
 
 /// Quotes and control characters must not break the line open.
@@ -305,7 +371,14 @@ mod tests {
         let mut reply = Response::new(Content::Whole(Bytes::new()));
         reply.headers_mut().insert("x-id", "7".parse().expect("value"));
         let peer = Peer::Inet("1.2.3.4".parse().expect("ip"), 5);
-        let entry = Entry::new(lines.clone(), request.into_parts().0, peer, &reply, Instant::now());
+        let entry = Entry::new(
+            lines.clone(),
+            request.into_parts().0,
+            peer,
+            &reply,
+            vec!["told".to_owned()],
+            Instant::now(),
+        );
         Box::new(entry).finish(12);
         lines.take()
     }
@@ -314,9 +387,22 @@ mod tests {
     fn atoms_are_filled_in() {
         assert_eq!(
             line(r#"%(h)s %(l)s %(u)s "%(r)s" %(s)s %(b)d "%(f)s" "%(a)s" %(U)s %(q)s 100%%"#),
-            "1.2.3.4 - aladdin \"GET /a%20b?c=1 HTTP/1.1\" 200 12 \"from \\\"here\\\"\" \"-\" /a%20b c=1 100%\n"
+            "1.2.3.4 - aladdin \"GET /a%20b?c=1 HTTP/1.1\" 200 12 \"from \\\"here\\\"\" \"-\" /a b c=1 100%\n"
         );
         assert_eq!(line("%({x-id}o)s %({Referer}i)s %(nonsense)s"), "7 from \\\"here\\\" -\n");
+        assert_eq!(line("%({app.user}e)s %({app.role}e)s"), "told -\n");
+    }
+
+    #[test]
+    fn requests_can_be_measured_without_lines() {
+        let lines = Rc::new(AccessLines::new(AccessFormat::default().measuring(true)));
+        let (head, ()) = Request::new(()).into_parts();
+        let reply = Response::new(Content::Whole(Bytes::new()));
+        let entry = Entry::new(lines.clone(), head, Peer::Unix, &reply, Vec::new(), Instant::now());
+        Box::new(entry).finish(0);
+        assert_eq!(lines.take(), "");
+        assert_eq!(lines.take_measured().iter().map(|m| m.status).collect::<Vec<_>>(), [200]);
+        assert_eq!(lines.take_measured(), []);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(crate) struct Claim {
     pub(crate) socket: Socket,
     pub(crate) listener: usize,
     holder: AtomicU8,
+    /// Who answers the request that is with the app.
+    answer: AtomicU8,
 }
 
 /// The front works on it.
@@ -26,6 +28,13 @@ const NOBODY: u8 = 2;
 const LOOKOUT: u8 = 3;
 /// Another worker has it.
 const GONE: u8 = 4;
+
+/// No request is with the app.
+const NO_REQUEST: u8 = 0;
+/// The app has it; nobody has answered.
+const AWAITED: u8 = 1;
+/// The lookout has answered in place of an app that does not come back.
+const BY_LOOKOUT: u8 = 2;
 
 /// What the front may do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +50,7 @@ pub(crate) enum Claimed {
 impl Claim {
     /// The front's own at first.
     pub(crate) fn new(socket: Socket, listener: usize) -> Self {
-        Self { socket, listener, holder: AtomicU8::new(FRONT) }
+        Self { socket, listener, holder: AtomicU8::new(FRONT), answer: AtomicU8::new(NO_REQUEST) }
     }
 
     /// The front lets go. `served`: it has had requests.
@@ -70,6 +79,23 @@ impl Claim {
     /// It was passed on after `take`.
     pub(crate) fn give_away(&self) {
         self.holder.store(GONE, Ordering::Release);
+    }
+
+    /// A request goes to the app.
+    pub(crate) fn await_answer(&self) {
+        self.answer.store(AWAITED, Ordering::Release);
+    }
+
+    /// The front is about to answer; false when the lookout was quicker, and nothing may follow.
+    pub(crate) fn answer(&self) -> bool {
+        self.answer.swap(NO_REQUEST, Ordering::AcqRel) != BY_LOOKOUT
+    }
+
+    /// The lookout is about to answer; true when that is still to be done.
+    pub(crate) fn answer_instead(&self) -> bool {
+        let swapped =
+            self.answer.compare_exchange(AWAITED, BY_LOOKOUT, Ordering::AcqRel, Ordering::Acquire);
+        swapped.is_ok()
     }
 
     /// Whether somebody could take it.
@@ -112,6 +138,19 @@ mod tests {
         assert_eq!(claim.take(), Some(false));
         claim.give_away();
         assert_eq!((claim.claim(), claim.take()), (Claimed::Gone, None));
+    }
+
+    #[test]
+    fn a_request_is_answered_by_one_of_both() {
+        let claim = claim();
+        assert!(!claim.answer_instead(), "no request is with the app");
+        claim.await_answer();
+        assert!(claim.answer());
+        assert!(!claim.answer_instead());
+        claim.await_answer();
+        assert!(claim.answer_instead());
+        assert!(!claim.answer_instead(), "once");
+        assert!(!claim.answer());
     }
 
     #[test]

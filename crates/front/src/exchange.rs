@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
@@ -26,7 +27,12 @@ use crate::{Content, Front, Handshake, Reply, RequestBody, WebSocket};
 /// A complete request that the app has to answer.
 ///
 /// Dropped without a reply, its connection is cut: the client never waits in vain.
-pub struct Exchange {
+///
+/// It passes through many hands, so it is a pointer to what it is.
+pub struct Exchange(pub(crate) Box<Held>);
+
+/// What an exchange is about.
+pub struct Held {
     /// Method, target, version and headers.
     pub head: Parts,
     /// The whole body; taken by the executor.
@@ -39,6 +45,22 @@ pub struct Exchange {
     pub(crate) core: Rc<Core>,
     /// Read only when somebody logs it.
     pub(crate) handed_over: Option<Instant>,
+    /// What [`Front::environ_wanted`] asks for, in that order.
+    pub environ: Vec<String>,
+}
+
+impl Deref for Exchange {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.0
+    }
+}
+
+impl DerefMut for Exchange {
+    fn deref_mut(&mut self) -> &mut Held {
+        &mut self.0
+    }
 }
 
 /// Is told that something about an exchange has changed: a piece of the body has come, the client
@@ -77,14 +99,21 @@ impl Exchange {
         self.wire.peer.get()
     }
 
-    /// The peer's address and port as text; both empty on a unix socket.
-    #[must_use]
-    pub fn peer_text(&self) -> (&str, &str) {
-        let (ip, port) = self.wire.peer_text.get_or_init(|| match self.wire.peer.get() {
-            Peer::Inet(ip, port) => (ip.to_string(), port.to_string()),
-            Peer::Unix => Default::default(),
-        });
-        (ip, port)
+    /// What the executor keeps for the connection, made at its first request; `None` when it keeps
+    /// something of another type. Gone when the connection and its last exchange are.
+    pub fn kept<T: 'static>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.wire.kept.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+
+    /// Gives up the request's headers: an empty map with the room that they had, for the response's.
+    /// For whoever has read them. Those that the access log shall show stay.
+    pub fn room_of_headers(&mut self) -> HeaderMap {
+        if self.core.access.is_some() {
+            return HeaderMap::new();
+        }
+        let mut headers = std::mem::take(&mut self.head.headers);
+        headers.clear();
+        headers
     }
 
     /// The index of the listener it came by.
@@ -198,6 +227,10 @@ impl Exchange {
     pub fn reply(mut self, front: &Front, mut reply: Reply) {
         // The app may have taken its time, and what begins now must not count from before.
         self.core.read_clock();
+        if !self.wire.claim.answer() {
+            // Dropped: the connection is cut, and the client has its 504.
+            return;
+        }
         let switches = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
         let is_http1 = self.head.version != Version::HTTP_2;
         let headers = reply.headers_mut();
@@ -214,7 +247,10 @@ impl Exchange {
         let entry = self.access_entry(&reply);
         let (turn, wire) = (self.turn.clone(), self.wire.clone());
         self.turn.answer(reply.map(|content| ReplyBody::new(content, turn, wire, length, entry)));
-        front.poll_connection(self.connection());
+        let connection = self.connection();
+        // Before hyper reads on: then the room where the head was read is free again.
+        drop(self);
+        front.poll_connection(connection);
     }
 
     /// Goes over to WebSocket: the response's headers may name a subprotocol and more. `None` when
@@ -240,11 +276,12 @@ impl Exchange {
     }
 
     fn access_entry(&mut self, reply: &Reply) -> Option<Box<Entry>> {
-        let log = self.core.access.as_ref()?;
+        let log = self.core.access.clone()?;
         let (placeholder, ()) = hyper::Request::new(()).into_parts();
         let head = std::mem::replace(&mut self.head, placeholder);
         let started = self.handed_over.unwrap_or_else(Instant::now);
-        Some(Box::new(Entry::new(log.clone(), head, self.wire.peer.get(), reply, started)))
+        let (peer, environ) = (self.wire.peer.get(), std::mem::take(&mut self.environ));
+        Some(Box::new(Entry::new(log, head, peer, reply, environ, started)))
     }
 }
 
@@ -258,7 +295,7 @@ fn body_length(method: &Method, reply: &Reply) -> Option<u64> {
     reply.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-impl Drop for Exchange {
+impl Drop for Held {
     fn drop(&mut self) {
         if self.turn.deny() {
             self.core.enqueue(&self.wire);

@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
-use crate::access_log::{AccessFormat, AccessLines};
+use crate::access_log::{AccessFormat, AccessLines, Measure};
 use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
 use crate::http1::{Failure, Http1, Polled};
@@ -22,7 +22,7 @@ use crate::http2::Http2;
 use crate::ingress::Ingress;
 use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
 use crate::listener::Listener;
-use crate::lookout::Lookout;
+use crate::lookout::{Key, Lookout};
 use crate::opening::{Door, Protocols};
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
 use crate::refusal::Refusal;
@@ -32,6 +32,7 @@ use crate::screen::Screen;
 use crate::screened::Screened;
 use crate::tls::{Certificates, TlsError};
 use crate::transport::{SCRATCH_BYTES, Scratch, Transport, scratch};
+use crate::trouble::{Shortage, Trouble};
 use crate::websocket::{Course, WebSocket};
 use crate::wire::{Peer, Phase, TURN_BYTES_MAX, Wire};
 use crate::{Exchange, Limits, Proxies};
@@ -39,12 +40,12 @@ use crate::{Exchange, Limits, Proxies};
 /// Something the operator should read.
 #[derive(Debug)]
 pub enum Notice {
-    /// No descriptor or memory for another connection; accepting pauses for a moment.
-    CannotAccept(io::Error),
+    /// No descriptor or memory for another connection: those in the queue wait there.
+    CannotAccept(Shortage),
     /// No thread for a lookout: a long request holds up others on the same worker.
     NoLookout(io::Error),
-    /// A request body could not be written to its temporary file.
-    SpoolFailed(io::Error),
+    /// Request bodies could not be written to their temporary files.
+    SpoolFailed(Shortage),
     /// Files have changed, and new connections get this certificate.
     CertificateRenewed(Arc<Certificates>),
     /// Files have changed, but cannot be used: the certificate of before stays.
@@ -71,6 +72,9 @@ pub(crate) struct Core {
     pub(crate) notices: RefCell<Vec<Notice>>,
     pub(crate) access: Option<Rc<AccessLines>>,
     refusals: RefCell<Refusals>,
+    /// No room for connections, and for bodies.
+    pub(crate) accept_trouble: Trouble,
+    pub(crate) spool_trouble: Trouble,
     ready: RefCell<VecDeque<usize>>,
     /// Connections that have had their turn, and have more to read or to write.
     later: RefCell<Vec<usize>>,
@@ -128,10 +132,16 @@ pub struct Front {
     pub(crate) accepted: Cell<u32>,
     /// Of the next connection.
     pub(crate) serial: Cell<u32>,
+    /// What became idle, and the how manieth time that was for it.
+    pub(crate) lately_idle: RefCell<VecDeque<(Key, u32)>>,
     watched_ready: Cell<bool>,
     watched: OwnedFd,
     pub(crate) relay: Option<Arc<Relay>>,
     pub(crate) lookout: Option<Lookout>,
+    /// Until then nothing is taken from siblings; 0 = it is.
+    pub(crate) relay_rests_until: Cell<u64>,
+    /// When it was last looked whether this worker has too many connections.
+    pub(crate) evened_out_at: Cell<u64>,
 }
 
 /// How a front ends.
@@ -202,10 +212,9 @@ impl Front {
         let poller = Arc::new(Poller::new()?);
         poller.add_watched(&watched)?;
         let relay = relay.map(Arc::new);
-        let lookout = relay
-            .as_ref()
-            .filter(|_| limits.has_siblings)
-            .map(|relay| Lookout::start(poller.clone(), relay.clone()));
+        let siblings = relay.clone().filter(|_| limits.has_siblings);
+        let lookout = (siblings.is_some() || limits.stuck.is_some())
+            .then(|| Lookout::start(poller.clone(), siblings, limits.stuck));
         for (index, listener) in listeners.iter().enumerate() {
             poller.add_listener(listener, index, limits.has_siblings)?;
         }
@@ -232,6 +241,8 @@ impl Front {
                 hands_over: Cell::new(false),
                 notices: RefCell::new(notices),
                 refusals: RefCell::default(),
+                accept_trouble: Trouble::default(),
+                spool_trouble: Trouble::default(),
                 access: access.map(|format| Rc::new(AccessLines::new(format))),
                 ready: RefCell::default(),
                 later: RefCell::default(),
@@ -248,10 +259,13 @@ impl Front {
             accepting: Cell::new(Accepting::Yes),
             accepted: Cell::new(0),
             serial: Cell::new(0),
+            lately_idle: RefCell::default(),
             watched_ready: Cell::new(false),
             watched,
             relay,
             lookout,
+            relay_rests_until: Cell::new(0),
+            evened_out_at: Cell::new(0),
         };
         front.watch_relay();
         Ok(front)
@@ -267,6 +281,12 @@ impl Front {
     #[must_use]
     pub fn waiter(&self) -> Waiter {
         Waiter(self.poller.clone())
+    }
+
+    /// Ends the wait of a thread that waits with a [`Waiter`], or else the next wait. For whoever
+    /// leaves something in the queues, which the kernel knows nothing of.
+    pub fn ring(&self) {
+        self.poller.ring();
     }
 
     /// Takes what the kernel has ready, without waiting; true when there is something to do.
@@ -322,6 +342,7 @@ impl Front {
             self.forget_passed(lookout.come_round());
         }
         self.core.read_clock();
+        self.end_rest();
         self.core.ready.borrow_mut().extend(self.core.later.borrow_mut().drain(..));
         let connections = self.connections.borrow();
         for ready in batch.ready() {
@@ -329,6 +350,8 @@ impl Front {
                 Token::Listener(index) => listening |= listener_bit(index),
                 Token::Relay => listening |= RELAY,
                 Token::Watched => self.watched_ready.set(true),
+                // What it rings for stands in the queues.
+                Token::Bell => {}
                 Token::Connection(id, serial) => {
                     let connection = connections.get(id);
                     if let Some(connection) = connection.filter(|c| c.wire.serial == serial) {
@@ -382,10 +405,19 @@ impl Front {
                 self.drop_unwanted();
             }
             if let Some(exchange) = self.core.arrived.borrow_mut().pop_front() {
+                exchange.wire.claim.await_answer();
                 return Some(exchange);
             }
             let id = self.core.ready.borrow_mut().pop_front()?;
             self.poll_connection(ConnectionId(id));
+        }
+    }
+
+    /// The request with the app may take so much longer than `Limits::stuck`; for executors that run
+    /// one at a time.
+    pub fn put_off(&self, length: Duration) {
+        if let Some(lookout) = &self.lookout {
+            lookout.put_off(length);
         }
     }
 
@@ -493,7 +525,7 @@ impl Front {
     /// A connection has had its turn.
     #[inline]
     fn rest(&self, wire: &Rc<Wire>, stage: Stage) {
-        if self.hand_over_if_leaving(wire, &stage) {
+        if self.hand_over_if_leaving(wire, &stage) || self.even_out(wire, &stage) {
             return;
         }
         self.release(wire, &stage);
@@ -501,9 +533,12 @@ impl Front {
         if wire.budget.get() == 0 {
             self.core.enqueue_later(wire);
         }
-        // It can give way to somebody who waits.
-        if wire.phase.get() == Phase::Idle && self.accepting.get() == Accepting::Paused {
-            self.resume();
+        if wire.phase.get() == Phase::Idle {
+            self.note_idle(wire);
+            // It can give way to somebody who waits.
+            if self.accepting.get() == Accepting::Paused {
+                self.resume();
+            }
         }
     }
 
@@ -596,6 +631,7 @@ impl Front {
 
     pub(crate) fn forget(&self, id: usize) {
         let Some(gone) = self.connections.borrow_mut().try_remove(id) else { return };
+        self.tell_siblings();
         let wire = gone.wire.clone();
         if let Some(lookout) = &self.lookout {
             lookout.remove(wire.key());
@@ -647,6 +683,12 @@ impl Front {
         self.core.draining.get() && self.connections.borrow().is_empty() && !self.has_work()
     }
 
+    /// Whether [`Front::collect`] has to be called again soon, without an event.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.relay_rests_until.get() > 0
+    }
+
     /// Open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -675,7 +717,21 @@ impl Front {
     pub fn take_notices(&self) -> Vec<Notice> {
         let mut notices = std::mem::take(&mut *self.core.notices.borrow_mut());
         notices.extend(self.core.refusals.borrow_mut().take());
+        let now = self.core.now.get();
+        notices.extend(self.core.accept_trouble.take(now).map(Notice::CannotAccept));
+        notices.extend(self.core.spool_trouble.take(now).map(Notice::SpoolFailed));
         notices
+    }
+
+    /// Names of the values of an app's environ that the access log shows.
+    #[must_use]
+    pub fn environ_wanted(&self) -> &[String] {
+        self.core.access.as_ref().map(|lines| lines.environ()).unwrap_or_default()
+    }
+
+    /// How requests have ended since the last call; empty when nobody measures.
+    pub fn take_measured(&self) -> Vec<Measure> {
+        self.core.access.as_ref().map(|lines| lines.take_measured()).unwrap_or_default()
     }
 
     /// Complete lines for the access log, since the last call; empty when there is none.

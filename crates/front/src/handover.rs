@@ -6,13 +6,21 @@
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use socket2::Socket;
+
 use crate::Front;
 use crate::claim::Claimed;
 use crate::connection::Stage;
+use crate::front::Accepting;
 use crate::listener::peer_of;
 use crate::lookout::Key;
-use crate::relay::Passed;
+use crate::relay::{Passed, Relay};
 use crate::wire::{Peer, Phase, Wire};
+
+/// A new connection changes workers this often at most before it is served.
+const HOPS_MAX: u8 = 3;
+/// And whoever gives one away takes none for so long.
+const REST_NS: u64 = 20_000_000;
 
 impl Front {
     /// Takes a connection that a sibling has passed on, if there is room for one.
@@ -25,7 +33,13 @@ impl Front {
     }
 
     pub(crate) fn next_passed(&self) -> Option<Passed> {
-        self.relay.as_ref()?.take()
+        match self.relay.as_ref()?.take() {
+            Ok(passed) => passed,
+            Err(error) => {
+                self.lack_room(error);
+                None
+            }
+        }
     }
 
     pub(crate) fn welcome_passed(&self, passed: Passed) {
@@ -37,10 +51,85 @@ impl Front {
             None => None,
         };
         let Some(peer) = peer else { return };
+        if !passed.served && self.pass_on(&passed.socket, passed.listener, passed.hops) {
+            return;
+        }
         if let Some(wire) = self.add(passed.socket, peer, passed.listener, Stage::Parked)
             && passed.served
         {
             wire.phase.set(Phase::Idle);
+        }
+    }
+
+    /// Lets a sibling have a new connection if this worker has more than its share; true when it
+    /// does. Who takes it may have as many: so it goes on a few times, and then stays.
+    pub(crate) fn pass_on(&self, socket: &Socket, listener: usize, hops: u8) -> bool {
+        let Some(relay) = self.relay.as_ref().filter(|_| self.lookout.is_some()) else {
+            return false;
+        };
+        let given = hops < HOPS_MAX
+            && self.connections() >= self.share(relay)
+            && relay.is_empty()
+            && relay.give(socket, listener, false, hops + 1).is_ok();
+        if given {
+            self.rest_relay();
+        }
+        given
+    }
+
+    /// How many connections are too many here: well above what the one has that has fewest.
+    fn share(&self, relay: &Relay) -> usize {
+        let fewest = relay.siblings().fewest().filter(|_| !self.core.draining.get());
+        fewest.map_or(usize::MAX, |fewest| fewest + fewest / 16 + 2)
+    }
+
+    /// Takes nothing from the siblings for a moment: else whoever has just given something, and is
+    /// awake anyway, would take it back before others wake up.
+    fn rest_relay(&self) {
+        if self.relay_rests_until.get() == 0 {
+            self.unwatch_relay();
+            self.relay_rests_until.set(self.core.now.get() + REST_NS);
+        }
+    }
+
+    /// Gives a connection that has become idle to the siblings, if this worker has more than its
+    /// share: requests of busy workers go to idle ones, and so do in time their connections. One at
+    /// most for each tick of the coarse clock; true when it went.
+    pub(crate) fn even_out(&self, wire: &Rc<Wire>, stage: &Stage) -> bool {
+        let Some(relay) = self.relay.as_ref().filter(|_| self.lookout.is_some()) else {
+            return false;
+        };
+        if self.evened_out_at.replace(self.core.now.get()) == self.core.now.get() {
+            return false;
+        }
+        // One more than for new ones, or connections would wander for nothing.
+        let goes = self.connections() > self.share(relay)
+            && could_leave(wire, stage)
+            && relay.is_empty()
+            && self.hand_over(wire);
+        if goes {
+            self.rest_relay();
+        }
+        goes
+    }
+
+    /// Takes from the siblings again, some time after something was given to them.
+    pub(crate) fn end_rest(&self) {
+        let until = self.relay_rests_until.get();
+        if until > 0 && self.core.now.get() >= until {
+            self.relay_rests_until.set(0);
+            if self.accepting.get() == Accepting::Yes {
+                self.watch_relay();
+            }
+        }
+    }
+
+    /// Tells the siblings how many connections there are here.
+    pub(crate) fn tell_siblings(&self) {
+        if let Some(relay) = &self.relay
+            && !self.core.draining.get()
+        {
+            relay.siblings().hold(self.connections());
         }
     }
 
@@ -88,7 +177,7 @@ impl Front {
         // First, or events of it would go on coming here as long as a sibling has it open.
         let _ = self.poller.remove(wire.socket());
         let served = wire.phase.get() == Phase::Idle;
-        if relay.give(wire.socket(), wire.listener(), served).is_ok() {
+        if relay.give(wire.socket(), wire.listener(), served, 0).is_ok() {
             self.forget(wire.id);
             return true;
         }

@@ -17,9 +17,9 @@ use hyper::{Method, Request, Response, Version};
 
 use crate::arriving::Arriving;
 use crate::body::Spool;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Held};
 use crate::forwarded::Believed;
-use crate::front::{Core, Notice};
+use crate::front::Core;
 use crate::inbound::{Inbound, refusal_of};
 use crate::refusal::Refusal;
 use crate::reply::{ReplyBody, whole};
@@ -131,7 +131,7 @@ impl Case {
         believed: Believed,
         websocket: Option<Handshake>,
     ) -> State {
-        self.core.arrive(Exchange {
+        self.core.arrive(Exchange(Box::new(Held {
             head,
             body,
             believed,
@@ -140,7 +140,8 @@ impl Case {
             turn: self.turn.clone(),
             core: self.core.clone(),
             handed_over: self.core.access.is_some().then(Instant::now),
-        });
+            environ: Vec::new(),
+        })));
         State::Waiting
     }
 }
@@ -349,6 +350,6 @@ impl Reading {
 }
 
 fn spool_failed(case: &Case, error: io::Error) -> State {
-    case.core.notices.borrow_mut().push(Notice::SpoolFailed(error));
+    case.core.spool_trouble.fail(error, case.core.now.get());
     State::Refused(Refusal::SpoolFull)
 }

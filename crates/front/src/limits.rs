@@ -38,6 +38,8 @@ pub struct Limits {
     pub websocket: Option<WebSocketLimits>,
     /// Whether sibling processes accept from the same listeners.
     pub has_siblings: bool,
+    /// A front that was not come back to for so long has its requests answered 504; `None` = never.
+    pub stuck: Option<Duration>,
     /// What HTTP/2 has beyond that.
     pub http2: Http2Limits,
 }
@@ -88,6 +90,7 @@ impl Default for Limits {
             title_case: true,
             websocket: None,
             has_siblings: false,
+            stuck: None,
             http2: Http2Limits::default(),
         }
     }

@@ -5,13 +5,18 @@
 //! a long request; then every connection with a new request that nobody has begun to read goes to
 //! the siblings by the [`Relay`], and is served there. On a worker that comes round in time the
 //! thread does nothing but wake up every [`MOMENT`].
+//!
+//! When the front does not come round for as long as `Limits::stuck`, the app hangs where not even an
+//! exception reaches it. Then the thread answers 504 on plain connections, before the process is
+//! killed.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
@@ -24,6 +29,13 @@ use crate::relay::Relay;
 const MOMENT: Duration = Duration::from_millis(2);
 /// How long the lookout of a stuck worker waits for new requests before it looks at the worker again.
 const WATCH: Duration = Duration::from_millis(20);
+/// Before the lookout looks again whether a sibling is idle.
+const NOBODY_IDLE: Duration = Duration::from_micros(200);
+/// How often the front is looked at when nothing else happens.
+const GLANCE: Duration = Duration::from_millis(250);
+/// Also fit for HEAD.
+const GATEWAY_TIMEOUT: &[u8] = b"HTTP/1.1 504 Gateway Timeout\r\nServer: remuda\r\n\
+    Connection: close\r\nContent-Length: 0\r\n\r\n";
 const STACK_BYTES: usize = 128 * 1024;
 
 /// The front's side of its lookout.
@@ -36,7 +48,8 @@ pub(crate) type Key = (usize, u32);
 #[derive(Debug)]
 struct Shared {
     poller: Arc<Poller>,
-    relay: Arc<Relay>,
+    /// Where connections go; `None` = there are no siblings.
+    relay: Option<Arc<Relay>>,
     claims: Mutex<BTreeMap<Key, Arc<Claim>>>,
     /// Connections that were passed on, for the front to forget.
     passed: Mutex<Vec<Key>>,
@@ -44,6 +57,12 @@ struct Shared {
     /// Moves whenever the front collects.
     rounds: AtomicU64,
     over: AtomicBool,
+    /// Held while a connection is passed on.
+    may_pass: Mutex<bool>,
+    /// See [`crate::Limits::stuck`].
+    stuck: Option<Duration>,
+    /// What the app has asked for beyond that.
+    patience_ns: AtomicU64,
 }
 
 impl Lookout {
@@ -52,7 +71,11 @@ impl Lookout {
     /// # Errors
     ///
     /// The kernel has no room for a thread.
-    pub(crate) fn start(poller: Arc<Poller>, relay: Arc<Relay>) -> io::Result<Self> {
+    pub(crate) fn start(
+        poller: Arc<Poller>,
+        relay: Option<Arc<Relay>>,
+        stuck: Option<Duration>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             poller,
             relay,
@@ -61,6 +84,9 @@ impl Lookout {
             any_passed: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             over: AtomicBool::new(false),
+            may_pass: Mutex::new(true),
+            stuck,
+            patience_ns: AtomicU64::new(0),
         });
         let theirs = shared.clone();
         let thread = std::thread::Builder::new().name("remuda-lookout".into());
@@ -76,11 +102,24 @@ impl Lookout {
     /// The front comes round; connections that were passed on meanwhile.
     pub(crate) fn come_round(&self) -> Vec<Key> {
         self.0.rounds.fetch_add(1, Ordering::Release);
+        self.0.patience_ns.store(0, Ordering::Release);
         if self.0.any_passed.swap(false, Ordering::AcqRel) {
             std::mem::take(&mut *lock(&self.0.passed))
         } else {
             Vec::new()
         }
+    }
+
+    /// Passes nothing on any more; what it has passed on lies in the relay when this returns.
+    pub(crate) fn pass_no_more(&self) {
+        *lock(&self.0.may_pass) = false;
+    }
+
+    /// The app asks for patience until the front comes round again.
+    pub(crate) fn put_off(&self, length: Duration) {
+        let more = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX / 2);
+        let add = |patience: u64| Some(patience.saturating_add(more));
+        let _ = self.0.patience_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
     }
 
     /// A connection that may be free at times.
@@ -104,19 +143,62 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long the front has not come round.
+struct Standing {
+    rounds: u64,
+    length: Duration,
+    looked: Instant,
+}
+
 impl Shared {
     fn keep_watch(&self) {
+        let mut standing = Standing { rounds: 0, length: Duration::ZERO, looked: Instant::now() };
         while !self.over.load(Ordering::Acquire) {
-            if !self.has_news(None) {
-                continue;
+            match &self.relay {
+                Some(relay) if self.has_news(self.stuck.map(|_| GLANCE)) => {
+                    self.help_those_who_wait(relay, &mut standing);
+                }
+                Some(_) => {}
+                None => std::thread::sleep(GLANCE),
             }
-            let seen = self.rounds.load(Ordering::Acquire);
-            std::thread::sleep(MOMENT);
-            let is_stuck = || {
-                self.rounds.load(Ordering::Acquire) == seen && !self.over.load(Ordering::Acquire)
-            };
-            while is_stuck() && self.has_news(Some(Duration::ZERO)) {
-                self.pass_on_what_is_ready(&is_stuck);
+            self.look_at_front(&mut standing);
+        }
+    }
+
+    /// The front has not collected yet what is ready: as long as it does not, others do.
+    fn help_those_who_wait(&self, relay: &Relay, standing: &mut Standing) {
+        let seen = self.rounds.load(Ordering::Acquire);
+        std::thread::sleep(MOMENT);
+        let is_stuck =
+            || self.rounds.load(Ordering::Acquire) == seen && !self.over.load(Ordering::Acquire);
+        while is_stuck() && self.has_news(Some(Duration::ZERO)) {
+            if !self.pass_on_what_is_ready(relay, &is_stuck) {
+                std::thread::sleep(WATCH);
+            }
+            self.look_at_front(standing);
+        }
+    }
+
+    /// Answers for an app that does not come back, where Python cannot: it hangs in C code, and its
+    /// process is about to be killed.
+    fn look_at_front(&self, standing: &mut Standing) {
+        let Some(limit) = self.stuck else { return };
+        let now = Instant::now();
+        let step = now.duration_since(std::mem::replace(&mut standing.looked, now));
+        let rounds = self.rounds.load(Ordering::Acquire);
+        if std::mem::replace(&mut standing.rounds, rounds) != rounds {
+            standing.length = Duration::ZERO;
+            return;
+        }
+        // More than that is not the app's: the whole machine stood still.
+        standing.length += step.min(2 * GLANCE);
+        let patience = Duration::from_nanos(self.patience_ns.load(Ordering::Acquire));
+        if standing.length >= limit.saturating_add(patience) {
+            let claims: Vec<_> = lock(&self.claims).values().cloned().collect();
+            for claim in claims.iter().filter(|claim| claim.answer_instead()) {
+                // Few bytes: they fit, or nobody reads.
+                let _ = (&claim.socket).write_all(GATEWAY_TIMEOUT);
+                let _ = claim.socket.shutdown(Shutdown::Write);
             }
         }
     }
@@ -130,8 +212,9 @@ impl Shared {
         poll(&mut fds, timeout).is_ok_and(|count| count > 0)
     }
 
-    /// Waits a while for requests on free connections, and passes those on that have one.
-    fn pass_on_what_is_ready(&self, is_stuck: &dyn Fn() -> bool) {
+    /// Waits a while for requests on free connections, and passes those on that have one; false when
+    /// they cannot be passed on now.
+    fn pass_on_what_is_ready(&self, relay: &Relay, is_stuck: &dyn Fn() -> bool) -> bool {
         let free: Vec<_> = {
             let claims = lock(&self.claims);
             let free = claims.iter().filter(|(_, claim)| claim.is_free());
@@ -141,23 +224,37 @@ impl Shared {
             free.iter().map(|(_, c)| PollFd::new(c.socket.as_fd(), PollFlags::POLLIN)).collect();
         let timeout = PollTimeout::try_from(WATCH).unwrap_or(PollTimeout::MAX);
         if !poll(&mut fds, timeout).is_ok_and(|count| count > 0) {
-            return;
+            return true;
         }
         let ready = fds.iter().map(|fd| fd.any() == Some(true)).collect::<Vec<_>>();
         for ((key, claim), _) in free.iter().zip(ready).filter(|(_, ready)| *ready) {
-            if !is_stuck() || !self.pass_on(*key, claim) {
-                return;
+            if !is_stuck() {
+                return true;
+            }
+            if !self.pass_on(relay, *key, claim) {
+                return false;
             }
         }
+        true
     }
 
-    /// False when the queue is full.
-    fn pass_on(&self, key: Key, claim: &Claim) -> bool {
+    /// False when the queue is full, nobody is left to take anything out, or no sibling is idle.
+    fn pass_on(&self, relay: &Relay, key: Key, claim: &Claim) -> bool {
+        if !relay.is_empty() {
+            // What waits there already waits for all of them. Here it is no worse off, and may be
+            // served by whoever is ready first.
+            std::thread::sleep(NOBODY_IDLE);
+            return false;
+        }
+        let may_pass = lock(&self.may_pass);
+        if !*may_pass {
+            return false;
+        }
         // The front was quicker.
         let Some(served) = claim.take() else { return true };
         // First, or events of it would go on coming here as long as a sibling has it open.
         let _ = self.poller.remove(&claim.socket);
-        if self.relay.give(&claim.socket, claim.listener, served).is_ok() {
+        if relay.give(&claim.socket, claim.listener, served, 0).is_ok() {
             claim.give_away();
             lock(&self.claims).remove(&key);
             lock(&self.passed).push(key);

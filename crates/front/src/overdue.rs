@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::connection::Stage;
+use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
 use crate::front::Accepting;
 use crate::listener::Accepted;
@@ -20,6 +20,23 @@ const DRAIN_LINGER: Duration = Duration::from_secs(1);
 const DRAIN_HEAD: Duration = Duration::from_secs(5);
 /// Most pauses between two requests are shorter, and making hyper's part anew is not for nothing.
 const PARKED_AFTER: Duration = Duration::from_secs(1);
+
+/// Idle connections that are not parked, at most; each holds about 10 KiB.
+const UNPARKED_IDLE_MAX: usize = 512;
+
+/// Lets go of what hyper holds, if the connection is between two requests.
+fn park(connection: &mut Connection) {
+    let wire = &connection.wire;
+    let between = match wire.phase.get() {
+        Phase::Idle => true,
+        Phase::Head => !wire.head_begun.get(),
+        _ => false,
+    };
+    let is_still = between && !wire.queued.get() && wire.ahead.borrow().is_empty();
+    if is_still && matches!(connection.stage, Stage::Http1(_)) {
+        connection.stage = Stage::Parked;
+    }
+}
 
 impl Front {
     /// Applies the limits of time; to be called about once a second, more often while draining.
@@ -65,23 +82,28 @@ impl Front {
 
     /// Lets go of what hyper holds for connections that have been idle for a while.
     fn park_idle(&self, now: u64) {
-        let mut connections = self.connections.borrow_mut();
-        let idle = connections.iter_mut().map(|(_, c)| c).filter(|c| {
-            let wire = &c.wire;
-            let between = match wire.phase.get() {
-                Phase::Idle => true,
-                Phase::Head => !wire.head_begun.get(),
-                _ => false,
-            };
-            between
-                && !wire.queued.get()
-                && wire.ahead.borrow().is_empty()
-                && Duration::from_nanos(now.saturating_sub(wire.since.get())) >= PARKED_AFTER
-        });
-        for connection in idle {
-            if let Stage::Http1(_) = connection.stage {
-                connection.stage = Stage::Parked;
+        for (_, connection) in self.connections.borrow_mut().iter_mut() {
+            let idle_ns = now.saturating_sub(connection.wire.since.get());
+            if Duration::from_nanos(idle_ns) >= PARKED_AFTER {
+                park(connection);
             }
+        }
+    }
+
+    /// A connection has become idle: at the limit, the one that has been it longest is parked now,
+    /// or a sudden crowd would need memory that malloc does not give back.
+    pub(crate) fn note_idle(&self, wire: &Wire) {
+        let times = wire.times_idle.get().wrapping_add(1);
+        wire.times_idle.set(times);
+        let mut lately_idle = self.lately_idle.borrow_mut();
+        lately_idle.push_back((wire.key(), times));
+        if lately_idle.len() > UNPARKED_IDLE_MAX
+            && let Some(((id, serial), times)) = lately_idle.pop_front()
+            && let Some(connection) = self.connections.borrow_mut().get_mut(id)
+            && connection.wire.serial == serial
+            && connection.wire.times_idle.get() == times
+        {
+            park(connection);
         }
     }
 
@@ -176,6 +198,11 @@ impl Front {
     pub fn drain(&self, how: Drain) {
         self.core.read_clock();
         if how == Drain::Last {
+            // Siblings leave, too. Each takes back what lies in the relay after it has stopped
+            // passing on, so whoever is last to hear of it finds all that nobody else has.
+            if let Some(lookout) = &self.lookout {
+                lookout.pass_no_more();
+            }
             for index in 0..self.listeners.len() {
                 while let Accepted::One(socket, peer) = self.listeners[index].accept() {
                     self.welcome(socket, peer, index);
@@ -199,6 +226,9 @@ impl Front {
         }
         if self.core.draining.replace(true) {
             return;
+        }
+        if let Some(relay) = &self.relay {
+            relay.siblings().leave();
         }
         let may_move = |wire: &Wire| self.core.hands_over.get() && wire.can_move();
         // The limits of draining begin now, not when the connection became idle.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 /// What a descriptor stands for in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(crate) enum Token {
     /// Connections that siblings have passed on.
     Relay,
     Watched,
+    /// Somebody has rung.
+    Bell,
     /// Place in the slab, and a serial number: an event that was waited for without the
     /// interpreter's lock may come after its connection's end, when another has that place.
     Connection(usize, u32),
@@ -23,6 +26,7 @@ pub(crate) enum Token {
 const LISTENER: u64 = 1 << 62;
 const WATCHED: u64 = 1 << 63;
 const RELAY: u64 = LISTENER | WATCHED;
+const BELL: u64 = WATCHED | 1;
 /// Bits of a serial number; behind them stands the place.
 const SERIAL_BITS: u32 = 32;
 
@@ -32,6 +36,7 @@ impl Token {
             Self::Listener(index) => LISTENER | index as u64,
             Self::Relay => RELAY,
             Self::Watched => WATCHED,
+            Self::Bell => BELL,
             Self::Connection(id, serial) => (id as u64) << SERIAL_BITS | u64::from(serial),
         }
     }
@@ -40,7 +45,7 @@ impl Token {
         if bits & RELAY == RELAY {
             Self::Relay
         } else if bits & WATCHED != 0 {
-            Self::Watched
+            if bits == BELL { Self::Bell } else { Self::Watched }
         } else if bits & LISTENER != 0 {
             Self::Listener((bits & !LISTENER) as usize)
         } else {
@@ -60,7 +65,11 @@ pub(crate) struct Ready {
 }
 
 #[derive(Debug)]
-pub(crate) struct Poller(Epoll);
+pub(crate) struct Poller {
+    epoll: Epoll,
+    /// Edge-triggered: each ring is an event, and nobody has to read it.
+    bell: EventFd,
+}
 
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
@@ -121,11 +130,21 @@ impl Batch {
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        epoll.add(&bell, EpollEvent::new(flags, Token::Bell.to_bits()))?;
+        Ok(Self { epoll, bell })
+    }
+
+    /// Ends the wait of whoever waits, or else the next one.
+    pub(crate) fn ring(&self) {
+        // Full after 2^64 rings.
+        let _ = self.bell.write(1);
     }
 
     pub(crate) fn fd(&self) -> RawFd {
-        self.0.0.as_raw_fd()
+        self.epoll.0.as_raw_fd()
     }
 
     /// Watches a listener, level-triggered. With siblings the kernel wakes one of them, not all.
@@ -133,7 +152,7 @@ impl Poller {
         let exclusive = if shared { EpollFlags::EPOLLEXCLUSIVE } else { EpollFlags::empty() };
         let event =
             EpollEvent::new(EpollFlags::EPOLLIN | exclusive, Token::Listener(index).to_bits());
-        Ok(self.0.add(fd, event)?)
+        Ok(self.epoll.add(fd, event)?)
     }
 
     /// Watches a connection, edge-triggered and once for its whole life.
@@ -142,28 +161,28 @@ impl Poller {
             | EpollFlags::EPOLLOUT
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
-        Ok(self.0.add(fd, EpollEvent::new(flags, Token::Connection(id, serial).to_bits()))?)
+        Ok(self.epoll.add(fd, EpollEvent::new(flags, Token::Connection(id, serial).to_bits()))?)
     }
 
     /// Watches the queue of what siblings pass on, as a listener that all share.
     pub(crate) fn add_relay(&self, fd: impl AsFd) -> io::Result<()> {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-        Ok(self.0.add(fd, EpollEvent::new(flags, Token::Relay.to_bits()))?)
+        Ok(self.epoll.add(fd, EpollEvent::new(flags, Token::Relay.to_bits()))?)
     }
 
     /// Watches one more descriptor for reading, level-triggered.
     pub(crate) fn add_watched(&self, fd: impl AsFd) -> io::Result<()> {
-        Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, Token::Watched.to_bits()))?)
+        Ok(self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, Token::Watched.to_bits()))?)
     }
 
     pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
-        Ok(self.0.delete(fd)?)
+        Ok(self.epoll.delete(fd)?)
     }
 
     pub(crate) fn wait(&self, batch: &mut Batch, timeout: Duration) -> io::Result<()> {
         batch.count = 0;
         let timeout = EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::MAX);
-        match self.0.wait(&mut batch.events, timeout) {
+        match self.epoll.wait(&mut batch.events, timeout) {
             Ok(count) => batch.count = count,
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -174,7 +193,7 @@ impl Poller {
 
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.0.as_fd()
+        self.epoll.0.as_fd()
     }
 }
 
@@ -184,9 +203,13 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_round_trip() {
-        for token in
-            [Token::Listener(3), Token::Relay, Token::Watched, Token::Connection(77, u32::MAX)]
-        {
+        for token in [
+            Token::Listener(3),
+            Token::Relay,
+            Token::Watched,
+            Token::Bell,
+            Token::Connection(77, u32::MAX),
+        ] {
             assert_eq!(Token::from_bits(token.to_bits()), token);
         }
     }

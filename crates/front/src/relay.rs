@@ -16,10 +16,20 @@ use rustix::net::{
 use socket2::Socket;
 
 /// One process's hold on both ends.
-#[derive(Debug)]
 pub struct Relay {
     give: OwnedFd,
     take: OwnedFd,
+    siblings: Box<dyn Siblings>,
+}
+
+/// The workers that share a relay.
+pub trait Siblings: Send + Sync {
+    /// This worker holds so many connections.
+    fn hold(&self, connections: usize);
+    /// This worker takes no more.
+    fn leave(&self);
+    /// The fewest connections that another one holds; `None` when nobody else takes any.
+    fn fewest(&self) -> Option<usize>;
 }
 
 /// A connection that somebody has passed on, with no byte of its next request read.
@@ -30,16 +40,22 @@ pub(crate) struct Passed {
     pub(crate) listener: usize,
     /// It has had requests.
     pub(crate) served: bool,
+    /// How often it was passed on without having been served.
+    pub(crate) hops: u8,
 }
 
-/// Listener and whether it was served: one byte each.
-const NOTE_BYTES: usize = 2;
+/// Listener, whether it was served, and hops: one byte each.
+const NOTE_BYTES: usize = 3;
 
 impl Relay {
     /// `give` and `take` are the two ends of a `SOCK_SEQPACKET` pair, so that packets stay whole.
     #[must_use]
-    pub fn new(give: OwnedFd, take: OwnedFd) -> Self {
-        Self { give, take }
+    pub fn new(give: OwnedFd, take: OwnedFd, siblings: Box<dyn Siblings>) -> Self {
+        Self { give, take, siblings }
+    }
+
+    pub(crate) fn siblings(&self) -> &dyn Siblings {
+        &*self.siblings
     }
 
     /// Sends a connection in; the caller still has to close its own descriptor.
@@ -47,8 +63,14 @@ impl Relay {
     /// # Errors
     ///
     /// The queue is full, or the kernel has no room for a descriptor in flight. Nothing was sent.
-    pub(crate) fn give(&self, socket: &Socket, listener: usize, served: bool) -> io::Result<()> {
-        let note = [u8::try_from(listener).map_err(io::Error::other)?, u8::from(served)];
+    pub(crate) fn give(
+        &self,
+        socket: &Socket,
+        listener: usize,
+        served: bool,
+        hops: u8,
+    ) -> io::Result<()> {
+        let note = [u8::try_from(listener).map_err(io::Error::other)?, u8::from(served), hops];
         let fds = [socket.as_fd()];
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -59,7 +81,12 @@ impl Relay {
     }
 
     /// Takes one out; `None` when nothing waits.
-    pub(crate) fn take(&self) -> Option<Passed> {
+    ///
+    /// # Errors
+    ///
+    /// There is no room for its descriptor. It stays where it is: the kernel would drop it.
+    pub(crate) fn take(&self) -> io::Result<Option<Passed>> {
+        drop(rustix::io::fcntl_dupfd_cloexec(&self.take, 0)?);
         loop {
             let mut note = [0; NOTE_BYTES];
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
@@ -67,25 +94,40 @@ impl Relay {
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
             match recvmsg(&self.take, &mut [IoSliceMut::new(&mut note)], &mut control, flags) {
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return None,
-                Ok(received) if received.bytes == 0 => return None,
+                Err(_) => return Ok(None),
+                Ok(received) if received.bytes == 0 => return Ok(None),
                 Ok(_) => {
                     let fds = control.drain().find_map(|message| match message {
                         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
                         _ => None,
                     });
-                    // No room for another descriptor here: the kernel has dropped it, and closed it.
+                    // Another thread was quicker: the kernel has dropped it, and closed it.
                     let Some(fd) = fds else { continue };
-                    let [listener, served] = note.map(usize::from);
-                    return Some(Passed { socket: fd.into(), listener, served: served == 1 });
+                    let [listener, served, hops] = note;
+                    let (listener, served) = (usize::from(listener), served == 1);
+                    return Ok(Some(Passed { socket: fd.into(), listener, served, hops }));
                 }
             }
         }
     }
 
+    /// Nothing waits to be taken; true as well when the kernel does not say.
+    pub(crate) fn is_empty(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.take).unwrap_or(0) == 0
+    }
+
     /// What is watched for connections to take.
     pub(crate) fn waiting(&self) -> BorrowedFd<'_> {
         self.take.as_fd()
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay")
+            .field("give", &self.give)
+            .field("take", &self.take)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,31 +140,42 @@ mod tests {
 
     use super::*;
 
+    struct Alone;
+
+    impl Siblings for Alone {
+        fn hold(&self, _: usize) {}
+        fn leave(&self) {}
+        fn fewest(&self) -> Option<usize> {
+            None
+        }
+    }
+
     fn relay() -> Relay {
         let flags = SocketFlags::CLOEXEC;
         let (give, take) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("pair");
-        Relay::new(give, take)
+        Relay::new(give, take, Box::new(Alone))
     }
 
     #[test]
     fn connections_come_out_in_order_and_alive() {
         let relay = relay();
-        assert!(relay.take().is_none());
+        assert!(relay.take().expect("room").is_none());
         let (mut client, server) = UnixStream::pair().expect("pair");
         let (_other, second) = UnixStream::pair().expect("pair");
-        relay.give(&Socket::from(OwnedFd::from(server)), 3, true).expect("give");
-        relay.give(&Socket::from(OwnedFd::from(second)), 0, false).expect("give");
+        relay.give(&Socket::from(OwnedFd::from(server)), 3, true, 0).expect("give");
+        relay.give(&Socket::from(OwnedFd::from(second)), 0, false, 2).expect("give");
         // Our own descriptors are closed by now.
-        let passed = relay.take().expect("the first");
+        let passed = relay.take().expect("room").expect("the first");
         assert_eq!((passed.listener, passed.served), (3, true));
+        assert!(!relay.is_empty());
         client.write_all(b"hello").expect("write");
         let mut text = [0; 5];
         (&passed.socket).read_exact(&mut text).expect("read");
         assert_eq!(&text, b"hello");
-        let passed = relay.take().expect("the second");
-        assert_eq!((passed.listener, passed.served), (0, false));
-        assert!(relay.take().is_none());
+        let passed = relay.take().expect("room").expect("the second");
+        assert_eq!((passed.listener, passed.served, passed.hops), (0, false, 2));
+        assert!(relay.take().expect("room").is_none() && relay.is_empty());
     }
 
     #[test]
@@ -130,9 +183,9 @@ mod tests {
         let relay = relay();
         let (_client, server) = UnixStream::pair().expect("pair");
         let server = Socket::from(OwnedFd::from(server));
-        let given = (0..100_000).take_while(|_| relay.give(&server, 0, true).is_ok()).count();
+        let given = (0..100_000).take_while(|_| relay.give(&server, 0, true, 0).is_ok()).count();
         assert!(given > 10 && given < 100_000, "{given}");
-        let taken = std::iter::from_fn(|| relay.take()).count();
+        let taken = std::iter::from_fn(|| relay.take().expect("room")).count();
         assert_eq!(taken, given);
     }
 }

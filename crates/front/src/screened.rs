@@ -147,7 +147,7 @@ impl hyper::rt::Write for Screened {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         match slices_before_file(slices) {
-            None => send_slices(&self.wire, slices),
+            None => send_slices(&self.wire, &self.scratch, slices),
             Some(0) => self.send_file(slices[0].len()),
             // What stands before it goes into the same packet.
             Some(before) => self.wire.transmit_before_more(&slices[..before]),

@@ -31,7 +31,7 @@ pub(crate) struct Transport {
 const SMALL_BYTES: usize = 2048;
 
 /// Copies the slices together, if they are small enough.
-fn gather<'a>(slices: &[io::IoSlice<'_>], small: &'a mut [u8; SMALL_BYTES]) -> Option<&'a [u8]> {
+fn gather<'a>(slices: &[io::IoSlice<'_>], small: &'a mut [u8]) -> Option<&'a [u8]> {
     let mut length = 0;
     for slice in slices {
         small.get_mut(length..length + slice.len())?.copy_from_slice(slice);
@@ -41,9 +41,14 @@ fn gather<'a>(slices: &[io::IoSlice<'_>], small: &'a mut [u8; SMALL_BYTES]) -> O
 }
 
 /// Sends several slices, with one copy or one system call.
-pub(crate) fn send_slices(wire: &Wire, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-    let mut small = [0; SMALL_BYTES];
-    match gather(slices, &mut small) {
+pub(crate) fn send_slices(
+    wire: &Wire,
+    scratch: &Scratch,
+    slices: &[io::IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    // A buffer of its own would have to be zeroed for each response.
+    let mut scratch = scratch.borrow_mut();
+    match gather(slices, &mut scratch[..SMALL_BYTES]) {
         Some(bytes) => wire.transmit(bytes),
         None => wire.transmit_vectored(slices),
     }
@@ -77,7 +82,7 @@ impl AsyncWrite for Transport {
         _: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        send_slices(&self.wire, slices)
+        send_slices(&self.wire, &self.scratch, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

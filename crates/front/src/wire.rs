@@ -1,5 +1,6 @@
 //! What the parts of a connection share: the socket, and the facts that its phase follows from.
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -68,8 +69,8 @@ pub(crate) struct Wire {
     pub(crate) claim: Arc<Claim>,
     /// Who has connected, or in whose name a proxy has.
     pub(crate) peer: Cell<Peer>,
-    /// The peer's address and port as text, made at its first request.
-    pub(crate) peer_text: OnceCell<(String, String)>,
+    /// What the executor keeps for it, made at its first request.
+    pub(crate) kept: OnceCell<Box<dyn Any>>,
     /// Who has connected is believed, in its scheme and forwarder headers.
     pub(crate) trusted: bool,
     /// What a PROXY header has said.
@@ -103,6 +104,8 @@ pub(crate) struct Wire {
     pub(crate) phase: Cell<Phase>,
     /// When the phase began, or last made progress: nanoseconds of the loop's clock.
     pub(crate) since: Cell<u64>,
+    /// How often it has become idle.
+    pub(crate) times_idle: Cell<u32>,
     /// It stands in the ready queue already.
     pub(crate) queued: Cell<bool>,
     /// Bytes that may be read or written before others have their turn.
@@ -122,7 +125,7 @@ impl Wire {
             serial,
             claim: Arc::new(Claim::new(socket, listener)),
             peer: Cell::new(peer),
-            peer_text: OnceCell::new(),
+            kept: OnceCell::new(),
             trusted,
             told: OnceCell::new(),
             tls: OnceCell::new(),
@@ -143,6 +146,7 @@ impl Wire {
             successor: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
+            times_idle: Cell::new(0),
             queued: Cell::new(false),
             budget: Cell::new(TURN_BYTES_MAX),
         }

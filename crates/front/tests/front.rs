@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use remuda_front::http::Response;
-use remuda_front::{Content, Drain, Front, Limits, Listener, Protocols, Proxies, RequestBody};
+use remuda_front::{
+    Batch, Content, Drain, Front, Limits, Listener, Protocols, Proxies, RequestBody,
+};
 
 struct Bench {
     front: Front,
@@ -244,4 +246,34 @@ fn a_request_that_came_while_the_worker_was_busy_is_not_late() {
     bench.front.sweep();
     bench.answer(1);
     read_until(&mut client, "/second 0");
+}
+
+#[test]
+fn what_a_sweep_takes_from_the_kernel_waits_in_the_queues() {
+    let bench = bench(Limits::default());
+    let mut client = bench.connect();
+    client.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    bench.answer(1);
+    client.write_all(b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    // Nobody collects any more. The kernel says it once, and it was a sweep that asked.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while bench.front.next_exchange().is_none() {
+        assert!(Instant::now() < deadline, "no sweep took the event");
+        bench.front.sweep();
+    }
+}
+
+#[test]
+fn a_ring_ends_the_wait_of_another_thread_or_else_the_next_one() {
+    let bench = bench(Limits::default());
+    let waiter = bench.front.waiter();
+    // Ends only when somebody rings.
+    let wait = move || waiter.wait(&mut Batch::default(), Duration::MAX).expect("wait");
+    bench.front.ring();
+    wait();
+    std::thread::scope(|scope| {
+        scope.spawn(wait);
+        bench.front.ring();
+    });
+    assert!(!bench.front.collect().expect("collect"), "a ring is no work");
 }

@@ -8,19 +8,41 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::{
-    Content, Drain, Exchange, Front, Limits, Listener, Protocols, Proxies, Relay, TrustedPeers,
+    Content, Drain, Exchange, Front, Limits, Listener, Protocols, Proxies, Relay, Siblings,
+    TrustedPeers,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-struct Siblings {
+struct Two {
     busy: Front,
     idle: Front,
     port: u16,
 }
 
-fn siblings() -> Siblings {
+/// What each of them is told of the other: there is none, or it holds so many connections.
+#[derive(Clone, Copy)]
+struct Counts(Option<usize>);
+
+impl Siblings for Counts {
+    fn hold(&self, _: usize) {}
+    fn leave(&self) {}
+    fn fewest(&self) -> Option<usize> {
+        self.0
+    }
+}
+
+fn siblings() -> Two {
+    two(Counts(None), None)
+}
+
+/// `stuck`: see there.
+fn siblings_with(stuck: Option<Duration>) -> Two {
+    two(Counts(None), stuck)
+}
+
+fn two(counts: Counts, stuck: Option<Duration>) -> Two {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     listener.set_nonblocking(true).expect("flag");
     let port = listener.local_addr().expect("address").port();
@@ -31,9 +53,9 @@ fn siblings() -> Siblings {
         let own = |fd: &OwnedFd| fd.try_clone().expect("descriptor");
         let fd = OwnedFd::from(listener.try_clone().expect("descriptor"));
         let listener = Listener::new(fd, "127.0.0.1".into(), Some(port));
-        let limits = Limits { has_siblings: true, ..Limits::default() };
+        let limits = Limits { has_siblings: true, stuck, ..Limits::default() };
         let watched = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
-        let relay = Relay::new(own(&give), own(&take));
+        let relay = Relay::new(own(&give), own(&take), Box::new(counts));
         let (trusted, protocols) = (
             Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() },
             Protocols::default(),
@@ -41,10 +63,10 @@ fn siblings() -> Siblings {
         Front::new(vec![listener], limits, trusted, protocols, None, watched, Some(relay))
             .expect("front")
     };
-    Siblings { busy: front(), idle: front(), port }
+    Two { busy: front(), idle: front(), port }
 }
 
-impl Siblings {
+impl Two {
     /// A connection that `busy` has accepted, and on which it has answered one request.
     fn client_of_busy(&self) -> TcpStream {
         let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
@@ -53,6 +75,27 @@ impl Siblings {
         reply(&self.busy, wait_for_request(&self.busy), "busy");
         assert!(answer(&mut client).ends_with("busy /first"));
         client
+    }
+}
+
+impl Two {
+    /// A connection with one request answered, by whoever has got it.
+    fn client_of_busy_or_idle(&self) -> TcpStream {
+        let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
+        client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+        ask(&mut client, "/");
+        let begun = Instant::now();
+        loop {
+            for front in [&self.busy, &self.idle] {
+                front.collect().expect("collect");
+                if let Some(exchange) = front.next_exchange() {
+                    reply(front, exchange, "one of them");
+                    assert!(answer(&mut client).ends_with("one of them /"));
+                    return client;
+                }
+            }
+            assert!(begun.elapsed() < DEADLINE, "nobody has taken it");
+        }
     }
 }
 
@@ -101,6 +144,28 @@ fn a_request_to_a_busy_worker_is_served_by_an_idle_one() {
     ask(&mut waiting, "/again");
     reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
     assert!(answer(&mut waiting).ends_with("idle /again"));
+}
+
+#[test]
+fn a_worker_that_has_more_than_its_share_lets_others_have_new_connections() {
+    let siblings = two(Counts(Some(0)), None);
+    let _first = siblings.client_of_busy();
+    let _second = siblings.client_of_busy();
+    let mut third = TcpStream::connect(("127.0.0.1", siblings.port)).expect("connect");
+    third.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    siblings.busy.collect().expect("collect");
+    ask(&mut third, "/third");
+    reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
+    assert!(answer(&mut third).ends_with("idle /third"));
+    assert_eq!((siblings.busy.connections(), siblings.idle.connections()), (2, 1));
+}
+
+#[test]
+fn a_connection_that_nobody_wants_stays_somewhere() {
+    let siblings = two(Counts(Some(0)), None);
+    let clients: Vec<_> = (0..4).map(|_| siblings.client_of_busy_or_idle()).collect();
+    let held = siblings.busy.connections() + siblings.idle.connections();
+    assert_eq!(held, clients.len());
 }
 
 #[test]
@@ -155,4 +220,54 @@ fn the_last_worker_takes_back_what_nobody_has_taken() {
     reply(&siblings.busy, wait_for_request(&siblings.busy), "busy");
     let text = answer(&mut client);
     assert!(text.ends_with("busy /left") && text.contains("Connection: close"), "{text}");
+}
+
+#[test]
+fn a_request_whose_app_does_not_come_back_is_answered_all_the_same() {
+    let siblings = siblings_with(Some(Duration::from_millis(300)));
+    let mut client = siblings.client_of_busy();
+    ask(&mut client, "/stuck");
+    let in_app = wait_for_request(&siblings.busy);
+    // From now on `busy` is stuck in the app.
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer, and the end");
+    assert!(answer.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{answer}");
+    // The app comes back after all; there is nothing left to do.
+    reply(&siblings.busy, in_app, "busy");
+    siblings.busy.collect().expect("collect");
+    assert!(siblings.busy.next_exchange().is_none());
+    assert_eq!(siblings.busy.connections(), 0);
+}
+
+#[test]
+fn a_request_that_has_asked_for_patience_is_given_it() {
+    let siblings = siblings_with(Some(Duration::from_millis(300)));
+    let mut client = siblings.client_of_busy();
+    ask(&mut client, "/long");
+    let in_app = wait_for_request(&siblings.busy);
+    siblings.busy.put_off(Duration::from_secs(60));
+    client.set_read_timeout(Some(Duration::from_millis(1500))).expect("timeout");
+    assert!(client.read(&mut [0; 10]).is_err(), "nothing has come");
+    client.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    reply(&siblings.busy, in_app, "busy");
+    assert!(self::answer(&mut client).ends_with("busy /long"));
+}
+
+#[test]
+fn what_was_passed_on_while_everybody_leaves_is_taken_back_by_the_last() {
+    let siblings = siblings();
+    let mut waiting = siblings.client_of_busy();
+    let mut slow = siblings.client_of_busy();
+    ask(&mut slow, "/slow");
+    let in_app = wait_for_request(&siblings.busy);
+    // `idle` leaves before `busy` hears that it has to, and passes a request on meanwhile.
+    siblings.idle.drain(Drain::Last);
+    assert!(siblings.idle.is_drained());
+    ask(&mut waiting, "/quick");
+    std::thread::sleep(Duration::from_millis(200));
+    reply(&siblings.busy, in_app, "busy");
+    assert!(answer(&mut slow).ends_with("busy /slow"));
+    siblings.busy.drain(Drain::Last);
+    reply(&siblings.busy, wait_for_request(&siblings.busy), "busy");
+    assert!(answer(&mut waiting).ends_with("busy /quick"));
 }

@@ -83,10 +83,14 @@ events! {
         "A worker accepts no more, finishes what it holds, and leaves.";
     WORKER_HUNG = "worker.timeout", Critical, "WORKER TIMEOUT (pid:{pid}) {request} for {stood_s}s",
         "A request (sync) or the loop (other classes) has stood still for longer than `timeout`. The Python stacks of the worker follow, then it is replaced.";
+    WORKER_SLOW = "worker.slow", Warning, "Slow request (pid:{pid}) {request} for {stood_s}s",
+        "A request (sync) or the loop (other classes) has stood still for longer than `slow_request_log`. The Python stacks of the worker follow; it goes on.";
+    WORKER_OVERDUE = "worker.overdue", Error, "Worker is replaced (pid:{pid}): a request outlives request_timeout: {request} for {stood_s}s",
+        "A request could not be broken off at `request_timeout`: it hangs in C code, or the application swallows the exception. The worker's other requests are finished first.";
     WORKER_BOOT_TIMEOUT = "worker.boot_timeout", Critical, "Worker was not ready within boot_timeout and is killed (pid:{pid})",
         "Importing the application, or a hook after the fork, hangs.";
-    WORKER_DRAIN_TIMEOUT = "worker.drain_timeout", Warning, "Worker graceful timeout (pid:{pid}): killed with its requests",
-        "A worker did not finish within `graceful_timeout`.";
+    WORKER_DRAIN_TIMEOUT = "worker.drain_timeout", Warning, "Worker graceful timeout (pid:{pid}): ended with its requests, the oldest is {request}",
+        "A worker did not finish within `graceful_timeout`. Its Python stacks follow.";
     WORKER_EXITED = "worker.exited", Debug, "Worker left (pid:{pid}, cause: {cause})",
         "A worker has ended as it was told to.";
     WORKER_FAILED = "worker.failed", Error, "Worker (pid:{pid}) exited with code {code}.",
@@ -119,6 +123,12 @@ events! {
         "Every worker runs the new code.";
     RELOAD_GIVEN_UP = "reload.given_up", Error, "Reload given up: the new code does not run{why}; generation {serving} serves on",
         "Nothing has changed for the clients. The reason stands above this line.";
+    HOOK_FAILED = "hook.failed", Error, "Exception in hook {hook}\n{error}",
+        "A function of the configuration file has raised. The service goes on.";
+    HERALD_BEHIND = "herald.behind", Warning, "A hook of the master was not called: {error}",
+        "The process that calls the hooks of the master is busy with one of them, or gone.";
+    HERALD_LOST = "herald.lost", Error, "The process that calls the hooks of the master has ended; they are not called until the next reload",
+        "A hook has ended its own process, or it was killed.";
     RELOAD_QUEUED = "reload.queued", Info, "A reload is under way; the next one follows it",
         "Two reloads never overlap.";
     SCALED = "master.scaled", Info, "{workers} workers wanted",

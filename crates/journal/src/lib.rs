@@ -8,6 +8,7 @@
 //! lines of several processes never mix. A log that cannot be written (a full disk, a reader
 //! that is gone or stuck) never stops service: lost lines are counted, and the count is said once
 //! writing works again.
+//! The metrics that gunicorn's log sends to StatsD are here as well.
 
 #![forbid(unsafe_code)]
 
@@ -19,10 +20,12 @@ mod level;
 mod line;
 #[cfg(test)]
 mod page;
+mod statsd;
 mod target;
 
 pub use access::AccessLog;
 pub use layer::{ALWAYS, CRITICAL, JournalLayer, emit};
 pub use level::Level;
 pub use line::Journal;
+pub use statsd::Statsd;
 pub use target::OpenError;

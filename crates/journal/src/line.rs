@@ -2,17 +2,20 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 
 use chrono::Local;
 
-use crate::Level;
 use crate::target::{OpenError, Target};
+use crate::{Level, Statsd};
 
 /// The error log. All processes of one service hold one each, on the same file.
 #[derive(Debug)]
 pub struct Journal {
     target: Target,
     level: Level,
+    /// Is told how many warnings and errors there are.
+    statsd: OnceLock<Statsd>,
 }
 
 impl Journal {
@@ -26,7 +29,7 @@ impl Journal {
             "-" => Target::stream(io::stderr(), "standard error")?,
             path => Target::file(path)?,
         };
-        Ok(Self { target, level })
+        Ok(Self { target, level, statsd: OnceLock::new() })
     }
 
     /// The least level that is written.
@@ -35,8 +38,34 @@ impl Journal {
         self.level
     }
 
+    /// From now on standard output and error go to its file as well, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn capture_output(&self) -> io::Result<()> {
+        self.target.capture()
+    }
+
+    /// From now on warnings and errors are counted as metrics.
+    pub fn measure(&self, statsd: Statsd) {
+        // Once is enough: the settings of a process do not change.
+        let _ = self.statsd.set(statsd);
+    }
+
+    /// Where metrics go, if anywhere.
+    #[must_use]
+    pub fn statsd(&self) -> Option<&Statsd> {
+        self.statsd.get()
+    }
+
     /// Writes a message of one or more lines, if its level is high enough.
     pub fn write(&self, level: Level, message: &str) {
+        if let Some(statsd) = self.statsd.get()
+            && let Some(metric) = metric_of(level, message)
+        {
+            statsd.count(metric);
+        }
         if level >= self.level {
             self.always(level, message);
         }
@@ -68,6 +97,17 @@ impl Journal {
 }
 
 /// The process id is read for each line: a journal outlives the forks of its process.
+/// gunicorn counts what its log is called with, also below the least level.
+fn metric_of(level: Level, message: &str) -> Option<&'static str> {
+    match level {
+        Level::Critical => Some("gunicorn.log.critical"),
+        Level::Error if message.contains("\nTraceback (most") => Some("gunicorn.log.exception"),
+        Level::Error => Some("gunicorn.log.error"),
+        Level::Warning => Some("gunicorn.log.warning"),
+        Level::Info | Level::Debug => None,
+    }
+}
+
 fn line(level: Level, message: &str) -> String {
     let time = Local::now().format("%Y-%m-%d %H:%M:%S %z");
     format!("[{time}] [{}] [{}] {message}\n", std::process::id(), level.name())

@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
-use nix::unistd::{dup3, write};
+use nix::unistd::{dup2_stderr, dup2_stdout, dup3, write};
 
 /// A log file that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,8 @@ pub(crate) struct Target {
     fd: Mutex<OwnedFd>,
     /// `None` for a standard stream, which cannot be opened again.
     path: Option<String>,
+    /// Standard output and error are duplicates of it.
+    captures: AtomicBool,
     lost: AtomicU64,
     reader: Option<Reader>,
 }
@@ -78,7 +80,8 @@ impl Target {
 
     fn new(fd: OwnedFd, path: Option<String>) -> Self {
         let reader = Reader::of(&fd);
-        Self { fd: Mutex::new(fd), path, lost: AtomicU64::new(0), reader }
+        let captures = AtomicBool::new(false);
+        Self { fd: Mutex::new(fd), path, captures, lost: AtomicU64::new(0), reader }
     }
 
     fn lock(&self) -> MutexGuard<'_, OwnedFd> {
@@ -117,7 +120,19 @@ impl Target {
     pub(crate) fn reopen(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let fresh = append(path)?;
-        Ok(dup3(&fresh, &mut self.lock(), OFlag::O_CLOEXEC)?)
+        dup3(&fresh, &mut self.lock(), OFlag::O_CLOEXEC)?;
+        if self.captures.load(Ordering::Relaxed) { self.capture() } else { Ok(()) }
+    }
+
+    /// Makes standard output and error duplicates of a file; of a standard stream it does nothing.
+    pub(crate) fn capture(&self) -> io::Result<()> {
+        if self.path.is_none() {
+            return Ok(());
+        }
+        self.captures.store(true, Ordering::Relaxed);
+        let fd = self.lock();
+        dup2_stdout(&*fd)?;
+        Ok(dup2_stderr(&*fd)?)
     }
 }
 

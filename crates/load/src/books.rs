@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::account::{Fate, Tally, histogram};
 use crate::plan::Plan;
-use crate::report::Failure;
+use crate::report::{Failure, Unread};
 
 /// A request under way.
 pub(crate) struct Flight {
@@ -21,6 +21,8 @@ pub(crate) struct Flight {
     pub(crate) sent_again: bool,
     /// On a connection that had brought a response before.
     pub(crate) kept: bool,
+    /// Our end of the connection on which it has failed.
+    pub(crate) port: Option<u16>,
 }
 
 /// What is counted.
@@ -33,6 +35,7 @@ pub(crate) struct Books {
     /// By target; all zero when there is only one.
     pub(crate) targets: Vec<Tally>,
     pub(crate) failures: Vec<Failure>,
+    pub(crate) unread: Vec<Unread>,
     pub(crate) connections_opened: u64,
     pub(crate) closed_while_idle: u64,
     /// From due to sent, where a connection was free: what the client itself adds.
@@ -50,6 +53,7 @@ impl Books {
             slow: Tally::default(),
             targets: vec![Tally::default(); plan.targets.len()],
             failures: Vec::new(),
+            unread: Vec::new(),
             connections_opened: 0,
             closed_while_idle: 0,
             lateness: histogram(),
@@ -66,7 +70,16 @@ impl Books {
     pub(crate) fn begin(&mut self, target: usize, due: Instant, slow: bool) -> Flight {
         let number = self.begun();
         self.tallies(target, slow, |tally| tally.begun += 1);
-        Flight { target, number, due, slow, sent: false, sent_again: false, kept: false }
+        Flight {
+            target,
+            number,
+            due,
+            slow,
+            sent: false,
+            sent_again: false,
+            kept: false,
+            port: None,
+        }
     }
 
     /// A request has met its fate.
@@ -88,10 +101,20 @@ impl Books {
                 path: plan.targets[flight.target].path.clone(),
                 slow: flight.slow,
                 kept: flight.kept,
+                port: flight.port,
                 due_s: flight.due.duration_since(self.begun_at).as_secs_f64(),
                 ended_s: now.duration_since(self.begun_at).as_secs_f64(),
                 what,
             });
+        }
+    }
+
+    /// A request is about to be sent again.
+    pub(crate) fn note_sent_again(&mut self, plan: &Plan, flight: &mut Flight) {
+        let port = flight.port.take();
+        if self.unread.len() < plan.failures_kept {
+            let target = plan.targets[flight.target].path.clone();
+            self.unread.push(Unread { number: flight.number, path: target, port });
         }
     }
 

@@ -293,13 +293,16 @@ impl<'a> Client<'a> {
                 self.finish(slot, fate);
             }
             Step::Unread => {
+                note_port(place);
                 place.connection = None;
                 let Some(mut flight) = place.flight.take() else { return };
                 self.in_flight -= usize::from(!flight.slow);
                 flight.sent_again = true;
+                self.books.note_sent_again(self.plan, &mut flight);
                 self.launch(slot, flight);
             }
             Step::Failed(fate) => {
+                note_port(place);
                 place.connection = None;
                 self.finish(slot, fate);
             }
@@ -401,8 +404,9 @@ impl<'a> Client<'a> {
             if let Some(flight) = &place.flight
                 && now.duration_since(flight.due) >= self.plan.timeout
             {
-                place.connection = None;
                 let fate = if flight.sent { Fate::TimedOut } else { Fate::ConnectTimedOut };
+                note_port(place);
+                place.connection = None;
                 self.finish(slot, fate);
             }
         }
@@ -424,5 +428,12 @@ impl<'a> Client<'a> {
         }
         let sending = now.min(self.end).duration_since(self.begun);
         Report::new(self.plan, self.books, sending, now.duration_since(self.begun))
+    }
+}
+
+/// Remembers which connection a request fails on, before that is gone.
+fn note_port(place: &mut Slot) {
+    if let (Some(connection), Some(flight)) = (&place.connection, &mut place.flight) {
+        flight.port = connection.stream.local_addr().ok().map(|address| address.port());
     }
 }

@@ -46,6 +46,8 @@ pub struct Report {
     pub slow: Option<Group>,
     /// The first failures, one by one.
     pub failures: Vec<Failure>,
+    /// The first of those that were sent again, one by one.
+    pub unread: Vec<Unread>,
 }
 
 /// Requests and their fates; see the head of the crate for what each count means.
@@ -119,12 +121,25 @@ pub struct Failure {
     pub slow: bool,
     /// Whether its connection had brought a response before.
     pub kept: bool,
+    /// The client's port, if there was a connection: tells which process of the server held it.
+    pub port: Option<u16>,
     /// When it was due, in seconds from the beginning.
     pub due_s: f64,
     /// When it ended, likewise.
     pub ended_s: f64,
     /// What became of it.
     pub what: String,
+}
+
+/// One request that nobody had read when its kept connection was reset.
+#[derive(Debug, Serialize)]
+pub struct Unread {
+    /// Its number, as in the number header.
+    pub number: u64,
+    /// What it asked for.
+    pub path: String,
+    /// The client's port on the connection that was reset.
+    pub port: Option<u16>,
 }
 
 impl Report {
@@ -154,6 +169,7 @@ impl Report {
             paths,
             slow: plan.slow.map(|_| Group::new(books.slow)),
             failures: books.failures,
+            unread: books.unread,
         }
     }
 }

@@ -20,7 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 use remuda_channel::{ListenerPlan, WorkerPlan};
 use remuda_scoreboard::Board;
-use remuda_settings::Outcome;
+use remuda_settings::{Outcome, Sources};
 use requests::requests;
 
 const APP: &str = r#"
@@ -83,10 +83,11 @@ impl Pair {
 
 /// What the command would tell a worker without any wish of the user's.
 fn plan(fd: i32, path: &str) -> WorkerPlan {
-    let outcome = remuda_settings::load(["app:app".into()], [], "/".as_ref());
+    let sources = Sources::gather(["app:app".into()], [], "/".as_ref()).expect("sources");
+    let outcome = sources.settle(&[]);
     let Outcome::Run(settings, _) = outcome else { panic!("{outcome:?}") };
     let listener = ListenerPlan { fd, host: path.into(), port: None };
-    WorkerPlan { relay: None, ..remuda::plan::for_workers(&settings, vec![listener]) }
+    WorkerPlan { relay: None, ..remuda::plan::for_workers(&settings, vec![listener], None, None) }
 }
 
 fn worker(criterion: &mut Criterion) {

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use remuda_journal::{Journal, Level};
+use remuda_journal::{Journal, Level, Statsd};
 
 /// Writes lines in gunicorn's form: `[time] [pid] [LEVEL] message`.
 #[pyclass(name = "Journal", module = "remuda._remuda", frozen)]
@@ -34,9 +34,24 @@ impl PyJournal {
         self.0.write(Level::Error, message);
     }
 
+    fn critical(&self, message: &str) {
+        self.0.write(Level::Critical, message);
+    }
+
     /// Closes the file and opens it again by its name.
     fn reopen(&self) -> PyResult<()> {
         Ok(self.0.reopen()?)
+    }
+
+    /// From now on warnings and errors are counted as metrics.
+    fn measure(&self, host: &str, prefix: &str, tags: &str) -> PyResult<()> {
+        self.0.measure(Statsd::open(host, prefix, tags)?);
+        Ok(())
+    }
+
+    /// From now on standard output and error go to its file as well, if it has one.
+    fn capture_output(&self) -> PyResult<()> {
+        Ok(self.0.capture_output()?)
     }
 
     /// The descriptor that lines go to.

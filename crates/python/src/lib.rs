@@ -10,7 +10,8 @@
 mod asgi;
 mod context;
 mod journal;
-mod pool;
+mod known;
+mod overdue;
 mod process;
 mod serving;
 mod setup;
@@ -31,12 +32,16 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<asgi::HttpConversation>()?;
     module.add_class::<asgi::WebSocketConversation>()?;
     module.add_class::<asgi::Ready>()?;
+    module.add("RequestTimeout", module.py().get_type::<overdue::RequestTimeout>())?;
     module.add("ClientDisconnected", module.py().get_type::<asgi::ClientDisconnected>())?;
     module.add_class::<setup::Groundwork>()?;
     module.add_function(wrap_pyfunction!(setup::lay_groundwork, module)?)?;
     module.add_function(wrap_pyfunction!(process::fork_without_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(process::await_middle, module)?)?;
     module.add_function(wrap_pyfunction!(process::die_with_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(process::name_process, module)?)?;
     module.add_function(wrap_pyfunction!(process::trim_heap, module)?)?;
+    module.add_function(wrap_pyfunction!(process::interrupt_thread, module)?)?;
+    module.add_function(wrap_pyfunction!(process::calm_thread, module)?)?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The few things a zygote asks of the kernel that Python cannot, or that gevent would patch.
+//! The few things that zygote and workers ask of the kernel or the interpreter and Python cannot, or
+//! that gevent would patch.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use pyo3::exceptions::{PyOSError, PyTimeoutError};
 use pyo3::prelude::*;
+
+use crate::overdue::RequestTimeout;
 
 /// Forks without running Python's fork hooks: 0 in the child.
 ///
@@ -83,6 +86,13 @@ pub(crate) fn die_with_parent() -> PyResult<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(IntoOsError::into_os_error)
 }
 
+/// Sets the name that `top` shows; the kernel keeps 15 bytes of it.
+#[pyfunction]
+pub(crate) fn name_process(name: &str) -> PyResult<()> {
+    let name = std::ffi::CString::new(name)?;
+    nix::sys::prctl::set_name(&name).map_err(IntoOsError::into_os_error)
+}
+
 /// Gives free heap pages back to the kernel, so that workers do not inherit them.
 #[pyfunction]
 pub(crate) fn trim_heap() {
@@ -91,4 +101,23 @@ pub(crate) fn trim_heap() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Raises `RequestTimeout` in another thread of Python, as soon as that runs Python code; `thread` as
+/// `threading.get_ident` numbers it.
+#[pyfunction]
+pub(crate) fn interrupt_thread(py: Python<'_>, thread: std::ffi::c_ulong) {
+    let exception = py.get_type::<RequestTimeout>();
+    set_async_exc(py, thread, exception.as_ptr());
+}
+
+/// Takes back what `interrupt_thread` has not raised yet.
+#[pyfunction]
+pub(crate) fn calm_thread(py: Python<'_>, thread: std::ffi::c_ulong) {
+    set_async_exc(py, thread, std::ptr::null_mut());
+}
+
+fn set_async_exc(_py: Python<'_>, thread: std::ffi::c_ulong, exc: *mut pyo3::ffi::PyObject) {
+    // SAFETY: the interpreter's lock is held; a thread that is gone is not found, and that is all.
+    unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(thread as _, exc) };
 }

@@ -16,7 +16,8 @@ use remuda_journal::Level;
 use remuda_scoreboard::{LineWriter, Ticket, now_ns};
 
 use crate::journal::PyJournal;
-use crate::wsgi::{Closing, describe};
+use crate::overdue::Flights;
+use crate::wsgi::{Closing, Phrases, describe};
 
 /// How long a wait lasts that somebody else's reading may have made vain.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -27,12 +28,15 @@ pub(crate) struct Serving {
     pub(crate) app: Py<PyAny>,
     pub(crate) journal: Py<PyJournal>,
     pub(crate) line: LineWriter,
+    pub(crate) flights: Flights,
     /// To the master.
     pub(crate) channel: RawFd,
+    /// The user's functions around each request; see `python/remuda/hooks.py`.
+    pub(crate) request_hooks: Option<Py<PyAny>>,
     /// Waits for a socket without blocking the hub; `None` blocks the thread.
     pub(crate) wait_socket: Option<Py<PyAny>>,
     pub(crate) write_pause: Duration,
-    /// Has `Worker.collect` called as soon as the loop runs; `None` where no loop has to be told.
+    /// Has `Worker.collect` called as soon as the loop runs; `None` where a thread waits in epoll.
     pub(crate) schedule: Option<Py<PyAny>>,
     pub(crate) scheduled: Cell<bool>,
     /// Somebody goes through all that is ready, and needs no telling.
@@ -42,6 +46,7 @@ pub(crate) struct Serving {
     pub(crate) served: Cell<u64>,
     pub(crate) max_requests: u64,
     pub(crate) closing: Closing,
+    pub(crate) phrases: Phrases,
 }
 
 impl Serving {
@@ -101,10 +106,11 @@ impl Serving {
 
     /// Has the loop look for work as soon as it runs.
     pub(crate) fn call_schedule(&self, py: Python<'_>) -> PyResult<()> {
-        if let Some(schedule) = &self.schedule
-            && !self.attending.get()
-            && !self.scheduled.replace(true)
-        {
+        let Some(schedule) = &self.schedule else {
+            self.front.ring();
+            return Ok(());
+        };
+        if !self.attending.get() && !self.scheduled.replace(true) {
             schedule.call0(py)?;
         }
         Ok(())

@@ -10,10 +10,11 @@ use remuda_channel::{TlsPlan, WorkerClass, WorkerPlan};
 use remuda_front::http::header::{HeaderName, HeaderValue};
 use remuda_front::{
     AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Lenience, Limits,
-    Listener, Protocols, Proxies, ProxyProtocol, Relay, TlsWish, TrustedPeers, Underscores,
-    WebSocketLimits,
+    Listener, Protocols, Proxies, ProxyProtocol, Relay, Siblings, TlsWish, TrustedPeers,
+    Underscores, WebSocketLimits,
 };
 use remuda_journal::AccessLog;
+use remuda_scoreboard::Crowd;
 
 pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
     serde_json::from_str(plan).map_err(|error| PyValueError::new_err(error.to_string()))
@@ -128,11 +129,29 @@ pub(crate) fn take_listeners(plan: &WorkerPlan) -> Vec<Listener> {
     plan.listeners.iter().map(take).collect()
 }
 
+/// The other workers, as the scoreboard shows them.
+struct Among(Crowd);
+
+impl Siblings for Among {
+    fn hold(&self, connections: usize) {
+        self.0.hold(connections);
+    }
+
+    fn leave(&self) {
+        self.0.leave();
+    }
+
+    fn fewest(&self) -> Option<usize> {
+        self.0.fewest()
+    }
+}
+
 /// The relay, which this process inherited as well.
-pub(crate) fn take_relay(plan: &WorkerPlan) -> Option<Relay> {
+pub(crate) fn take_relay(plan: &WorkerPlan, crowd: Crowd) -> Option<Relay> {
     // SAFETY: as above: the zygote was started with both, and nothing but the front uses them.
     let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
-    plan.relay.map(|relay| Relay::new(own(relay.give_fd), own(relay.take_fd)))
+    plan.relay
+        .map(|relay| Relay::new(own(relay.give_fd), own(relay.take_fd), Box::new(Among(crowd))))
 }
 
 /// A descriptor of the front's own, so that Python may close the original.
@@ -140,6 +159,18 @@ pub(crate) fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
     // SAFETY: the caller holds it open for the length of this call.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     Ok(fd.try_clone_to_owned()?)
+}
+
+/// The master has the stacks of a worker that is stuck, and an exception raised in it, within this
+/// time after its limit; later it is killed.
+const STUCK_AFTER: Duration = Duration::from_millis(1500);
+
+/// When only the front can still answer.
+fn stuck(plan: &WorkerPlan) -> Option<Duration> {
+    let of_requests =
+        if plan.worker_class == WorkerClass::Sync { plan.request_timeout_s } else { 0.0 };
+    let limits = [plan.timeout_s, of_requests].into_iter().filter(|limit| *limit > 0.0);
+    Some(Duration::from_secs_f64(limits.reduce(f64::min)?) + STUCK_AFTER)
 }
 
 pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
@@ -169,6 +200,7 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
             ping_interval: Duration::from_secs_f64(plan.asgi.websocket_ping_interval_s),
         }),
         has_siblings: plan.workers > 1,
+        stuck: stuck(plan),
         http2: Http2Limits {
             streams: plan.protocols.http2_streams,
             window_bytes: plan.protocols.http2_window_bytes,
@@ -181,9 +213,12 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
 pub(crate) fn open_access_log(
     plan: &WorkerPlan,
 ) -> PyResult<(Option<AccessLog>, Option<AccessFormat>)> {
-    let Some(target) = &plan.accesslog else { return Ok((None, None)) };
+    let measures = plan.statsd.is_some();
+    let Some(target) = &plan.accesslog else {
+        return Ok((None, measures.then(|| AccessFormat::default().measuring(true))));
+    };
     let format = AccessFormat::parse(&plan.access_log_format)
         .map_err(|error| PyValueError::new_err(format!("access_log_format: {error}")))?;
     let log = AccessLog::open(target).map_err(|error| PyOSError::new_err(error.to_string()))?;
-    Ok((Some(log), Some(format)))
+    Ok((Some(log), Some(format.measuring(measures))))
 }

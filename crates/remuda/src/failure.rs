@@ -3,7 +3,7 @@
 use std::io;
 
 use remuda_journal::OpenError;
-use remuda_runtime::{ListenError, PidfileError};
+use remuda_runtime::{HeraldError, IdentityError, ListenError, PidfileError};
 
 use crate::python::NoPython;
 
@@ -19,6 +19,20 @@ pub(crate) enum Failure {
     Pidfile(#[from] PidfileError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("statsd_host: cannot send metrics to `{host}`: {source}")]
+    Statsd { host: String, source: io::Error },
+    #[error("cannot go to the background: {0}")]
+    Background(#[source] io::Error),
+    #[error("{0}")]
+    File(String),
+    #[error(transparent)]
+    Herald(#[from] HeraldError),
+    #[error("the hook `{hook}` has failed\n{error}")]
+    Hook { hook: &'static str, error: String },
+    #[error("the address `{address}` cannot be found: {source}")]
+    Address { address: String, source: io::Error },
     #[error("the kernel refuses what the master needs: {0}")]
     Kernel(#[source] io::Error),
 }

@@ -6,89 +6,118 @@
 #![forbid(unsafe_code)]
 
 mod banner;
+mod check;
 mod control;
 mod failure;
+mod master_hooks;
 mod python;
+mod reading;
 
 use std::env;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use remuda_journal::{Journal, JournalLayer, Level, exit, log};
+use remuda_journal::{Journal, JournalLayer, Level, Statsd, exit, log};
 use remuda_runtime::{
-    Config, ControlSocket, Heirloom, Launch, Listeners, Notifier, PRIVATE_VARIABLES, Pidfile,
-    Place, Signals,
+    Config, ControlSocket, Heirloom, Herald, Identity, Launch, Listeners, Notifier, Pidfile, Place,
+    Signals,
 };
-use remuda_settings::{Outcome, Settings, Warning};
+use remuda_settings::{Outcome, PythonFile, Settings, StatsdSettings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
 use remuda::plan;
 
 use crate::failure::Failure;
+use crate::master_hooks::MasterHooks;
+use crate::reading::{Again, Given, Read};
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args_os().skip(1).collect();
-    if let Some(status) = control::run(&arguments) {
+    let given = Given::of_this_process();
+    if let Some(status) = control::run(given.arguments()) {
         return status;
     }
-    let cwd = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
-        let key = key.into_string().ok().filter(|key| !PRIVATE_VARIABLES.contains(&&key[..]))?;
-        Some((key, value.into_string().ok()?))
-    };
-    let variables = env::vars_os().filter_map(text);
-    match remuda_settings::load(arguments, variables, &cwd) {
-        Outcome::Run(settings, warnings) => match serve(&settings, &warnings) {
-            Ok(status) => ExitCode::from(status),
-            Err(failure) => {
-                eprintln!("\nError: {failure}\n");
-                ExitCode::from(exit::UNABLE.code)
-            }
-        },
-        Outcome::Print { text, status: 0 } => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Outcome::Print { text, .. } => {
-            eprint!("{text}");
-            ExitCode::from(exit::USAGE.code)
-        }
-        Outcome::Refused(refusal) => {
-            eprintln!("{refusal}");
+    match run(&given) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            eprintln!("\nError: {failure}\n");
             ExitCode::from(exit::UNABLE.code)
         }
     }
 }
 
+fn run(given: &Given) -> Result<u8, Failure> {
+    let heirloom = Heirloom::from_env(|name| env::var(name).ok());
+    let Read { outcome, file, herald } = given.read()?;
+    match outcome {
+        Outcome::Run(settings, warnings) => {
+            serve(given, &settings, &warnings, file.as_ref(), herald, heirloom)
+        }
+        Outcome::Check { settings, warnings, page } => {
+            print!("{page}");
+            for warning in warnings {
+                eprintln!("warning: {warning}");
+            }
+            check::run(&settings, file.as_ref(), &python::find(settings.python.as_deref())?)
+        }
+        Outcome::Print { text, status: 0 } => {
+            print!("{text}");
+            Ok(0)
+        }
+        Outcome::Print { text, .. } => {
+            eprint!("{text}");
+            Ok(exit::USAGE.code)
+        }
+        Outcome::Refused(refusal) => {
+            eprintln!("{refusal}");
+            Ok(exit::UNABLE.code)
+        }
+    }
+}
+
 /// Runs the service to its end; the exit status.
-fn serve(settings: &Settings, warnings: &[Warning]) -> Result<u8, Failure> {
-    let journal = open_journal(settings)?;
+fn serve(
+    given: &Given,
+    settings: &Settings,
+    warnings: &[Warning],
+    file: Option<&PythonFile>,
+    herald: Option<Herald>,
+    heirloom: Option<Heirloom>,
+) -> Result<u8, Failure> {
+    let is_heir = heirloom.is_some();
+    let identity = plan::identity(settings)?;
+    let identity = identity.as_ref();
+    let python = python::find(settings.python.as_deref())?;
+    // A new master is in the background already, as a child of the old one.
+    let to_background = settings.daemon && !is_heir;
+    let herald = if to_background { go_to_background(settings, herald)? } else { herald };
+    let journal = open_journal(settings, identity)?;
     let signals = Signals::install().map_err(Failure::Kernel)?;
     banner::show(settings, warnings);
-    let python = python::find(settings)?;
+    let hooks = MasterHooks::prepare(settings, file, identity, herald, &python)?;
     log!(STARTING, version = env!("CARGO_PKG_VERSION"));
-    let heirloom = Heirloom::from_env(|name| env::var(name).ok());
-    let is_heir = heirloom.is_some();
     let pidfile = settings.pidfile.as_deref().map(|path| Pidfile::create(path, is_heir));
     let pidfile = pidfile.transpose()?;
-    let listeners = Listeners::bind(&plan::binding(settings, heirloom.as_ref()))?;
-    let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    let addresses = listeners.urls(scheme);
-    log!(LISTENING, addresses = addresses, pid = std::process::id());
+    hooks.call("on_starting")?;
+    let listeners = Listeners::bind(&plan::binding(settings, identity, heirloom.as_ref()))?;
+    let urls = listeners.urls(if settings.tls.is_some() { "https" } else { "http" });
+    log!(LISTENING, addresses = urls, pid = std::process::id());
     log!(USING_WORKER, class = settings.worker_class.name());
+    hooks.tell_bound(&urls)?;
+    hooks.call("when_ready")?;
+    let again = Again::new(given.clone(), settings.clone(), listeners.plans());
     let config = Config {
         plan: plan::for_supervisor(settings, is_heir),
-        worker_plan: plan::for_workers(settings, listeners.plans()),
+        worker_plan: plan::for_workers(settings, listeners.plans(), file, identity),
         listeners,
         python,
-        env: plan::environment(settings),
         journal,
+        renewal: Box::new(again),
+        herald: hooks.into_herald(),
         pidfile,
         notifier: Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref()),
         launch: Launch::of_this_process(),
         control: open_control(settings, is_heir),
-        addresses,
+        addresses: urls,
         heirloom,
     };
     remuda_runtime::run(config, signals).map_err(Failure::Kernel)
@@ -115,10 +144,32 @@ fn open_control(settings: &Settings, is_heir: bool) -> Option<ControlSocket> {
     }
 }
 
+/// The herald would not be the child of the process that is in the background: another one follows.
+fn go_to_background(
+    settings: &Settings,
+    herald: Option<Herald>,
+) -> Result<Option<Herald>, Failure> {
+    if let Some(herald) = herald {
+        herald.dismiss();
+    }
+    // What is wrong with the log must still be seen by whoever starts this.
+    Journal::open(&settings.errorlog, Level::parse(&settings.loglevel))?;
+    remuda_runtime::go_to_background(settings.keep_stdio).map_err(Failure::Background)?;
+    Ok(None)
+}
+
 /// Opens the error log, and sends the master's events there.
-fn open_journal(settings: &Settings) -> Result<Arc<Journal>, Failure> {
+fn open_journal(settings: &Settings, identity: Option<&Identity>) -> Result<Arc<Journal>, Failure> {
     let level = Level::parse(&settings.loglevel);
     let journal = Arc::new(Journal::open(&settings.errorlog, level)?);
+    if let Some(identity) = identity.filter(|_| settings.errorlog != "-") {
+        identity.give(settings.errorlog.as_ref())?;
+    }
+    if let Some(StatsdSettings { host, prefix, tags }) = &settings.statsd {
+        let statsd = Statsd::open(host, prefix, tags)
+            .map_err(|source| Failure::Statsd { host: host.clone(), source })?;
+        journal.measure(statsd);
+    }
     let subscriber = tracing_subscriber::registry().with(JournalLayer(journal.clone()));
     // Set once, at the start of the process.
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Failure::LogTwice)?;

@@ -4,21 +4,34 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, LeniencePlan, ListenerPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD,
-    RELAY_TAKE_FD, RelayPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
+    AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, Preload,
+    ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, StatsdPlan, TlsPlan,
+    Underscores, WorkerClass, WorkerPlan,
 };
-use remuda_runtime::{Address, Binding, Heirloom, listen_fds};
-use remuda_settings::{AsgiSettings, ForwardedSettings, Lenience, Settings, TlsSettings};
+use remuda_runtime::{Address, Binding, Heirloom, Identity, IdentityError, listen_fds};
+use remuda_settings::{
+    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, Place, PythonFile, Settings,
+    StatsdSettings, TlsSettings, table,
+};
 use remuda_supervisor::Plan;
 
 /// What the supervisor decides by.
 pub fn for_supervisor(settings: &Settings, is_heir: bool) -> Plan {
+    let (timeout, request_timeout) = match settings.worker_class {
+        // Nobody in such a worker could break its only request off, so the master does.
+        remuda_settings::WorkerClass::Sync => {
+            (settings.timeout.into_iter().chain(settings.request_timeout).min(), None)
+        }
+        _ => (settings.timeout, settings.request_timeout.map(|limit| limit + BREAK_GRACE)),
+    };
     Plan {
         workers: settings.workers,
         max_surge: settings.max_surge,
         max_requests: settings.max_requests,
         max_requests_jitter: settings.max_requests_jitter,
-        timeout: settings.timeout,
+        timeout,
+        request_timeout,
+        slow_request_log: settings.slow_request_log,
         graceful_timeout: settings.graceful_timeout,
         boot_timeout: settings.boot_timeout,
         crash_loop_limit: settings.crash_loop_limit,
@@ -39,6 +52,9 @@ fn watchdog(env: impl Fn(&str) -> Option<String>) -> Option<Duration> {
     let is_ours = env("WATCHDOG_PID").is_none_or(|pid| pid == ours);
     (is_ours && micros > 0).then(|| Duration::from_micros(micros) / 2)
 }
+/// What a worker gets to break a request off by itself: a few beats of its loop, and what the app
+/// does in its `finally`.
+const BREAK_GRACE: Duration = Duration::from_secs(3);
 
 /// Differs from one start to the next, so that several services do not recycle in step.
 fn seed() -> u64 {
@@ -47,7 +63,12 @@ fn seed() -> u64 {
 }
 
 /// What zygotes and workers are told.
-pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerPlan {
+pub fn for_workers(
+    settings: &Settings,
+    listeners: Vec<ListenerPlan>,
+    file: Option<&PythonFile>,
+    identity: Option<&Identity>,
+) -> WorkerPlan {
     let seconds = |length: Duration| length.as_secs_f64();
     WorkerPlan {
         app: settings.app.clone(),
@@ -64,6 +85,22 @@ pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerP
             Some(true) => Preload::Always,
             Some(false) => Preload::Never,
         },
+        config: file.map(place_of),
+        env: settings.raw_env.iter().cloned().collect(),
+        identity: identity.map(|identity| IdentityPlan {
+            uid: identity.uid,
+            gid: identity.gid,
+            groups_of: identity.groups_of.clone(),
+        }),
+        proc_name: settings.identity.name.clone(),
+        capture_output: settings.capture_output,
+        statsd: settings.statsd.clone().map(|StatsdSettings { host, prefix, tags }| StatsdPlan {
+            host,
+            prefix,
+            tags,
+        }),
+        cfg: settings.cfg.clone(),
+        hooks: hooks(settings),
         chdir: settings.chdir.display().to_string(),
         pythonpath: settings.pythonpath.iter().map(|path| path.display().to_string()).collect(),
         workers: settings.workers,
@@ -71,6 +108,8 @@ pub fn for_workers(settings: &Settings, listeners: Vec<ListenerPlan>) -> WorkerP
         relay: Some(RelayPlan { give_fd: RELAY_GIVE_FD, take_fd: RELAY_TAKE_FD }),
         worker_connections: settings.worker_connections,
         timeout_s: settings.timeout.map_or(0.0, seconds),
+        request_timeout_s: settings.request_timeout.map_or(0.0, seconds),
+        slow_request_log_s: settings.slow_request_log.map_or(0.0, seconds),
         graceful_timeout_s: seconds(settings.graceful_timeout),
         keepalive_s: seconds(settings.keepalive),
         head_timeout_s: seconds(settings.head_timeout),
@@ -158,13 +197,18 @@ fn for_asgi(settings: &AsgiSettings) -> AsgiPlan {
 }
 
 /// What to bind.
-pub fn binding(settings: &Settings, heirloom: Option<&Heirloom>) -> Binding {
+pub fn binding(
+    settings: &Settings,
+    identity: Option<&Identity>,
+    heirloom: Option<&Heirloom>,
+) -> Binding {
     let env = |name| std::env::var(name).ok();
     Binding {
         addresses: settings.binds.iter().map(address).collect(),
         backlog: i32::try_from(settings.backlog).unwrap_or(i32::MAX),
         reuse_port: settings.reuse_port,
         umask: settings.umask,
+        owner: identity.map(|identity| (identity.uid, identity.gid)),
         inherited: match heirloom {
             Some(heirloom) => heirloom.listeners.clone(),
             None => listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
@@ -184,7 +228,35 @@ fn address(address: &remuda_settings::Address) -> Address {
     }
 }
 
-/// What is added to the environment of the application.
-pub fn environment(settings: &Settings) -> BTreeMap<String, String> {
-    settings.raw_env.iter().cloned().collect()
+/// Who zygotes and workers are to be.
+///
+/// # Errors
+///
+/// When they cannot be that.
+pub fn identity(settings: &Settings) -> Result<Option<Identity>, IdentityError> {
+    let IdentitySettings { user, group, all_groups, .. } = &settings.identity;
+    Identity::look_up(user.as_deref(), group.as_deref(), *all_groups)
+}
+
+/// Where a configuration file is, in the words of the channel.
+pub fn place_of(file: &PythonFile) -> ConfigPlace {
+    match &file.place {
+        Place::Path(path) => ConfigPlace::Path { path: path.display().to_string() },
+        Place::Module(module) => ConfigPlace::Module { module: module.clone() },
+    }
+}
+
+/// The hooks that were given.
+fn hooks(settings: &Settings) -> BTreeMap<String, Vec<u8>> {
+    let hooks =
+        settings.changed().iter().filter_map(|changed| match table::find(changed.name)?.kind {
+            Kind::Hook(arity) => Some((changed.name.to_owned(), arity.to_vec())),
+            _ => None,
+        });
+    hooks.collect()
+}
+
+/// Whether the herald has hooks to call.
+pub fn has_herald_hooks(settings: &Settings) -> bool {
+    settings.changed().iter().any(|changed| HERALD_HOOKS.contains(&changed.name))
 }

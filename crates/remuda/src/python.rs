@@ -3,8 +3,6 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use remuda_settings::Settings;
-
 /// There is no interpreter where one was looked for.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -22,10 +20,10 @@ const NAMES: [&str; 2] = ["python", "python3"];
 ///
 /// The folder of the executable is taken as it was called, links unresolved: in a virtual
 /// environment the interpreter is itself a link, and only its place makes it that environment's.
-pub(crate) fn find(settings: &Settings) -> Result<PathBuf, NoPython> {
-    if let Some(python) = &settings.python {
+pub(crate) fn find(wanted: Option<&Path>) -> Result<PathBuf, NoPython> {
+    if let Some(python) = wanted {
         let found = if python.components().count() > 1 {
-            Some(python.clone()).filter(|path| path.is_file())
+            Some(python.to_owned()).filter(|path| path.is_file())
         } else {
             in_search_path(python)
         };

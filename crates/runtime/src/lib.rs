@@ -13,13 +13,17 @@
 #![deny(unsafe_code)]
 
 mod cgroup;
+mod check;
 mod children;
 mod control;
+mod herald;
+mod identity;
 mod leftovers;
 mod listen;
 mod notify;
 mod perform;
 mod pidfile;
+mod renewal;
 mod sample;
 mod shell;
 mod signals;
@@ -30,10 +34,14 @@ mod words;
 mod zygote;
 
 pub use cgroup::{MemoryLimit, memory_limit};
+pub use check::check_app;
 pub use control::{ControlSocket, Place};
+pub use herald::{Herald, HeraldError};
+pub use identity::{Identity, IdentityError, go_to_background};
 pub use listen::{Address, Binding, ListenError, Listeners, listen_fds};
 pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};
+pub use renewal::{Renewal, Renewed, Unreadable};
 pub use shell::{Config, run};
 pub use signals::Signals;
 pub use upgrade::{Heirloom, Launch, PRIVATE_VARIABLES};

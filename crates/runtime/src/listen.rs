@@ -58,6 +58,8 @@ pub struct Binding {
     pub reuse_port: bool,
     /// Permission bits that unix sockets lack.
     pub umask: u32,
+    /// Who gets the unix sockets: user and group.
+    pub owner: Option<(u32, u32)>,
     /// Descriptors from a service manager, or from the master before this one, replace the
     /// addresses.
     pub inherited: Vec<i32>,
@@ -267,6 +269,9 @@ fn bind_unix(path: &Path, binding: &Binding) -> io::Result<Listener> {
     // before `listen`.
     let mode = 0o777 & !binding.umask;
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    if let Some((uid, gid)) = binding.owner {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
+    }
     socket.listen(binding.backlog)?;
     finish(socket, Some(path.to_owned()), false)
 }
@@ -317,8 +322,15 @@ mod tests {
     use super::*;
 
     fn binding(addresses: Vec<Address>) -> Binding {
-        let (inherited, heirlooms) = (Vec::new(), Vec::new());
-        Binding { addresses, backlog: 16, reuse_port: false, umask: 0, inherited, heirlooms }
+        Binding {
+            addresses,
+            backlog: 16,
+            reuse_port: false,
+            umask: 0,
+            owner: None,
+            inherited: Vec::new(),
+            heirlooms: Vec::new(),
+        }
     }
 
     fn local() -> Address {

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::sys::signal::{Signal as UnixSignal, kill, killpg};
 use nix::unistd::Pid as UnixPid;
-use remuda_channel::{ToWorker, ToZygote};
+use remuda_channel::{ToHerald, ToWorker, ToZygote};
 use remuda_journal::log;
 use remuda_supervisor::{Action, Ending, Event, Generation, Notice, Order, Pid, Refusal, Signal};
 
@@ -63,9 +63,18 @@ impl Shell {
                 None
             }
             Action::ReopenLogs => {
+                self.tell_herald(&ToHerald::Reopen);
+                for &generation in self.zygotes.keys() {
+                    // One that is not ready has yet to open them, or reads this in its time.
+                    let _ = self.tell_zygote(generation, &ToZygote::Reopen, None);
+                }
                 if let Err(error) = self.config.journal.reopen() {
                     log!(LOG_NOT_REOPENED, error = error);
                 }
+                None
+            }
+            Action::Adopt { generation } => {
+                self.adopt(generation);
                 None
             }
             Action::Report(notice) => {
@@ -73,13 +82,16 @@ impl Shell {
                     self.last_failure.clear();
                 }
                 self.tickets.hear(&notice, &self.last_failure);
-                let load = |generation| self.loads.get(&generation).copied().unwrap_or_default();
-                let class = self.config.worker_plan.worker_class;
                 if matches!(notice, Notice::Serving { .. }) {
                     self.tell_predecessor();
                 }
-                let request = |worker| match self.workers.get(&worker) {
-                    Some(worker) => sample::request_text(&self.board.read(worker.line.0), class),
+                self.tell_herald_of(&notice);
+                let load = |generation| self.loads.get(&generation).copied().unwrap_or_default();
+                let class = self.config.worker_plan.worker_class;
+                let request = |worker, what| match self.workers.get(&worker) {
+                    Some(worker) => {
+                        sample::request_text(&self.board.read(worker.line.0), class, what)
+                    }
                     None => String::new(),
                 };
                 match notice {
@@ -156,7 +168,7 @@ impl Shell {
         let boot = ToZygote::Boot {
             generation: generation.0,
             master: UnixPid::this().as_raw(),
-            plan: Box::new(self.config.worker_plan.clone()),
+            plan: Box::new(self.worker_plan(generation).clone()),
         };
         if let Err(error) = self.tell_zygote(generation, &boot, None) {
             tracing::error!("The zygote could not be told what to load: {error}");
@@ -193,7 +205,7 @@ impl Shell {
             return failed(&error, Refusal::Other);
         }
         wire.listen(From::Worker(worker), self.inbox.clone());
-        self.workers.insert(worker, Worker { wire, line, pid: None });
+        self.workers.insert(worker, Worker { wire, line, slot: slot.0, pid: None });
         None
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remuda_channel::{Answer, Ask, FromWorker, FromZygote, WorkerPlan};
+use remuda_channel::{Answer, Ask, FromWorker, FromZygote, ToHerald, WorkerPlan};
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
@@ -15,13 +15,15 @@ use remuda_supervisor::{
     WorkerId,
 };
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::cgroup::OomWatch;
 use crate::control::{self, Asked, CLIENTS_MAX, ControlSocket, Tickets};
+use crate::herald::Herald;
 use crate::listen::Listeners;
 use crate::notify::Notifier;
 use crate::pidfile::Pidfile;
+use crate::renewal::{Attached, Renewal, Renewing};
 use crate::sample;
 use crate::signals::{Meaning, Signals, Watch};
 use crate::upgrade::{self, Heirloom, Launch};
@@ -39,12 +41,8 @@ pub struct Config {
     pub listeners: Listeners,
     /// The interpreter that runs zygotes.
     pub python: PathBuf,
-    /// Added to the zygotes' environment.
-    pub env: BTreeMap<String, String>,
     /// The error log, to be opened again on USR1.
     pub journal: Arc<Journal>,
-    /// The file that names the master.
-    pub pidfile: Option<Pidfile>,
     /// Who is told how the service stands.
     pub notifier: Notifier,
     /// How a new master is started.
@@ -55,6 +53,12 @@ pub struct Config {
     pub addresses: String,
     /// What the master before this one has given to it.
     pub heirloom: Option<Heirloom>,
+    /// Reads the settings again at a reload.
+    pub renewal: Box<dyn Renewal>,
+    /// Calls hooks, if there are any for it.
+    pub herald: Option<Herald>,
+    /// The file that names the master; removed before the last hook is called.
+    pub pidfile: Option<Pidfile>,
 }
 
 /// Who sent a packet.
@@ -66,12 +70,14 @@ pub(crate) enum From {
     Heir(Pid),
     /// The master that we are the new one of.
     Predecessor,
+    Herald,
 }
 
 /// A worker, seen from here.
 pub(crate) struct Worker {
     pub(crate) wire: Wire,
     pub(crate) line: Line,
+    pub(crate) slot: u16,
     pub(crate) pid: Option<Pid>,
 }
 
@@ -85,8 +91,10 @@ pub(crate) struct Shell {
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
+    pub(crate) herald: Option<Attached>,
+    pub(crate) renewing: Renewing,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
-    letters: UnboundedReceiver<(From, Incoming)>,
+    pub(crate) letters: UnboundedReceiver<(From, Incoming)>,
     pub(crate) oom: OomWatch,
     pub(crate) started: Tick,
     pub(crate) tickets: Tickets,
@@ -98,6 +106,8 @@ pub(crate) struct Shell {
     /// To the master before this one, as long as it is there.
     pub(crate) predecessor: Option<Wire>,
     pub(crate) exit: Option<u8>,
+    /// Workers that the gauge was told of.
+    counted: usize,
 }
 
 /// Runs the master until it has stopped; its exit status.
@@ -136,15 +146,19 @@ impl Shell {
             config.notifier.mute();
         }
         let relay = config.heirloom.as_mut().and_then(|heirloom| heirloom.relay.take());
+        let herald = config.herald.take();
+        let herald = herald.map(|herald| Attached::new(herald, &inbox)).transpose()?;
         let (board, board_fd) = Board::create(lines(&config.plan))?;
         Ok(Self {
             supervisor: Supervisor::new(config.plan.clone()),
-            start: Start { python: config.python.clone(), env: config.env.clone() },
+            start: Start { python: config.python.clone() },
             board,
             shared: Shared::new(board_fd, relay)?,
             zygotes: BTreeMap::new(),
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
+            herald,
+            renewing: Renewing::default(),
             inbox,
             letters,
             oom: OomWatch::new(),
@@ -155,20 +169,25 @@ impl Shell {
             heir: None,
             predecessor,
             exit: None,
+            counted: 0,
             config,
         })
     }
 
     async fn serve(mut self, signals: Watch) -> io::Result<(u8, Option<Pid>)> {
-        let pace = self.config.plan.timeout.map_or(IDLE_PACE, sample::pace);
-        let mut sampling = interval(pace);
-        sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let has_timeout = self.config.plan.timeout.is_some();
+        let mut watched = self.config.plan.watched();
+        let mut sampling = sampling(watched);
         let mut parent = interval(PARENT_PACE);
         self.handle(Event::Start);
         loop {
             if let Some(status) = self.exit {
-                return Ok((status, self.supervisor.snapshot().upgrade.heir()));
+                let heir = self.supervisor.snapshot().upgrade.heir();
+                self.take_leave().await;
+                return Ok((status, heir));
+            }
+            if watched != self.config.plan.watched() {
+                watched = self.config.plan.watched();
+                sampling = self::sampling(watched);
             }
             let deadline = self.supervisor.next_deadline();
             let is_heir = self.config.heirloom.is_some();
@@ -178,7 +197,7 @@ impl Shell {
                 Some((from, incoming)) = self.letters.recv() => self.receive(from, &incoming),
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
-                _ = sampling.tick(), if has_timeout => self.sample(),
+                _ = sampling.tick(), if watched.is_some() => self.sample(),
                 _ = parent.tick(), if is_heir => self.look_for_the_parent(),
                 Some(asked) = self.asked.recv() => self.answer(asked),
                 () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
@@ -200,6 +219,17 @@ impl Shell {
         }
         // The end of its channel tells a worker that was given up on the way to leave.
         self.workers.retain(|worker, _| self.supervisor.knows(*worker));
+        self.count_workers();
+    }
+
+    /// gunicorn's gauge: sent when it has changed.
+    fn count_workers(&mut self) {
+        let Some(statsd) = self.config.journal.statsd() else { return };
+        let count = self.workers.values().filter(|worker| worker.pid.is_some()).count();
+        if self.counted != count {
+            self.counted = count;
+            statsd.gauge("gunicorn.workers", count as u64);
+        }
     }
 
     fn obey(&mut self, raised: &[(&'static str, Meaning)]) {
@@ -219,6 +249,10 @@ impl Shell {
         log!(SIGNAL_CHILD);
         // One at a time: a number whose exit has not been told must not be free for others yet.
         while let Some((pid, ending)) = children::next_ended() {
+            if self.herald.as_ref().is_some_and(|herald| herald.pid == pid) {
+                self.lose_herald();
+                continue;
+            }
             self.hear_last_words(pid);
             self.handle(Event::Exited { pid, ending });
             self.zygotes.retain(|_, zygote| zygote.pid != pid);
@@ -294,8 +328,8 @@ impl Shell {
             self.workers.iter().filter_map(|(id, w)| Some((*id, w.line, w.pid?))).collect();
         let class = self.config.worker_plan.worker_class;
         for (worker, line, pid) in workers {
-            let standing_since = sample::standing_since(&self.board, line, pid, class);
-            self.handle(Event::Sampled { worker, standing_since });
+            let sample = sample::of(&self.board, line, pid, class);
+            self.handle(Event::Sampled { worker, sample });
         }
     }
 
@@ -317,6 +351,12 @@ impl Shell {
                 }
             }
             (From::Zygote(generation), Incoming::End) => self.lose_zygote(generation),
+            (From::Herald, Incoming::Packet(packet)) => match serde_json::from_slice(packet) {
+                Ok(message) => self.hear_herald(message),
+                Err(_) => log!(UNKNOWN_MESSAGE, who = "the herald"),
+            },
+            // Its exit follows.
+            (From::Herald, Incoming::End) => {}
             (From::Heir(pid), Incoming::Packet(word)) if word == upgrade::READY => {
                 self.handle(Event::UpgradeReady { pid });
             }
@@ -337,7 +377,11 @@ impl Shell {
             FromZygote::Hello { version, python } if version == env!("CARGO_PKG_VERSION") => {
                 zygote.greeted = true;
                 log!(ZYGOTE_HELLO, generation = generation.0, python = python, pid = zygote.pid.0);
-                self.boot(generation);
+                if self.supervisor.is_loading(generation) {
+                    self.renew(generation);
+                } else {
+                    self.boot(generation);
+                }
             }
             FromZygote::Hello { version, .. } => {
                 let message = format!(
@@ -371,6 +415,8 @@ impl Shell {
                 let (worker, pid) = (WorkerId(worker), Pid(pid));
                 if let Some(known) = self.workers.get_mut(&worker) {
                     known.pid = Some(pid);
+                    let slot = known.slot;
+                    self.tell_herald(&ToHerald::Forked { worker: worker.0, slot, pid: pid.0 });
                 }
                 self.handle(Event::Forked { worker, pid });
             }
@@ -399,8 +445,9 @@ impl Shell {
         self.give_up(generation, &message);
     }
 
-    fn give_up(&mut self, generation: Generation, message: &str) {
+    pub(crate) fn give_up(&mut self, generation: Generation, message: &str) {
         log!(ZYGOTE_UNUSABLE, message = message);
+        message.clone_into(&mut self.last_failure);
         if let Some(zygote) = self.zygotes.get_mut(&generation) {
             zygote.failed = true;
         }
@@ -419,7 +466,14 @@ const PARENT_PACE: Duration = Duration::from_millis(200);
 /// How soon a service manager that did not read is tried again.
 const NOTIFY_PACE: Duration = Duration::from_millis(50);
 
-/// Without a timeout nothing is sampled; the interval needs some length all the same.
+/// Looks at the scoreboard as often as the shortest limit asks for.
+fn sampling(watched: Option<(Duration, Duration)>) -> Interval {
+    let mut sampling = interval(watched.map_or(IDLE_PACE, |(shortest, _)| sample::pace(shortest)));
+    sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sampling
+}
+
+/// Without a limit nothing is sampled; the interval needs some length all the same.
 const IDLE_PACE: Duration = Duration::from_secs(3600);
 
 async fn until(deadline: Option<Tick>) {

@@ -118,7 +118,8 @@ pub struct Heirloom {
 }
 
 impl Heirloom {
-    /// What the environment says, if it was the parent who has said it.
+    /// What the environment says, if it was the parent who has said it. To be called before anything
+    /// is started, and once.
     #[must_use]
     pub fn from_env(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let parent = UnixPid::from_raw(value(PARENT)?.trim().parse().ok()?);
@@ -126,6 +127,8 @@ impl Heirloom {
             return None;
         }
         let listeners = numbers(&value(LISTENERS)?);
+        // What is not open is found when it shall be used.
+        listeners.iter().for_each(|fd| drop(sys::keep_private(*fd)));
         let mut given = numbers(&value(CHANNEL).unwrap_or_default()).into_iter();
         let mut next = || sys::take_inherited(given.next()?).ok();
         let channel = next();

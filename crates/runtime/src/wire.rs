@@ -44,20 +44,23 @@ pub(crate) enum Incoming {
     End,
 }
 
+/// The two ends of a new channel.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
 impl Wire {
     /// A new channel: the master's end, and the end to give away.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let (ours, theirs) = pair()?;
         Ok((Self::adopt(ours)?, theirs))
     }
 
-    /// A channel that somebody else has made.
-    pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        let ours = std::os::unix::net::UnixDatagram::from(fd);
+    /// The master's end of a channel that there is already.
+    pub(crate) fn adopt(ours: OwnedFd) -> io::Result<Self> {
+        let ours = std::os::unix::net::UnixDatagram::from(ours);
         ours.set_nonblocking(true)?;
-        let socket = Rc::new(UnixDatagram::from_std(ours)?);
-        Ok(Self { socket, reader: Rc::default() })
+        Ok(Self { socket: Rc::new(UnixDatagram::from_std(ours)?), reader: Rc::default() })
     }
 
     /// Sends a packet, with a descriptor if need be. A full or dead channel loses it: the

@@ -2,10 +2,12 @@
 
 use nix::sys::signal::Signal;
 use remuda_journal::{event, log};
-use remuda_supervisor::{BootFailure, Cause, Ending, Notice, Reason, UpgradeFailure};
+use remuda_supervisor::{
+    BootFailure, Cause, Ending, Notice, Reason, Stood, UpgradeFailure, WorkerId,
+};
 
-/// The latest request of a hung worker, or what stands instead of it.
-pub(crate) type RequestOf<'a> = &'a dyn Fn(remuda_supervisor::WorkerId) -> String;
+/// The request that a worker is held up by, or what stands instead of it.
+pub(crate) type RequestOf<'a> = &'a dyn Fn(WorkerId, Stood) -> String;
 
 /// Writes a notice to the log.
 pub(crate) fn say(
@@ -21,17 +23,23 @@ pub(crate) fn say(
         Notice::WorkerDraining { pid, cause, .. } => {
             log!(WORKER_DRAINING, pid = pid.0, cause = cause_name(*cause));
         }
-        Notice::WorkerHung { worker, pid, stood, .. } => {
-            let request = request_of(*worker);
-            log!(
-                WORKER_HUNG,
-                pid = pid.0,
-                request = request,
-                stood_s = format!("{:.1}", stood.as_secs_f64())
-            );
+        Notice::WorkerHung { worker, pid, what, stood, .. } => {
+            let (request, stood_s) = (request_of(*worker, *what), seconds(*stood));
+            log!(WORKER_HUNG, pid = pid.0, request = request, stood_s = stood_s);
+        }
+        Notice::WorkerSlow { worker, pid, stood, .. } => {
+            let (request, stood_s) = (request_of(*worker, Stood::Standing), seconds(*stood));
+            log!(WORKER_SLOW, pid = pid.0, request = request, stood_s = stood_s);
+        }
+        Notice::WorkerOverdue { worker, pid, stood, .. } => {
+            let (request, stood_s) = (request_of(*worker, Stood::Request), seconds(*stood));
+            log!(WORKER_OVERDUE, pid = pid.0, request = request, stood_s = stood_s);
         }
         Notice::WorkerBootTimedOut { pid, .. } => log!(WORKER_BOOT_TIMEOUT, pid = pid.0),
-        Notice::WorkerDrainTimedOut { pid, .. } => log!(WORKER_DRAIN_TIMEOUT, pid = pid.0),
+        Notice::WorkerDrainTimedOut { worker, pid, .. } => {
+            let request = request_of(*worker, Stood::Request);
+            log!(WORKER_DRAIN_TIMEOUT, pid = pid.0, request = request);
+        }
         Notice::WorkerExited { pid, ending, cause, .. } => say_exit(pid.0, *ending, *cause),
         Notice::ForkFailed { slot, .. } => log!(FORK_FAILED, slot = slot.0),
         Notice::BackingOff { slot, deaths, wait } => {
@@ -132,7 +140,10 @@ fn say_exit(pid: i32, ending: Ending, cause: Option<Cause>) {
         }
         (Ending::Exited(0), None) => log!(WORKER_EXITED, pid = pid, cause = "its own"),
         // The master has said why when it broke the request off.
-        (Ending::Exited(code), Some(Cause::Hang | Cause::Stop | Cause::HandOver)) => {
+        (
+            Ending::Exited(code),
+            Some(Cause::Hang | Cause::Stop | Cause::HandOver | Cause::DrainTimeout),
+        ) => {
             let message = event::WORKER_FAILED.fill(&[("pid", &pid), ("code", &code)]);
             tracing::debug!("{message}");
         }
@@ -150,6 +161,10 @@ fn say_exit(pid: i32, ending: Ending, cause: Option<Cause>) {
             log!(WORKER_SIGNALED, pid = pid, signal = signal_name(number));
         }
     }
+}
+
+fn seconds(length: std::time::Duration) -> String {
+    format!("{:.1}", length.as_secs_f64())
 }
 
 fn signal_name(number: i32) -> String {

@@ -1,6 +1,5 @@
 //! Executing a zygote, and what it says.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -20,8 +19,6 @@ use crate::wire::Wire;
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
     pub(crate) python: PathBuf,
-    /// Added to the environment; the rest is passed on untouched.
-    pub(crate) env: BTreeMap<String, String>,
 }
 
 /// A zygote's process, seen from here.
@@ -76,7 +73,6 @@ pub(crate) fn start(start: &Start, shared: &Shared, listeners: &Listeners) -> io
     for name in PRIVATE_VARIABLES {
         command.env_remove(name);
     }
-    command.envs(&start.env);
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     // Reaped by pid together with all other children, so the handle is of no use.
     let child = command.spawn()?;

@@ -10,6 +10,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::ftruncate;
 
+use crate::crowd::Crowd;
 use crate::line::{LINE_WORDS, LineView, LineWriter};
 
 /// The whole scoreboard.
@@ -76,6 +77,12 @@ impl Board {
     pub fn writer(&self, line: u16) -> Option<LineWriter> {
         self.words(line)?;
         Some(LineWriter::new(self.clone(), line))
+    }
+
+    /// A worker's place among its siblings.
+    #[must_use]
+    pub fn crowd(&self, line: u16) -> Crowd {
+        Crowd::new(self.clone(), line)
     }
 
     /// What stands in a line now; all zero when there is no such line.

@@ -11,12 +11,14 @@ const NONE: u32 = u32::MAX;
 
 /// A request that has begun and not ended.
 #[must_use = "a request that is never ended makes its worker look hung"]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u32);
 
 #[derive(Debug)]
 struct Slot<const WORDS: usize> {
     start_ns: u64,
+    /// Its limits of time count from so much later.
+    put_off_ns: u64,
     older: u32,
     newer: u32,
     text: Text<WORDS>,
@@ -30,11 +32,13 @@ pub(crate) struct InFlight<const WORDS: usize> {
     free: u32,
     oldest: u32,
     newest: u32,
+    /// How many have put off their limits: hardly ever one.
+    put_off: u32,
 }
 
 impl<const WORDS: usize> Default for InFlight<WORDS> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: NONE, oldest: NONE, newest: NONE }
+        Self { slots: Vec::new(), free: NONE, oldest: NONE, newest: NONE, put_off: 0 }
     }
 }
 
@@ -50,7 +54,7 @@ impl<const WORDS: usize> InFlight<WORDS> {
             NONE => {
                 let at = self.slots.len() as u32;
                 let text = Text::EMPTY;
-                self.slots.push(Slot { start_ns, older: NONE, newer: NONE, text });
+                self.slots.push(Slot { start_ns, put_off_ns: 0, older: NONE, newer: NONE, text });
                 at
             }
             at => {
@@ -64,6 +68,7 @@ impl<const WORDS: usize> InFlight<WORDS> {
         }
         let slot = &mut self.slots[at as usize];
         (slot.start_ns, slot.older, slot.newer) = (start_ns, self.newest, NONE);
+        slot.put_off_ns = 0;
         self.newest = at;
         (Ticket(at), &mut slot.text)
     }
@@ -73,6 +78,7 @@ impl<const WORDS: usize> InFlight<WORDS> {
     pub(crate) fn end(&mut self, Ticket(at): Ticket) -> bool {
         let Some(slot) = self.slots.get_mut(at as usize) else { return false };
         let (older, newer) = (slot.older, slot.newer);
+        self.put_off -= u32::from(slot.put_off_ns > 0);
         (slot.newer, self.free) = (self.free, at);
         match newer {
             NONE => self.newest = older,
@@ -85,10 +91,38 @@ impl<const WORDS: usize> InFlight<WORDS> {
         older == NONE
     }
 
+    /// Puts off the limits of one by so much more.
+    pub(crate) fn put_off(&mut self, Ticket(at): Ticket, length_ns: u64) {
+        let Some(slot) = self.slots.get_mut(at as usize) else { return };
+        self.put_off += u32::from(slot.put_off_ns == 0 && length_ns > 0);
+        slot.put_off_ns = slot.put_off_ns.saturating_add(length_ns);
+    }
+
     /// Start and text of the oldest.
     pub(crate) fn oldest(&self) -> Option<(u64, &Text<WORDS>)> {
         let slot = self.slots.get(self.oldest as usize)?;
         Some((slot.start_ns, &slot.text))
+    }
+
+    /// From when the limits of the oldest count, and those of the one for which they count from
+    /// last; 0 = from its start, or from the start of the latest.
+    #[inline]
+    pub(crate) fn put_off_until(&self) -> (u64, u64) {
+        if self.put_off == 0 { (0, 0) } else { self.search_put_off() }
+    }
+
+    #[cold]
+    fn search_put_off(&self) -> (u64, u64) {
+        let until = |slot: &Slot<WORDS>| match slot.put_off_ns {
+            0 => 0,
+            length => slot.start_ns.saturating_add(length),
+        };
+        let (mut at, mut last) = (self.oldest, 0);
+        while let Some(slot) = self.slots.get(at as usize) {
+            last = last.max(until(slot));
+            at = slot.newer;
+        }
+        (self.slots.get(self.oldest as usize).map_or(0, until), last)
     }
 }
 

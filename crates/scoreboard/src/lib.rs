@@ -21,6 +21,8 @@ mod board;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
+mod crowd;
+#[cfg(not(loom))]
 mod in_flight;
 #[cfg(not(loom))]
 mod line;
@@ -30,6 +32,7 @@ pub use block::RequestView;
 pub use {
     board::Board,
     clock::now_ns,
+    crowd::Crowd,
     in_flight::Ticket,
     line::{LineView, LineWriter, WorkerState},
 };

@@ -11,15 +11,22 @@ use crate::sync::{AtomicU64, Ordering, store};
 pub(crate) const LINE_WORDS: usize = 64;
 
 // Where each word stands.
-const PID: usize = 0;
+pub(crate) const PID: usize = 0;
 const STATE: usize = 1;
-const LOOP_BEAT: usize = 2;
+pub(crate) const LOOP_BEAT: usize = 2;
 /// When the oldest request in flight began; 0 = none.
 const OLDEST_START: usize = 3;
 const IN_FLIGHT: usize = 4;
 const SERVED: usize = 5;
+/// From when the limits of the oldest request count, when the app has put them off; 0 = from its
+/// start.
+const OLDEST_FROM: usize = 6;
+/// The latest such time among all requests in flight; 0 = none was put off.
+const PUT_OFF_UNTIL: usize = 7;
+/// Connections that the worker holds; [`NOT_IN_THE_CROWD`] when it takes none.
+pub(crate) const CONNECTIONS: usize = 8;
 /// The request that began last.
-const LATEST: usize = 8;
+const LATEST: usize = 10;
 /// The oldest one in flight, when it is not the one that began last.
 const OLDEST: usize = LATEST + BLOCK_WORDS;
 const BLOCK_WORDS: usize = (LINE_WORDS - LATEST) / 2;
@@ -34,6 +41,8 @@ fn latest(words: &Words) -> &[AtomicU64] {
 fn oldest(words: &Words) -> &[AtomicU64] {
     &words[OLDEST..]
 }
+
+pub(crate) const NOT_IN_THE_CROWD: u64 = u64::MAX;
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +116,7 @@ impl LineWriter {
         store(&words[IN_FLIGHT], count, Ordering::Relaxed);
         let served = words[SERVED].load(Ordering::Relaxed).wrapping_add(1);
         store(&words[SERVED], served, Ordering::Relaxed);
+        show_put_off(words, &in_flight);
         match in_flight.oldest() {
             None => {
                 store(&words[STATE], 1, Ordering::Relaxed);
@@ -122,10 +132,24 @@ impl LineWriter {
         }
     }
 
+    /// The limits of a request count from so much later than they did.
+    pub fn put_off(&self, ticket: Ticket, length_ns: u64) {
+        let mut in_flight = self.in_flight.borrow_mut();
+        in_flight.put_off(ticket, length_ns);
+        show_put_off(self.words(), &in_flight);
+    }
+
     /// The loop has come round.
     pub fn beat(&self, now_ns: u64) {
         store(&self.words()[LOOP_BEAT], now_ns, Ordering::Release);
     }
+}
+
+#[inline]
+fn show_put_off(words: &Words, in_flight: &InFlight<TEXT_WORDS>) {
+    let (oldest, latest) = in_flight.put_off_until();
+    store(&words[OLDEST_FROM], oldest, Ordering::Relaxed);
+    store(&words[PUT_OFF_UNTIL], latest, Ordering::Relaxed);
 }
 
 /// What stands in a line, as far as it can be believed.
@@ -139,6 +163,10 @@ pub struct LineView {
     pub loop_beat_ns: u64,
     /// When the oldest request in flight began, in the same clock; 0 when none is in flight.
     pub oldest_start_ns: u64,
+    /// From when its limits of time count: later than its start when the app has put them off.
+    pub oldest_since_ns: u64,
+    /// No request in flight has limits that count from later; 0 when none is in flight.
+    pub latest_since_ns: u64,
     /// Requests in flight.
     pub in_flight: u64,
     /// Requests served.
@@ -158,6 +186,7 @@ impl LineView {
         let is_oldest = |view: &&RequestView| view.start_ns == oldest_start_ns;
         let known = [&oldest, &latest].into_iter().find(is_oldest).cloned();
         let busy = oldest_start_ns > 0;
+        let when_busy = |since: u64| if busy { since } else { 0 };
         Self {
             pid: load(PID),
             state: match load(STATE) {
@@ -167,6 +196,8 @@ impl LineView {
             },
             loop_beat_ns: load(LOOP_BEAT),
             oldest_start_ns,
+            oldest_since_ns: when_busy(oldest_start_ns.max(load(OLDEST_FROM))),
+            latest_since_ns: when_busy(latest.start_ns.max(load(PUT_OFF_UNTIL))),
             in_flight: load(IN_FLIGHT),
             served: load(SERVED),
             oldest: known.filter(|_| busy).unwrap_or_default(),
@@ -227,6 +258,33 @@ mod tests {
         assert_eq!(board.read(0).in_flight, 1);
         writer.end(stays);
         assert_eq!(board.read(0).served, 9_999);
+    }
+
+    #[test]
+    fn limits_that_were_put_off_count_from_later_as_long_as_the_request_is_in_flight() {
+        let (board, _fd) = Board::create(1).expect("board");
+        let writer = board.writer(0).expect("line");
+        let since = || (board.read(0).oldest_since_ns, board.read(0).latest_since_ns);
+        assert_eq!(since(), (0, 0));
+        let a = writer.begin(10, "GET", "/a");
+        let b = writer.begin(11, "GET", "/b");
+        assert_eq!(since(), (10, 11));
+        writer.put_off(b, 100);
+        assert_eq!(since(), (10, 111));
+        writer.put_off(a, 5);
+        writer.put_off(a, 5);
+        assert_eq!(since(), (20, 111));
+        writer.end(a);
+        assert_eq!(since(), (111, 111));
+        let c = writer.begin(200, "GET", "/c");
+        assert_eq!(since(), (111, 200));
+        writer.end(b);
+        assert_eq!(since(), (200, 200));
+        writer.end(c);
+        assert_eq!(since(), (0, 0));
+        let d = writer.begin(300, "GET", "/d");
+        assert_eq!(since(), (300, 300), "a slot that is used again has forgotten");
+        writer.end(d);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! The TOML file as a source: which one, what it may hold, what is wrong with it.
+//! The file as a source: which one it is, and what a TOML file may hold.
 //!
-//! Its keys are the names of the settings, without tables. Python files are not read here.
+//! Its keys are the names of the settings, without tables. A Python file is only found here: Python
+//! reads it (`python_file`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,23 +9,81 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use crate::nearest::nearest_setting;
+use crate::python_file::{Place, PythonFile};
 use crate::wishes::{Given, Wishes};
 use crate::{Kind, Origin, Problem, Setting, table};
 
-/// Read from the start directory when no other is named.
-const FILE_DEFAULT: &str = "remuda.toml";
-/// What gunicorn would read from there.
+/// Looked for in the start directory when no other is named; the first that is there counts.
 const PYTHON_FILE: &str = "gunicorn.conf.py";
+const TOML_FILE: &str = "remuda.toml";
+/// Of other tools; read when it has a table for us.
+const PROJECT_FILE: &str = "pyproject.toml";
 
-const PYTHON_HINT: &str = "set `GUNICORN_<SETTING>` variables, give flags, or write a remuda.toml";
+/// The one file that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    None,
+    Toml(PathBuf),
+    Python(PythonFile),
+}
 
-/// Reads the file that `config` names, or the default one if it is there.
-pub(crate) fn read(config: Option<&Given>, start: &Path) -> Result<Wishes, Vec<Problem>> {
-    let Some(path) = choose(config, start).map_err(|problem| vec![problem])? else {
-        return Ok(Wishes::default());
+/// The file that `config` names, or the default one if it is there.
+pub(crate) fn choose(config: Option<&Given>, start: &Path) -> Choice {
+    let Some(given) = config else {
+        return default(start);
     };
-    let shown = path.strip_prefix(start).unwrap_or(&path).display().to_string();
-    let text = fs::read_to_string(&path).map_err(|error| {
+    let text = given.text();
+    let name = text.trim();
+    if name.eq_ignore_ascii_case("none") {
+        return Choice::None;
+    }
+    if let Some(module) = name.strip_prefix("python:") {
+        let place = Place::Module(module.to_owned());
+        return Choice::Python(PythonFile { shown: name.to_owned(), place });
+    }
+    let path = Path::new(name.strip_prefix("file:").unwrap_or(name));
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        return Choice::Toml(start.join(path));
+    }
+    python(start, path)
+}
+
+fn default(start: &Path) -> Choice {
+    if start.join(PYTHON_FILE).exists() {
+        return python(start, Path::new(PYTHON_FILE));
+    }
+    let path = start.join(TOML_FILE);
+    if path.exists() {
+        return Choice::Toml(path);
+    }
+    let project = start.join(PROJECT_FILE);
+    let is_ours = |text: &String| {
+        toml::from_str::<toml::Table>(text).is_ok_and(|table| section(&table).is_some())
+    };
+    match fs::read_to_string(&project).ok().filter(is_ours) {
+        Some(_) => Choice::Toml(project),
+        None => Choice::None,
+    }
+}
+
+fn python(start: &Path, path: &Path) -> Choice {
+    let shown = path.strip_prefix(start).unwrap_or(path).display().to_string();
+    Choice::Python(PythonFile { shown, place: Place::Path(start.join(path)) })
+}
+
+/// `[tool.remuda]` of a pyproject.toml.
+fn section(project: &toml::Table) -> Option<&toml::Table> {
+    project.get("tool")?.get("remuda")?.as_table()
+}
+
+/// Reads a TOML file.
+pub(crate) fn read(
+    path: &Path,
+    config: Option<&Given>,
+    start: &Path,
+) -> Result<Wishes, Vec<Problem>> {
+    let shown = path.strip_prefix(start).unwrap_or(path).display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| {
         let problem = Problem::new(format!("cannot read the settings file `{shown}`"));
         let problem = match config {
             Some(given) => problem.from(&given.origin),
@@ -33,33 +92,6 @@ pub(crate) fn read(config: Option<&Given>, start: &Path) -> Result<Wishes, Vec<P
         vec![problem.why(error.to_string())]
     })?;
     parse(&text, &shown)
-}
-
-/// The file to read, if any.
-fn choose(config: Option<&Given>, start: &Path) -> Result<Option<PathBuf>, Problem> {
-    let Some(given) = config else {
-        if start.join(PYTHON_FILE).exists() {
-            let problem = Problem::new(format!("`{PYTHON_FILE}` is here, but cannot be read"));
-            return Err(problem
-                .why("this version reads no Python configuration files")
-                .hint(format!("{PYTHON_HINT}; `--config none` starts without the file")));
-        }
-        let path = start.join(FILE_DEFAULT);
-        return Ok(path.exists().then_some(path));
-    };
-    let text = given.text();
-    let name = text.trim();
-    if name.eq_ignore_ascii_case("none") {
-        return Ok(None);
-    }
-    let path = Path::new(name.strip_prefix("file:").unwrap_or(name));
-    if name.starts_with("python:") || path.extension().is_none_or(|ext| ext != "toml") {
-        return Err(Problem::new(format!("`{name}` cannot be read as a settings file"))
-            .from(&given.origin)
-            .why("this version reads TOML files (`.toml`) only, no Python configuration files")
-            .hint(PYTHON_HINT));
-    }
-    Ok(Some(start.join(path)))
 }
 
 fn parse(text: &str, shown: &str) -> Result<Wishes, Vec<Problem>> {
@@ -73,9 +105,14 @@ fn parse(text: &str, shown: &str) -> Result<Wishes, Vec<Problem>> {
         ]
     })?;
 
+    let is_project = Path::new(shown).file_name().is_some_and(|name| name == PROJECT_FILE);
+    let keys = match section(&file) {
+        Some(section) if is_project => section,
+        _ => &file,
+    };
     let mut wishes = Wishes::default();
     let mut problems = Vec::new();
-    for (key, value) in &file {
+    for (key, value) in keys {
         let Some(setting) = table::find(key) else {
             problems.push(unknown(key).from(&origin));
             continue;

@@ -20,8 +20,9 @@ const AFTER_HELP: &str = "\
 remuda status, reload, upgrade and stop ask a running service (remuda status --help).
 
 Each setting can also be given as a variable, GUNICORN_<SETTING> (GUNICORN_WORKERS=2), or in
-remuda.toml (workers = 2). Later wins: PORT, WEB_CONCURRENCY, FORWARDED_ALLOW_IPS, SENDFILE;
-remuda.toml; GUNICORN_<SETTING>; GUNICORN_CMD_ARGS; command line.";
+gunicorn.conf.py or remuda.toml (workers = 2). Later wins: PORT, WEB_CONCURRENCY,
+FORWARDED_ALLOW_IPS, SENDFILE; the file; GUNICORN_<SETTING>; GUNICORN_CMD_ARGS; command line.
+`remuda config explain` shows what was given where.";
 
 /// What stands in one list of arguments.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::CommaList(_) => "NAMES",
         Kind::Ciphers => "SUITES",
         Kind::Mode => "BITS",
-        Kind::Text | Kind::List | Kind::Python => "TEXT",
+        Kind::Text | Kind::List | Kind::Python | Kind::Hook(_) => "TEXT",
     }
 }
 

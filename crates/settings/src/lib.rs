@@ -1,11 +1,12 @@
 //! Reads the user's wishes: every setting is declared once, in [`table`].
 //!
 //! In come the command line, the environment, the start directory and, from there, at most one
-//! TOML file; out goes an [`Outcome`]: typed [`Settings`] with warnings, a text to print, or the
-//! list of everything that is wrong.
+//! file; out goes an [`Outcome`]: typed [`Settings`] with warnings, a text to print, or the list of
+//! everything that is wrong. A TOML file is read here. A Python file is found here, and its values
+//! are handed in by whoever can run Python: [`Sources`] has the two halves.
 //!
 //! ```text
-//! default < PORT, WEB_CONCURRENCY, FORWARDED_ALLOW_IPS < remuda.toml
+//! default < PORT, WEB_CONCURRENCY, FORWARDED_ALLOW_IPS < gunicorn.conf.py or remuda.toml
 //!         < GUNICORN_<SETTING> < GUNICORN_CMD_ARGS < command line        (later wins)
 //! ```
 //!
@@ -15,17 +16,20 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod cfg;
 mod ciphers;
 mod declare;
 mod environment;
 mod file;
 mod flags;
 mod load;
+mod migration;
 mod nearest;
 mod origin;
 mod print;
 mod problem;
 mod protocols;
+mod python_file;
 mod resolve;
 mod settings;
 pub mod table;
@@ -35,12 +39,13 @@ mod worker_class;
 
 pub use address::Address;
 pub use declare::{Group, Kind, Setting, Support, Zero};
-pub use load::{Outcome, load};
+pub use load::{Outcome, Sources};
 pub use origin::Origin;
 pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
+pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
 pub use settings::{
-    AsgiSettings, Changed, ControlSettings, ForwardedSettings, Http2Settings, Lenience,
-    ProxySettings, Settings, TlsSettings,
+    AsgiSettings, Changed, ControlSettings, ForwardedSettings, Http2Settings, IdentitySettings,
+    Lenience, ProxySettings, Settings, StatsdSettings, TlsSettings,
 };
 pub use worker_class::WorkerClass;

@@ -1,22 +1,35 @@
 //! The order of sources, and what comes out of them.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 
 use crate::environment::Environment;
+use crate::file::Choice;
 use crate::flags::Arguments;
 use crate::problem::{Problem, Refusal, Warning};
-use crate::table::{CONFIG, PRINT_CONFIG, WSGI_APP};
+use crate::python_file::{PythonFile, PythonValue};
+use crate::table::{CHECK_CONFIG, CONFIG, PRINT_CONFIG, WSGI_APP};
 use crate::wishes::{Given, Wishes};
-use crate::{Origin, Settings, environment, file, flags, print, resolve, value};
+use crate::{
+    Origin, Settings, environment, file, flags, migration, print, python_file, resolve, value,
+};
 
 /// What to do now.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// Serve.
     Run(Box<Settings>, Vec<Warning>),
+    /// Print a text (it may be empty), see whether the app can be loaded, and leave.
+    Check {
+        /// What would be served.
+        settings: Box<Settings>,
+        /// What the user may not expect.
+        warnings: Vec<Warning>,
+        /// For standard output.
+        page: String,
+    },
     /// Print a text and leave: on standard output if the status is 0, else on standard error.
     Print {
         /// Ends with a line break.
@@ -28,80 +41,173 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
-/// Reads the user's wishes.
-///
-/// `arguments` are those after the program's name, `variables` the whole environment (names and
-/// values that are not UTF-8 left out), `start` the absolute path of the start directory. Reads at
-/// most one file from there, and looks whether `chdir` exists.
+/// The user's wishes as far as they can be read without Python.
 ///
 /// ```
-/// use remuda_settings::{Outcome, load};
+/// use remuda_settings::{Outcome, Sources};
 ///
 /// let variables = [("GUNICORN_WORKERS".to_owned(), "2".to_owned())];
 /// let arguments = ["--timeout", "120", "shop.wsgi"];
-/// match load(arguments.map(Into::into), variables, "/".as_ref()) {
+/// let sources = Sources::gather(arguments.map(Into::into), variables, "/".as_ref()).unwrap();
+/// assert_eq!(sources.python_file(), None);
+/// match sources.settle(&[]) {
 ///     Outcome::Run(settings, _) => assert_eq!(settings.workers, 2),
 ///     other => panic!("{other:?}"),
 /// }
 /// ```
-pub fn load(
-    arguments: impl IntoIterator<Item = OsString>,
-    variables: impl IntoIterator<Item = (String, String)>,
-    start: &Path,
-) -> Outcome {
-    let Arguments { wishes: flags, app } = match flags::parse(arguments, Origin::Flag) {
-        Ok(arguments) => arguments,
-        Err(error) => return usage(&error, ""),
-    };
-    let Environment { platform, prefixed, cmd_args, mut warnings } = environment::read(variables);
-    let cmd_args = match words(cmd_args) {
-        Ok(words) => words,
-        Err(problem) => return refused(vec![problem]),
-    };
-    let cmd_args = match flags::parse(cmd_args, Origin::CmdArgs) {
-        Ok(arguments) => arguments,
-        Err(error) => return usage(&error, "in GUNICORN_CMD_ARGS: "),
-    };
-    warnings.extend(app_without_effect(&cmd_args));
-
-    let config = [&flags, &cmd_args.wishes, &prefixed].into_iter().find_map(|w| w.get(&CONFIG));
-    let (file, problems) = match file::read(config, start) {
-        Ok(wishes) => (wishes, Vec::new()),
-        Err(problems) => (Wishes::default(), problems),
-    };
-
-    let mut wishes = platform;
-    for stronger in [file, prefixed, cmd_args.wishes, flags] {
-        wishes.overlay(stronger);
-    }
-    if let Some(app) = app {
-        wishes.set(&WSGI_APP, Given::one(app, Origin::Argument));
-    }
-    conclude(&wishes, start, problems, warnings)
+#[derive(Clone, Debug)]
+pub struct Sources {
+    start: PathBuf,
+    asked: Asked,
+    platform: Wishes,
+    file: Choice,
+    from_file: Wishes,
+    stronger: Vec<Wishes>,
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
 }
 
-fn conclude(
-    wishes: &Wishes,
-    start: &Path,
-    mut problems: Vec<Problem>,
-    mut warnings: Vec<Warning>,
-) -> Outcome {
-    let resolved = resolve::resolve(wishes, start);
-    problems.extend(resolved.problems);
-    warnings.extend(resolved.warnings);
-    let print_only = value::switch(&wishes.get_or_default(&PRINT_CONFIG).text()) == Ok(true);
-    if resolved.settings.app.is_empty() && !print_only {
-        let problem = Problem::new("No application module specified.")
-            .hint("name it on the command line, `remuda proyecto.wsgi`, or in GUNICORN_WSGI_APP");
-        problems.push(problem);
+/// What is wanted of the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Serve,
+    /// `config explain`.
+    Explain,
+    /// `check-migration`.
+    Migration,
+}
+
+impl Sources {
+    /// Reads command line, environment and, if there is one, the TOML file.
+    ///
+    /// `arguments` are those after the program's name, `variables` the whole environment (names and
+    /// values that are not UTF-8 left out), `start` the absolute path of the start directory.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing more to read: help was asked for, or the words make no sense.
+    pub fn gather(
+        arguments: impl IntoIterator<Item = OsString>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        start: &Path,
+    ) -> Result<Self, Outcome> {
+        let (asked, arguments) = asked(arguments);
+        let Arguments { wishes: flags, app } =
+            flags::parse(arguments, Origin::Flag).map_err(|error| usage(&error, ""))?;
+        let Environment { platform, prefixed, cmd_args, mut warnings } =
+            environment::read(variables);
+        let cmd_args = words(cmd_args).map_err(|problem| refused(vec![problem]))?;
+        let cmd_args = flags::parse(cmd_args, Origin::CmdArgs)
+            .map_err(|error| usage(&error, "in GUNICORN_CMD_ARGS: "))?;
+        warnings.extend(app_without_effect(&cmd_args));
+
+        let config = [&flags, &cmd_args.wishes, &prefixed].into_iter().find_map(|w| w.get(&CONFIG));
+        let file = file::choose(config, start);
+        let (from_file, problems) = match &file {
+            Choice::Toml(path) => match file::read(path, config, start) {
+                Ok(wishes) => (wishes, Vec::new()),
+                Err(problems) => (Wishes::default(), problems),
+            },
+            Choice::None | Choice::Python(_) => (Wishes::default(), Vec::new()),
+        };
+        let mut argument = Wishes::default();
+        if let Some(app) = app {
+            argument.set(&WSGI_APP, Given::one(app, Origin::Argument));
+        }
+        let start = start.to_owned();
+        let stronger = vec![prefixed, cmd_args.wishes, flags, argument];
+        Ok(Self { start, asked, platform, file, from_file, stronger, problems, warnings })
     }
-    if !problems.is_empty() {
-        return refused(problems);
+
+    /// The file that Python has to run before [`Self::settle`].
+    #[must_use]
+    pub fn python_file(&self) -> Option<&PythonFile> {
+        match &self.file {
+            Choice::Python(file) => Some(file),
+            Choice::None | Choice::Toml(_) => None,
+        }
     }
-    if print_only {
-        return Outcome::Print { text: print::config_page(wishes), status: 0 };
+
+    /// The interpreter that everything but the file asks for; see [`Settings::python`].
+    #[must_use]
+    pub fn python(&self) -> Option<PathBuf> {
+        resolve::resolve(&self.laid_over(Wishes::default()), &self.start).settings.python
     }
-    Outcome::Run(Box::new(resolved.settings), warnings)
+
+    /// Draws the conclusions. `python` is what the Python file holds.
+    #[must_use]
+    pub fn settle(mut self, python: &[PythonValue]) -> Outcome {
+        if let Choice::Python(file) = &self.file {
+            let read = python_file::read(file, python);
+            self.from_file = read.wishes;
+            self.problems.extend(read.problems);
+            self.warnings.extend(read.warnings);
+        }
+        let wishes = self.laid_over(self.from_file.clone());
+        self.conclude(&wishes)
+    }
+
+    fn laid_over(&self, file: Wishes) -> Wishes {
+        let mut wishes = self.platform.clone();
+        wishes.overlay(file);
+        for stronger in &self.stronger {
+            wishes.overlay(stronger.clone());
+        }
+        wishes
+    }
+
+    fn conclude(self, wishes: &Wishes) -> Outcome {
+        let Self { start, asked, mut problems, mut warnings, .. } = self;
+        let resolved = resolve::resolve(wishes, &start);
+        problems.extend(resolved.problems);
+        warnings.extend(resolved.warnings);
+        match asked {
+            Asked::Explain if problems.is_empty() => {
+                return Outcome::Print { text: print::explain_page(wishes), status: 0 };
+            }
+            // Also with settings that are refused: they are part of the answer.
+            Asked::Migration => {
+                let warnings = warnings.iter().map(|warning| format!("{warning}\n"));
+                let problems = problems.iter().map(|problem| format!("{problem}\n"));
+                let text = problems.chain(warnings).collect::<String>() + &migration::page(wishes);
+                return Outcome::Print { text, status: 0 };
+            }
+            Asked::Explain | Asked::Serve => {}
+        }
+        let switch = |setting| value::switch(&wishes.get_or_default(setting).text()) == Ok(true);
+        let prints = switch(&PRINT_CONFIG);
+        let has_app = !resolved.settings.app.is_empty();
+        if !has_app && !prints && asked == Asked::Serve {
+            let problem = Problem::new("No application module specified.").hint(
+                "name it on the command line, `remuda proyecto.wsgi`, or in GUNICORN_WSGI_APP",
+            );
+            problems.push(problem);
+        }
+        if !problems.is_empty() {
+            return refused(problems);
+        }
+        let page = if prints { print::config_page(wishes) } else { String::new() };
+        if !has_app {
+            return Outcome::Print { text: page, status: 0 };
+        }
+        let settings = Box::new(resolved.settings);
+        if prints || switch(&CHECK_CONFIG) {
+            return Outcome::Check { settings, warnings, page };
+        }
+        Outcome::Run(settings, warnings)
+    }
+}
+
+/// Takes the command off the arguments, if they begin with one. `config` alone may be an app.
+fn asked(arguments: impl IntoIterator<Item = OsString>) -> (Asked, Vec<OsString>) {
+    let mut arguments: Vec<_> = arguments.into_iter().collect();
+    match &arguments[..] {
+        [first, second, ..] if first == "config" && second == "explain" => {
+            (Asked::Explain, arguments.split_off(2))
+        }
+        [first, ..] if first == "check-migration" => (Asked::Migration, arguments.split_off(1)),
+        _ => (Asked::Serve, arguments),
+    }
 }
 
 /// Splits as a shell would.

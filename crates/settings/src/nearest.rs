@@ -36,6 +36,18 @@ pub(crate) fn nearest_setting(word: &str) -> Option<&'static str> {
         .or_else(|| nearest(&word, table::all().map(|setting| setting.name)))
 }
 
+/// At this similarity a name is hardly anything but a mistyped setting.
+const NEAR_MISS_MIN: f64 = 0.7;
+
+/// The setting that a name of somebody's Python file is nearly, if it is no name of their own.
+pub(crate) fn near_miss(name: &str) -> Option<&'static str> {
+    let near = nearest_setting(name)?;
+    let similarity = strsim::normalized_damerau_levenshtein(name, near);
+    // So is a flag's name: `log_level` for `loglevel`. One word alone (`env`, `name`) may be anything.
+    let is_flag = || table::all().any(|s| s.flags.iter().any(|f| f.replace('-', "_") == name));
+    (similarity >= NEAR_MISS_MIN || name.contains('_') && is_flag()).then_some(near)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +64,22 @@ mod tests {
         assert_eq!(nearest_setting("LOG_LEVEL"), Some("loglevel"));
         assert_eq!(nearest_setting("keep_alive"), Some("keepalive"));
         assert_eq!(nearest_setting("preload"), Some("preload_app"));
+    }
+
+    #[test]
+    fn names_of_somebodys_own_are_left_alone() {
+        for (name, near) in [
+            ("wrokers", "workers"),
+            ("worker_clas", "worker_class"),
+            ("log_level", "loglevel"),
+            ("max_request", "max_requests"),
+        ] {
+            assert_eq!(near_miss(name), Some(near), "{name}");
+        }
+        for name in ["cores", "host", "port", "env", "log_dir", "cpu_count", "app_name", "base_dir"]
+        {
+            assert_eq!(near_miss(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -26,6 +26,29 @@ pub(crate) fn config_page(wishes: &Wishes) -> String {
     page
 }
 
+/// `remuda config explain`: what was given, where it came from, and what it has overridden.
+pub(crate) fn explain_page(wishes: &Wishes) -> String {
+    let mut page = String::new();
+    for setting in table::all() {
+        let Some(given) = wishes.get(setting) else { continue };
+        push(&mut page, format_args!("{} = {}\n", setting.name, given.shown(setting)));
+        push(&mut page, format_args!("    from: {}\n", given.origin));
+        for weaker in wishes.overridden(setting) {
+            let (text, origin) = (weaker.shown(setting), &weaker.origin);
+            push(&mut page, format_args!("    overrides: {text} ({origin})\n"));
+        }
+        let default = match setting.default {
+            "" => "none",
+            default => default,
+        };
+        push(&mut page, format_args!("    default: {default}\n"));
+    }
+    if page.is_empty() {
+        page.push_str("Every setting has its default.\n");
+    }
+    page
+}
+
 /// `docs/reference/settings.md`.
 #[must_use]
 pub fn reference_page() -> String {
@@ -49,17 +72,19 @@ const HEAD: &str = "\
 
 # Settings
 
-Each setting can be given as a flag, as a variable `GUNICORN_<SETTING>`, or as a key of
-`remuda.toml`. The later one wins:
+Each setting can be given as a flag, as a variable `GUNICORN_<SETTING>`, or by its name in a
+file. The later one wins:
 
 1. default
 2. the platform's variables `PORT`, `WEB_CONCURRENCY`, `FORWARDED_ALLOW_IPS`, `SENDFILE`
-3. `remuda.toml` in the start directory, or the file named by `--config`
+3. one file: the one named by `--config`, or else the first of `gunicorn.conf.py`, `remuda.toml`
+   and `[tool.remuda]` in `pyproject.toml` that is in the start directory
 4. `GUNICORN_<SETTING>`
 5. flags in `GUNICORN_CMD_ARGS`
 6. flags of the command line
 
-An empty variable counts as unset. `remuda --print-config` shows every value and its origin.
+An empty variable counts as unset. `remuda --print-config` shows every value and its origin,
+`remuda config explain` also what it has overridden.
 Seconds may be fractions (`0.5`) and have a unit (`500ms`, `30s`, `2m`, `1h`).
 ";
 

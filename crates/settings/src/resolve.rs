@@ -8,10 +8,10 @@ use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
-    Address, AsgiSettings, Changed, ControlSettings, ForwardedSettings, Lenience, Origin, Problem,
-    Settings, Warning, WorkerClass, table,
+    Address, AsgiSettings, Changed, ControlSettings, ForwardedSettings, IdentitySettings, Lenience,
+    Origin, Problem, Settings, StatsdSettings, Warning, WorkerClass, table,
 };
-use crate::{address, worker_class};
+use crate::{address, cfg, worker_class};
 
 /// Ends of the scale (all but that of the fields are gunicorn's), which the values 0 and "more" stand for.
 const REQUEST_LINE_MAX: u64 = 8190;
@@ -57,7 +57,9 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         crash_loop_window: reader.seconds(&CRASH_LOOP_WINDOW),
         crash_loop_exit: reader.switch(&CRASH_LOOP_EXIT),
         preload_app: reader.preload_app(),
-        timeout: Some(reader.seconds(&TIMEOUT)).filter(|timeout| !timeout.is_zero()),
+        timeout: some(reader.seconds(&TIMEOUT)),
+        request_timeout: some(reader.seconds(&REQUEST_TIMEOUT)),
+        slow_request_log: some(reader.seconds(&SLOW_REQUEST_LOG)),
         graceful_timeout: reader.seconds(&GRACEFUL_TIMEOUT),
         boot_timeout: reader.seconds(&BOOT_TIMEOUT),
         keepalive: reader.seconds(&KEEPALIVE),
@@ -72,11 +74,17 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         sendfile: reader.switch(&SENDFILE),
         socket_in_environ: reader.switch(&SOCKET_IN_ENVIRON),
         body_spool_bytes: reader.bytes(&BODY_SPOOL_BYTES) as usize,
+        identity: reader.identity(),
+        daemon: reader.switch(&DAEMON),
+        keep_stdio: reader.switch(&ENABLE_STDIO_INHERITANCE),
+        capture_output: reader.switch(&CAPTURE_OUTPUT),
+        statsd: reader.statsd(),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
         access_log_format: reader.text(&ACCESS_LOG_FORMAT),
         errorlog: reader.log_target(&ERRORLOG, &chdir).unwrap_or_else(|| "-".to_owned()),
         loglevel: reader.loglevel(),
+        cfg: cfg::values(wishes),
         changed: changed(wishes),
         chdir: PathBuf::new(),
     };
@@ -84,7 +92,8 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
     if settings.worker_class == WorkerClass::Sync && settings.threads > 1 {
         settings.worker_class = WorkerClass::Gthread;
     }
-    reader.print_config();
+    reader.switch(&PRINT_CONFIG);
+    reader.switch(&CHECK_CONFIG);
     reader.unsupported();
     Resolved { settings, problems: reader.problems, warnings: reader.warnings }
 }
@@ -96,8 +105,9 @@ fn at_most(number: u64, end: u64) -> usize {
 
 fn changed(wishes: &Wishes) -> Vec<Changed> {
     let supported = table::all().filter(|setting| setting.is_full());
-    // These two say how to start, not how to serve.
-    let supported = supported.filter(|setting| **setting != CONFIG && **setting != PRINT_CONFIG);
+    // These say how to start, not how to serve.
+    let supported =
+        supported.filter(|setting| ![CONFIG, CHECK_CONFIG, PRINT_CONFIG].contains(setting));
     supported
         .filter_map(|setting| {
             let given = wishes.get(setting)?;
@@ -227,10 +237,6 @@ impl Reader<'_> {
         })
     }
 
-    fn print_config(&mut self) -> bool {
-        self.switch(&PRINT_CONFIG)
-    }
-
     fn switch(&mut self, setting: &Setting) -> bool {
         self.read(setting, |given| value::switch(&given.text()))
     }
@@ -343,6 +349,19 @@ impl Reader<'_> {
         threads
     }
 
+    fn statsd(&mut self) -> Option<StatsdSettings> {
+        let host = Some(self.text(&STATSD_HOST)).filter(|host| !host.is_empty())?;
+        let (prefix, tags) = (self.text(&STATSD_PREFIX), self.text(&DOGSTATSD_TAGS));
+        Some(StatsdSettings { host, prefix, tags })
+    }
+
+    fn identity(&mut self) -> IdentitySettings {
+        let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
+        let (user, group, name) = (given(&USER), given(&GROUP), given(&PROC_NAME));
+        let name = name.unwrap_or_else(|| self.text(&WSGI_APP));
+        IdentitySettings { user, group, all_groups: self.switch(&INITGROUPS), name }
+    }
+
     fn asgi(&mut self) -> AsgiSettings {
         AsgiSettings {
             event_loop: self.choice(&ASGI_LOOP),
@@ -382,6 +401,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Zero means never.
+fn some(length: Duration) -> Option<Duration> {
+    (!length.is_zero()).then_some(length)
 }
 
 fn is_default(setting: &Setting, given: &Given) -> bool {

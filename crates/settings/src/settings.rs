@@ -1,5 +1,6 @@
 //! What the user wants, typed: every default filled in, every unit fixed, paths made absolute.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +39,10 @@ pub struct Settings {
     pub preload_app: Option<bool>,
     /// A worker that hangs this long is replaced; `None` = never.
     pub timeout: Option<Duration>,
+    /// Time that one request may take; `None` = no limit.
+    pub request_timeout: Option<Duration>,
+    /// Time after which a request's stack is logged; `None` = never.
+    pub slow_request_log: Option<Duration>,
     /// Time that a draining worker gets; zero = none.
     pub graceful_timeout: Duration,
     /// Time for import and start.
@@ -90,6 +95,16 @@ pub struct Settings {
     pub pidfile: Option<PathBuf>,
     /// The control socket; `None` = none.
     pub control: Option<ControlSettings>,
+    /// Who zygotes and workers are.
+    pub identity: IdentitySettings,
+    /// Whether the master goes to the background.
+    pub daemon: bool,
+    /// Whether it keeps its standard streams there.
+    pub keep_stdio: bool,
+    /// Whether what the app prints goes to the error log's file.
+    pub capture_output: bool,
+    /// Where metrics go; `None` = nowhere.
+    pub statsd: Option<StatsdSettings>,
     /// How an `asgi` worker runs.
     pub asgi: AsgiSettings,
     /// `-` = standard output, else an absolute path; `None` = no access log.
@@ -100,6 +115,8 @@ pub struct Settings {
     pub errorlog: String,
     /// debug, info, warning, error or critical.
     pub loglevel: String,
+    /// Every setting as hooks see it on `cfg`; what is a function is left out.
+    pub cfg: BTreeMap<String, serde_json::Value>,
     /// What [`Settings::changed`] gives.
     pub(crate) changed: Vec<Changed>,
 }
@@ -137,6 +154,30 @@ pub struct ForwardedSettings {
     pub header_map: String,
     /// Headers, in small letters, and the value that means https.
     pub secure_scheme_headers: Vec<(String, String)>,
+}
+
+/// StatsD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatsdSettings {
+    /// `HOST[:PORT]` or `unix://PATH`.
+    pub host: String,
+    /// Beginning of each name.
+    pub prefix: String,
+    /// `name:value,…`.
+    pub tags: String,
+}
+
+/// Who zygotes and workers are; names are not looked up yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentitySettings {
+    /// A user's name or number; `None` = who has started remuda.
+    pub user: Option<String>,
+    /// The same of a group.
+    pub group: Option<String>,
+    /// Whether they get all groups of the user.
+    pub all_groups: bool,
+    /// What they call the service.
+    pub name: String,
 }
 
 /// The PROXY protocol.

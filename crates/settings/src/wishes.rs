@@ -36,22 +36,30 @@ impl Given {
     }
 }
 
-/// Values by the name of their setting: of one source, or of all of them laid over each other.
+/// Values by the name of their setting: of one source, or of all of them laid over each other, the
+/// weakest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wishes(BTreeMap<&'static str, Given>);
+pub(crate) struct Wishes(BTreeMap<&'static str, Vec<Given>>);
 
 impl Wishes {
     pub(crate) fn set(&mut self, setting: &Setting, given: Given) {
-        self.0.insert(setting.name, given);
+        self.0.entry(setting.name).or_default().push(given);
     }
 
     pub(crate) fn get(&self, setting: &Setting) -> Option<&Given> {
-        self.0.get(setting.name)
+        self.0.get(setting.name)?.last()
+    }
+
+    /// What the value of [`Self::get`] has overridden, the strongest first.
+    pub(crate) fn overridden(&self, setting: &Setting) -> impl Iterator<Item = &Given> {
+        self.0.get(setting.name).into_iter().flatten().rev().skip(1)
     }
 
     /// Lays a stronger source over this one. Lists are replaced, not joined, as in gunicorn.
     pub(crate) fn overlay(&mut self, stronger: Self) {
-        self.0.extend(stronger.0);
+        for (name, given) in stronger.0 {
+            self.0.entry(name).or_default().extend(given);
+        }
     }
 
     /// What was given, or the default.

@@ -5,7 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use remuda_settings::{Address, Outcome, Settings, Warning, WorkerClass, load};
+use remuda_settings::{
+    Address, Outcome, Place, PythonForm, PythonValue, Settings, Sources, Warning, WorkerClass,
+};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 struct Start(TempDir);
@@ -25,8 +28,17 @@ impl Start {
     }
 
     fn load(&self, line: &str, variables: &[(&str, &str)]) -> Outcome {
+        self.load_with(line, variables, &[])
+    }
+
+    /// As if Python had found these values in the Python file.
+    fn load_with(&self, line: &str, variables: &[(&str, &str)], python: &[PythonValue]) -> Outcome {
         let variables = variables.iter().map(|(name, text)| ((*name).into(), (*text).into()));
-        load(line.split_whitespace().map(OsString::from), variables, self.path())
+        let words = line.split_whitespace().map(OsString::from);
+        match Sources::gather(words, variables, self.path()) {
+            Ok(sources) => sources.settle(python),
+            Err(outcome) => outcome,
+        }
     }
 
     fn run(&self, line: &str, variables: &[(&str, &str)]) -> (Settings, Vec<Warning>) {
@@ -222,13 +234,13 @@ fn only_one_file_is_read() {
     let start = Start::new()
         .file("remuda.toml", "workers = 2\n")
         .file("other.toml", "timeout = 9.5\n")
-        .file("gunicorn.conf.py", "workers = 3\n");
+        .file("pyproject.toml", "[tool.remuda]\nworkers = 4\n");
     let settings = start.settings("app -c other.toml", &[]);
     assert_eq!((settings.workers, settings.timeout), (1, Some(Duration::from_millis(9500))));
     assert_eq!(origin_of(&settings, "timeout"), "other.toml");
     assert_eq!(start.settings("app", &[("GUNICORN_CONFIG", "remuda.toml")]).workers, 2);
     assert_eq!(start.settings("app -c none", &[("GUNICORN_CONFIG", "remuda.toml")]).workers, 1);
-    assert!(start.refusal("app", &[]).contains("`gunicorn.conf.py` is here"));
+    assert_eq!(start.settings("app", &[]).workers, 2);
 }
 
 #[test]
@@ -246,8 +258,10 @@ fn no_argument_and_no_variable_breaks_the_reader() {
             let variable = setting.variable();
             match start.load("app", &[(variable.as_str(), text)]) {
                 Outcome::Run(..) | Outcome::Refused(_) => {}
-                // Only these may print: `print_config` and what is passed on as arguments.
-                Outcome::Print { .. } => assert_eq!(setting.name, "print_config", "{text}"),
+                Outcome::Check { .. } => {
+                    assert!(["print_config", "check_config"].contains(&setting.name), "{text}");
+                }
+                Outcome::Print { text, .. } => panic!("{}: {text}", setting.name),
             }
         }
     }
@@ -276,4 +290,84 @@ fn truth_values_of_gunicorns_file_are_understood() {
     let settings = Start::new().file("remuda.toml", file).settings("app", &[]);
     assert_eq!(settings.proxy.mode, "auto");
     assert_eq!(settings.http2.cleartext, "prior-knowledge");
+}
+
+fn sources(start: &Start, line: &str) -> Sources {
+    Sources::gather(line.split_whitespace().map(OsString::from), [], start.path()).expect("sources")
+}
+
+#[test]
+fn the_python_file_comes_before_the_others_and_is_left_to_python() {
+    let start = Start::new().file("gunicorn.conf.py", "workers = 3\n").file("remuda.toml", "x");
+    let file = sources(&start, "app").python_file().expect("a file").clone();
+    assert_eq!(file.shown, "gunicorn.conf.py");
+    assert_eq!(file.place, Place::Path(start.path().join("gunicorn.conf.py")));
+    assert_eq!(sources(&start, "app -c none").python_file(), None);
+    let named = sources(&start, "app -c file:conf/site").python_file().expect("a file").clone();
+    assert_eq!(named.place, Place::Path(start.path().join("conf/site")));
+    let module = sources(&start, "app -c python:site.conf").python_file().expect("one").clone();
+    assert_eq!(
+        (module.shown.as_str(), module.place),
+        ("python:site.conf", Place::Module("site.conf".into()))
+    );
+}
+
+#[test]
+fn a_table_of_the_project_file_is_read() {
+    let project = "[project]\nname = 'shop'\n[tool.remuda]\nworkers = 4\n";
+    let start = Start::new().file("pyproject.toml", project);
+    let settings = start.settings("app", &[]);
+    assert_eq!((settings.workers, &*origin_of(&settings, "workers")), (4, "pyproject.toml"));
+    let start = Start::new().file("pyproject.toml", "[project]\nname = 'shop'\n");
+    assert_eq!(start.settings("app", &[]).workers, 1);
+}
+
+fn python(values: &[(&str, Value)]) -> Vec<PythonValue> {
+    let value = |(name, value): &(&str, Value)| PythonValue {
+        name: (*name).to_owned(),
+        line: Some(7),
+        form: PythonForm::Plain(value.clone()),
+    };
+    values.iter().map(value).collect()
+}
+
+#[test]
+fn values_of_the_python_file_are_wishes_like_others() {
+    let start = Start::new().file("gunicorn.conf.py", "");
+    let values = python(&[
+        ("workers", json!("0x3")),
+        ("timeout", json!(0.5)),
+        ("preload_app", json!(true)),
+        ("bind", json!(["127.0.0.1:1", "127.0.0.1:2"])),
+        ("raw_env", json!("A=1,2")),
+        ("forwarded_allow_ips", json!(["10.0.0.1", "10.0.0.2"])),
+        ("accesslog", json!(null)),
+        ("umask", json!(0o22)),
+        ("secure_scheme_headers", json!({"X-FORWARDED-PROTO": "https"})),
+        ("config", json!("another.py")),
+        ("loglevel", json!("debug")),
+        ("somebodys_own", json!([1, {"a": 2}])),
+    ]);
+    let variables = [("GUNICORN_LOGLEVEL", "error"), ("WEB_CONCURRENCY", "9")];
+    let (settings, warnings) = match start.load_with("app", &variables, &values) {
+        Outcome::Run(settings, warnings) => (*settings, warnings),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((settings.workers, settings.timeout), (3, Some(Duration::from_millis(500))));
+    assert_eq!(origin_of(&settings, "workers"), "gunicorn.conf.py:7");
+    assert_eq!(settings.binds, [tcp("127.0.0.1", 1), tcp("127.0.0.1", 2)]);
+    assert_eq!(settings.raw_env, [("A".into(), "1,2".into())]);
+    assert_eq!(settings.forwarded.allow_ips, ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!((settings.preload_app, settings.loglevel.as_str()), (Some(true), "error"));
+    assert_eq!((settings.accesslog, warnings), (None, Vec::new()));
+    let header = ("x-forwarded-proto".to_owned(), "https".to_owned());
+    assert_eq!((settings.forwarded.secure_scheme_headers, settings.umask), (vec![header], 0o22));
+    assert_eq!(settings.cfg["secure_scheme_headers"], json!({"X-FORWARDED-PROTO": "https"}));
+    assert_eq!((&settings.cfg["umask"], &settings.cfg["workers"]), (&json!(18), &json!(3)));
+    assert_eq!(settings.cfg["timeout"], json!(0.5));
+    assert_eq!(settings.cfg["bind"], json!(["127.0.0.1:1", "127.0.0.1:2"]));
+    assert_eq!(
+        (&settings.cfg["accesslog"], &settings.cfg["pidfile"]),
+        (&json!(null), &json!(null))
+    );
 }

@@ -4,23 +4,40 @@ use std::ffi::OsString;
 use std::fs;
 
 use insta::{assert_snapshot, with_settings};
-use remuda_settings::{Outcome, load};
+use remuda_settings::{Outcome, PythonForm, PythonValue, Sources};
+use serde_json::json;
 use tempfile::TempDir;
 
 /// What comes out, as one text; the start directory is shown as `<start>`.
 fn words(line: &str, variables: &[(&str, &str)], files: &[(&str, &str)]) -> String {
+    words_with(line, variables, files, &[])
+}
+
+/// The same, with what Python has found in the Python file.
+fn words_with(
+    line: &str,
+    variables: &[(&str, &str)],
+    files: &[(&str, &str)],
+    python: &[PythonValue],
+) -> String {
     let start = TempDir::new().expect("a directory");
     for (name, text) in files {
         fs::write(start.path().join(name), text).expect("written");
     }
     let variables = variables.iter().map(|(name, text)| ((*name).into(), (*text).into()));
-    let text = match load(line.split_whitespace().map(OsString::from), variables, start.path()) {
+    let words = line.split_whitespace().map(OsString::from);
+    let outcome = match Sources::gather(words, variables, start.path()) {
+        Ok(sources) => sources.settle(python),
+        Err(outcome) => outcome,
+    };
+    let text = match outcome {
         Outcome::Run(settings, warnings) => {
             let warnings = warnings.iter().map(|warning| format!("warning: {warning}\n"));
             let changed = settings.changed().iter();
             let changed = changed.map(|c| format!("{} = {} ({})\n", c.name, c.text, c.origin));
             warnings.chain(changed).collect()
         }
+        Outcome::Check { page, .. } => format!("{page}[and the app is checked]"),
         Outcome::Print { text, status } => format!("{text}[status {status}]"),
         Outcome::Refused(refusal) => refusal.to_string(),
     };
@@ -100,9 +117,6 @@ fn unknown_flags() {
 
 #[test]
 fn files_that_cannot_be_read() {
-    assert_snapshot!(words("app", &[], &[("gunicorn.conf.py", "")]));
-    assert_snapshot!(words("app -c conf.py", &[], &[("conf.py", "")]));
-    assert_snapshot!(words("app", &[("GUNICORN_CONFIG", "python:site.conf")], &[]));
     assert_snapshot!(words("app -c gone.toml", &[], &[]));
     assert_snapshot!(words("app", &[], &[("remuda.toml", "workers = 2\ntimeout =\n")]));
 }
@@ -115,11 +129,15 @@ fn unknown_keys_and_types() {
 
 #[test]
 fn without_effect() {
-    let variables =
-        [("GUNICORN_RELOAD", "true"), ("GUNICORN_WROKERS", "3"), ("GUNICORN_CMD_ARGS", "-u www")];
-    let file = "statsd_host = 'localhost:8125'\n[logconfig_dict]\nversion = 1\n";
-    let line = "app -D --ssl-version 5 --log-level verbos";
+    let variables = [
+        ("GUNICORN_RELOAD", "true"),
+        ("GUNICORN_WROKERS", "3"),
+        ("GUNICORN_CMD_ARGS", "--dirty-workers 2"),
+    ];
+    let file = "syslog_prefix = 'shop'\n[logconfig_dict]\nversion = 1\n";
+    let line = "app --ssl-version 5 --log-level verbos";
     assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
+    assert_snapshot!(words("app --paste shop.ini", &[], &[]));
 }
 
 #[test]
@@ -153,8 +171,52 @@ fn protocols() {
 }
 
 #[test]
-fn not_supported_yet() {
-    assert_snapshot!(words("app --check-config", &[], &[]));
+fn what_a_python_file_cannot_hold() {
+    let value = |name: &str, line, form| PythonValue { name: name.to_owned(), line, form };
+    let function = |name: &str| PythonForm::Callable(name.to_owned());
+    let python = [
+        value("wrokers", Some(1), PythonForm::Plain(json!(4))),
+        value("workers", Some(2), PythonForm::Plain(json!([4]))),
+        value("timeout", Some(3), PythonForm::Plain(json!("long"))),
+        value("bind", Some(4), PythonForm::Plain(json!({"host": "a"}))),
+        value("post_fork", Some(5), PythonForm::Plain(json!(7))),
+        value("reload", None, function("reload")),
+        value("pidfile", Some(8), PythonForm::Other("PosixPath".to_owned())),
+    ];
+    assert_snapshot!(words_with("app", &[], &[("gunicorn.conf.py", "")], &python));
+    let python = [
+        value("wrokers", Some(1), PythonForm::Plain(json!(4))),
+        value("post_forks", Some(2), function("post_forks")),
+        value("post_fork", Some(5), function("post_fork")),
+        value("pre_exec", Some(5), function("pre_exec")),
+        value("worker_class", Some(9), PythonForm::Class("uvicorn.workers.UvicornWorker".into())),
+    ];
+    assert_snapshot!(words_with("app", &[], &[("gunicorn.conf.py", "")], &python));
+}
+
+#[test]
+fn what_will_be_different_after_gunicorn() {
+    let value = |name: &str, line, form| PythonValue { name: name.to_owned(), line, form };
+    let python = [
+        value("workers", Some(1), PythonForm::Plain(json!(4))),
+        value("wrokers", Some(2), PythonForm::Plain(json!(4))),
+        value("preload_app", Some(3), PythonForm::Plain(json!(true))),
+        value("child_exit", Some(4), PythonForm::Callable("child_exit".to_owned())),
+        value("post_fork", Some(5), PythonForm::Callable("post_fork".to_owned())),
+        value("syslog", Some(6), PythonForm::Plain(json!(true))),
+    ];
+    let file = [("gunicorn.conf.py", "")];
+    let line = "check-migration app --paste shop.ini -k tornado --max-requests 9";
+    assert_snapshot!(words_with(line, &[], &file, &python));
+    assert_snapshot!(words("check-migration app", &[], &[]));
+}
+
+#[test]
+fn where_each_value_came_from() {
+    let variables = [("WEB_CONCURRENCY", "2"), ("GUNICORN_WORKERS", "3")];
+    let file = [("remuda.toml", "workers = 4\nraw_env = ['KEY=secret']\n")];
+    assert_snapshot!(words("config explain -w 5 app", &variables, &file));
+    assert_snapshot!(words("config explain", &[], &[]));
 }
 
 #[test]

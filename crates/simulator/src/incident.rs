@@ -1,6 +1,6 @@
 //! What goes wrong at a time.
 
-use remuda_supervisor::{BootFailure, Event, Generation, Pid, Refusal, Tick, WorkerId};
+use remuda_supervisor::{BootFailure, Event, Generation, Pid, Refusal, Sample, Tick, WorkerId};
 
 use crate::fault::{Fault, Target};
 use crate::process::Serial;
@@ -62,7 +62,10 @@ impl<M: Master> World<'_, M> {
             Event::WorkerReady { worker },
             Event::WorkerSpent { worker },
             Event::ForkFailed { worker, refusal: Refusal::Other },
-            Event::Sampled { worker, standing_since: Some(Tick(0)) },
+            Event::Sampled {
+                worker,
+                sample: Sample { standing_since: Some(Tick(0)), ..Sample::default() },
+            },
             Event::ZygoteReady { generation },
             Event::ZygoteFailed { generation, failure: BootFailure::App },
             Event::ZygoteSpawnFailed { generation, refusal: Refusal::Shortage },

@@ -113,6 +113,11 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
         max_requests: rng.choice([0, 0, 5, 40, 200]).unwrap_or(0),
         max_requests_jitter: rng.choice([0, 10]).unwrap_or(0),
         timeout: rng.choice([None, Some(1), Some(5), Some(30)]).flatten().map(Duration::from_secs),
+        request_timeout: rng
+            .choice([None, None, Some(2), Some(20)])
+            .flatten()
+            .map(Duration::from_secs),
+        slow_request_log: rng.choice([None, Some(1)]).flatten().map(Duration::from_secs),
         graceful_timeout: Duration::from_secs(rng.choice([0, 1, 5, 30]).unwrap_or(30)),
         boot_timeout: Duration::from_secs(rng.choice([2, 10, 60]).unwrap_or(60)),
         backoff_max: Duration::from_secs(rng.choice([1, 5, 30]).unwrap_or(30)),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use remuda_channel::{FromWorker, ToWorker};
 use remuda_supervisor::{
-    Action, BootFailure, Ending, Event, Generation, Order, Pid, Refusal, Signal, Tick, Wish,
-    WorkerId,
+    Action, BootFailure, Ending, Event, Generation, Order, Pid, Refusal, Sample, Signal, Tick,
+    Wish, WorkerId,
 };
 
 use crate::dice::{Subject, millis_between};
@@ -77,7 +77,7 @@ pub(crate) struct Shell {
 
 impl Shell {
     pub(crate) fn new(script: &Script) -> Self {
-        let timeout = script.plan.timeout;
+        let timeout = script.plan.watched().map(|(shortest, _)| shortest);
         let pace = timeout.map_or(Duration::ZERO, |timeout| {
             (timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
         });
@@ -258,26 +258,37 @@ impl<M: Master> World<'_, M> {
             if !self.goes_on() {
                 return;
             }
-            let standing_since =
-                self.shell.garbage.remove(&worker).or_else(|| self.standing_since(pid));
-            self.hand(Event::Sampled { worker, standing_since });
+            let sample = match self.shell.garbage.remove(&worker) {
+                Some(since) => Sample {
+                    standing_since: Some(since),
+                    oldest_since: Some(since),
+                    latest_since: Some(since),
+                },
+                None => self.line_of(pid).unwrap_or_default(),
+            };
+            self.hand(Event::Sampled { worker, sample });
         }
     }
 
     /// What the worker's line says; nothing before it has claimed it.
-    fn standing_since(&self, pid: Pid) -> Option<Tick> {
+    fn line_of(&self, pid: Pid) -> Option<Sample> {
         let process = self.kernel.with_pid(pid)?;
         let life = process.worker()?;
         life.ready_at?;
-        match self.script.class {
-            Class::Sync => life.requests.values().map(|request| request.began).min(),
-            Class::Loop => Some(life.beat(self.now, self.beat_period())),
-        }
+        let began = || life.requests.values().map(|request| request.began);
+        Some(Sample {
+            standing_since: match self.script.class {
+                Class::Sync => began().min(),
+                Class::Loop => Some(life.beat(self.now, self.beat_period())),
+            },
+            oldest_since: began().min(),
+            latest_since: began().max(),
+        })
     }
 
     pub(crate) fn beat_period(&self) -> Duration {
         let second = Duration::from_secs(1);
-        self.script.plan.timeout.map_or(second, |timeout| second.min(timeout / 4))
+        self.script.plan.watched().map_or(second, |(shortest, _)| second.min(shortest / 4))
     }
 
     /// Does what the supervisor asks; gives what is known of the outcome at once.
@@ -322,9 +333,11 @@ impl<M: Master> World<'_, M> {
                 self.exit = Some(status);
                 None
             }
-            Action::ReopenLogs | Action::Report(_) | Action::Publish(_) | Action::FeedWatchdog => {
-                None
-            }
+            Action::ReopenLogs
+            | Action::Adopt { .. }
+            | Action::Report(_)
+            | Action::Publish(_)
+            | Action::FeedWatchdog => None,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use remuda_simulator::{Master, Script, Violation, probe, run};
 use remuda_supervisor::{
-    Action, Cause, Event, Generation, Notice, Order, Phase, Pid, Plan, Signal, Snapshot,
+    Action, Cause, Event, Generation, Notice, Order, Phase, Pid, Plan, Signal, Snapshot, Stood,
     Supervisor, Tick, Wish, WorkerId, ZygoteState,
 };
 
@@ -122,11 +122,14 @@ fn never_saying_how_a_reload_ended() {
 fn judging_a_worker_that_is_well() {
     is_caught_by("progress", |plan| {
         Saboteur::new(plan, |seen, out| {
-            if let Event::Sampled { standing_since: Some(since), .. } = *seen.event
+            if let Event::Sampled { sample, .. } = *seen.event
+                && let Some(since) = sample.standing_since
                 && let Some((worker, pid)) = serving(seen.after)
             {
                 let (slot, stood) = (remuda_supervisor::SlotId(0), seen.now.since(since));
-                out.push(Action::Report(Notice::WorkerHung { worker, slot, pid, stood }));
+                let what = Stood::Standing;
+                let notice = Notice::WorkerHung { worker, slot, pid, what, stood };
+                out.push(Action::Report(notice));
             }
         })
     });

@@ -64,6 +64,8 @@ pub enum Action {
     FeedWatchdog,
     /// Open the master's own log files again.
     ReopenLogs,
+    /// What this generation was planned with counts from now on, also for zygotes to come.
+    Adopt { generation: Generation },
     /// Tell the log.
     Report(Notice),
     /// End the master. The last action there ever is.

@@ -1,6 +1,6 @@
 //! What may happen to us.
 
-use crate::{Generation, Pid, Tick, WorkerId};
+use crate::{Generation, Pid, Plan, Tick, WorkerId};
 
 /// Why something could not boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,18 @@ pub enum Wish {
     Upgrade,
 }
 
+/// What a worker's line of the scoreboard says of time. `None` = there is no such request, or the
+/// line cannot be believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Since when the oldest request (sync) or the loop (other classes) has stood still.
+    pub standing_since: Option<Tick>,
+    /// When the oldest request in flight began, or later if the app has put off its limits.
+    pub oldest_since: Option<Tick>,
+    /// No request in flight began later, or is to be counted from later.
+    pub latest_since: Option<Tick>,
+}
+
 /// What may happen to us.
 ///
 /// Of what has happened at the same time, the runtime hands in first what was said on channels,
@@ -83,10 +95,9 @@ pub enum Event {
     WorkerReady { worker: WorkerId },
     /// The worker has served its requests and asks to be replaced.
     WorkerSpent { worker: WorkerId },
-    /// Since when the oldest request (sync) or the loop (other classes) of a worker has stood
-    /// still, from the scoreboard; `None` when it is idle. Sent for every worker once a sampling
-    /// round, only when the plan has a timeout. A round comes every second or more often.
-    Sampled { worker: WorkerId, standing_since: Option<Tick> },
+    /// What the scoreboard says of a worker. Sent for every worker once a sampling round, only when
+    /// the plan has a limit that needs it. A round comes every second or more often.
+    Sampled { worker: WorkerId, sample: Sample },
     /// A new master's process exists.
     UpgradeSpawned { pid: Pid },
     /// A new master's process could not be made.
@@ -99,4 +110,7 @@ pub enum Event {
     Exited { pid: Pid, ending: Ending },
     /// An operator asks.
     Asked(Wish),
+    /// The settings were read again for the generation that is being loaded. They are adopted once
+    /// it serves, and dropped with it if it never does.
+    Replanned { generation: Generation, plan: Box<Plan> },
 }

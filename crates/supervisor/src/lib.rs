@@ -43,9 +43,9 @@ mod zygote;
 mod zygotes;
 
 pub use action::{Action, Order, Signal};
-pub use event::{BootFailure, Ending, Event, Refusal, Wish};
+pub use event::{BootFailure, Ending, Event, Refusal, Sample, Wish};
 pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
-pub use notice::{Cause, Notice, Reason, UpgradeFailure};
+pub use notice::{Cause, Notice, Reason, Stood, UpgradeFailure};
 pub use plan::Plan;
 pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};
 pub use standing::{Stage, Standing};

@@ -45,6 +45,15 @@ pub enum UpgradeFailure {
     TimedOut,
 }
 
+/// What has stood for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stood {
+    /// The oldest request (sync), or the loop (other classes).
+    Standing,
+    /// The oldest request, in a worker whose loop is well.
+    Request,
+}
+
 /// What we tell the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -55,7 +64,11 @@ pub enum Notice {
     /// A worker is told to drain.
     WorkerDraining { worker: WorkerId, slot: SlotId, pid: Pid, cause: Cause },
     /// A worker's request or loop has stood for too long. gunicorn: `WORKER TIMEOUT (pid:N)`.
-    WorkerHung { worker: WorkerId, slot: SlotId, pid: Pid, stood: Duration },
+    WorkerHung { worker: WorkerId, slot: SlotId, pid: Pid, what: Stood, stood: Duration },
+    /// A worker's request or loop has stood for long enough to be told, not to be ended.
+    WorkerSlow { worker: WorkerId, slot: SlotId, pid: Pid, stood: Duration },
+    /// A request cannot be broken off; its worker will be replaced.
+    WorkerOverdue { worker: WorkerId, slot: SlotId, pid: Pid, stood: Duration },
     /// A worker was not ready in time and is killed.
     WorkerBootTimedOut { worker: WorkerId, slot: SlotId, pid: Pid },
     /// A worker did not finish draining in time and is killed.

@@ -17,6 +17,12 @@ pub struct Plan {
     pub max_requests_jitter: u64,
     /// A request (sync) or a loop (other classes) that stands longer is hung; `None` = no limit.
     pub timeout: Option<Duration>,
+    /// The oldest request may run this long before the worker is replaced, and all of them before
+    /// it counts as hung; `None` = no limit. What a worker needs to break a request off by itself is
+    /// included, so that this is for requests that do not let themselves be broken off.
+    pub request_timeout: Option<Duration>,
+    /// What would be hung at `timeout` shows its stacks after this time; `None` = it does not.
+    pub slow_request_log: Option<Duration>,
     /// Time a draining worker gets to finish.
     pub graceful_timeout: Duration,
     /// From fork to ready, and from a zygote's start to ready.
@@ -59,6 +65,8 @@ impl Default for Plan {
             max_requests: 0,
             max_requests_jitter: 0,
             timeout: Some(Duration::from_secs(30)),
+            request_timeout: None,
+            slow_request_log: None,
             graceful_timeout: Duration::from_secs(30),
             boot_timeout: Duration::from_secs(300),
             fork_timeout: Duration::from_secs(10),
@@ -75,5 +83,16 @@ impl Default for Plan {
             is_heir: false,
             seed: 1,
         }
+    }
+}
+
+impl Plan {
+    /// The shortest and the longest of the limits for what samples show; `None` = there is none, and
+    /// nobody has to be sampled.
+    #[must_use]
+    pub fn watched(&self) -> Option<(Duration, Duration)> {
+        let limits = [self.timeout, self.request_timeout, self.slow_request_log];
+        let limits = || limits.into_iter().flatten();
+        limits().min().zip(limits().max())
     }
 }

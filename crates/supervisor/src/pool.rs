@@ -115,7 +115,16 @@ impl Pool {
             most => most.saturating_add(random.up_to(plan.max_requests_jitter)),
         };
         let state = WorkerState::Forking { deadline: now + plan.fork_timeout, ready: false };
-        let worker = Worker { id, slot, line, generation, asked_at: now, spent: false, state };
+        let worker = Worker {
+            id,
+            slot,
+            line,
+            generation,
+            asked_at: now,
+            spent: false,
+            slow_since: None,
+            state,
+        };
         self.workers.insert(id, worker);
         out.push(Action::Fork { generation, worker: id, slot, line, max_requests });
     }

@@ -35,6 +35,10 @@ impl Reload {
         self == Self::Idle
     }
 
+    pub(crate) fn is_loading(self) -> bool {
+        matches!(self, Self::Loading { .. })
+    }
+
     pub(crate) fn is_trying(self) -> bool {
         matches!(self, Self::Trying { .. })
     }

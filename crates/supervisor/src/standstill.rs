@@ -3,7 +3,7 @@
 //! What froze us has most often frozen the workers too, while the clock ran on: all of them then
 //! look hung although none is. So a gap between two events that is too long for scheduling is not
 //! counted as a worker's standing. One that truly hangs is found a little later: at most by the
-//! length of `timeout` after we went on. The runtime samples every second or more often, so that a
+//! length of its limit after we went on. The runtime samples every second or more often, so that a
 //! gap without cause does not occur while there are workers.
 
 use std::time::Duration;
@@ -23,16 +23,17 @@ pub(crate) struct Standstill {
 }
 
 impl Standstill {
-    /// Looks at the time of every event.
-    pub(crate) fn observe(&mut self, now: Tick, timeout: Option<Duration>) {
+    /// Looks at the time of every event. `limits`: the shortest and the longest that somebody is
+    /// judged by; `None` = nobody is.
+    pub(crate) fn observe(&mut self, now: Tick, limits: Option<(Duration, Duration)>) {
         let last_event = std::mem::replace(&mut self.last_event, now);
-        let Some(timeout) = timeout else { return };
+        let Some((shortest, longest)) = limits else { return };
         let gap = now.since(last_event);
-        if last_event == Tick::default() || gap <= (timeout / 2).min(GAP_MAX) {
+        if last_event == Tick::default() || gap <= (shortest / 2).min(GAP_MAX) {
             return;
         }
         // Whoever has stood since before an older gap has been judged by now.
-        if last_event.since(self.ended) > timeout {
+        if last_event.since(self.ended) > longest {
             self.length = Duration::ZERO;
         }
         self.ended = now;
@@ -50,7 +51,8 @@ impl Standstill {
 mod tests {
     use super::*;
 
-    const TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
+    const TIMEOUT: Option<(Duration, Duration)> =
+        Some((Duration::from_secs(30), Duration::from_secs(30)));
 
     fn at(seconds: u64) -> Tick {
         Tick(seconds * 1_000_000_000)
@@ -97,8 +99,8 @@ mod tests {
         let standstill = observed([100, 102]);
         assert_eq!(standstill.stood(at(100), at(102)), secs(2));
         let mut quick = Standstill::default();
-        quick.observe(at(100), Some(secs(1)));
-        quick.observe(at(101), Some(secs(1)));
+        quick.observe(at(100), Some((secs(1), secs(30))));
+        quick.observe(at(101), Some((secs(1), secs(30))));
         assert_eq!(quick.stood(at(100), at(101)), secs(0), "half a short timeout is long");
     }
 

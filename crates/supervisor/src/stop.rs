@@ -19,7 +19,7 @@ use crate::{Action, BootFailure, Cause, Notice, Order, Plan, Reason, Tick};
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grace {
-    /// Children may finish.
+    /// Children may finish, and who has not may show its stacks.
     Finish { until: Tick },
     /// All have been killed; their exits are waited for.
     Killed { until: Tick },
@@ -56,13 +56,6 @@ impl Stop {
         }
     }
 
-    /// When draining workers are killed.
-    pub(crate) fn drain_deadline(&self) -> Tick {
-        match self.grace {
-            Grace::Finish { until } | Grace::Killed { until } => until,
-        }
-    }
-
     pub(crate) fn on_tick(&mut self, now: Tick, plan: &Plan) -> Due {
         match self.grace {
             Grace::Finish { until } if until <= now => {
@@ -82,7 +75,7 @@ impl Stop {
     }
 
     pub(crate) fn next_deadline(&self) -> Tick {
-        let until = self.drain_deadline();
+        let (Grace::Finish { until } | Grace::Killed { until }) = self.grace;
         self.zygotes_until.map_or(until, |zygotes_until| zygotes_until.min(until))
     }
 }
@@ -94,12 +87,13 @@ impl Supervisor {
             return;
         }
         let status = reason.map_or(0, status_of);
-        let stop = Stop::begin(status, self.plan.graceful_timeout, now, &self.plan);
+        let grace = self.plan.graceful_timeout;
+        let stop = Stop::begin(status, grace + self.plan.dump_grace, now, &self.plan);
         self.life = Life::Stopping(stop);
         out.push(Action::Report(Notice::Stopping { reason }));
         self.step_upgrade(UpgradeInput::LeftAlone, now, out);
         let (cause, order) = self.leave_the_listeners(now, out);
-        let drain = Input::Drain { order, cause, deadline: stop.drain_deadline() };
+        let drain = Input::Drain { order, cause, deadline: now + grace };
         for id in self.pool.ids(|_| true) {
             self.step_worker(id, Input::Cancel(cause), now, out);
             self.step_worker(id, drain, now, out);

@@ -6,6 +6,7 @@
 //! plan always give the same actions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::intensity::{Intensity, Summary};
@@ -21,7 +22,7 @@ use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{NO_RETRY_STATUS, Zygote, ZygoteInput, failure_of};
 use crate::{
     Action, BootFailure, Cause, Ending, Event, Generation, Notice, Order, Phase, Pid, Plan, Reason,
-    Refusal, Signal, SlotId, Standing, Tick, Wish, WorkerId,
+    Refusal, Sample, Signal, SlotId, Standing, Stood, Tick, Wish, WorkerId,
 };
 
 /// Where the service is in its life.
@@ -65,6 +66,8 @@ pub struct Supervisor {
     pub(crate) told: Option<Standing>,
     /// The watchdog is fed then.
     pub(crate) next_feed: Tick,
+    /// What counts once the generation that is being loaded serves.
+    pub(crate) next_plan: Option<Plan>,
     /// Killed processes whose worker or zygote was given up before we knew them.
     pub(crate) strays: BTreeSet<Pid>,
     pub(crate) strangers: Strangers,
@@ -96,6 +99,7 @@ impl Supervisor {
             is_heir: plan.is_heir,
             told: None,
             next_feed: Tick::default(),
+            next_plan: None,
             strays: BTreeSet::new(),
             strangers: Strangers::default(),
             announced: false,
@@ -113,7 +117,7 @@ impl Supervisor {
         if matches!(self.life, Life::Over) {
             return;
         }
-        self.standstill.observe(now, self.plan.timeout);
+        self.standstill.observe(now, self.plan.watched());
         match event {
             Event::Start => self.on_start(out),
             Event::Tick => self.on_tick(now, out),
@@ -135,9 +139,9 @@ impl Supervisor {
             }
             Event::WorkerReady { worker } => self.step_worker(worker, Input::Ready, now, out),
             Event::WorkerSpent { worker } => self.step_worker(worker, Input::Spent, now, out),
-            Event::Sampled { worker, standing_since } => {
+            Event::Sampled { worker, sample } => {
                 // Most events are samples of workers that are well; nothing follows from them.
-                if !self.finds_hung(worker, standing_since, now, out) {
+                if !self.judge(worker, sample, now, out) {
                     return;
                 }
             }
@@ -153,6 +157,7 @@ impl Supervisor {
             }
             Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
             Event::Asked(wish) => self.on_asked(wish, now, out),
+            Event::Replanned { generation, plan } => self.on_replanned(generation, *plan),
         }
         self.pool.let_time_pass(now);
         self.zygote_backoff.let_time_pass(now);
@@ -313,22 +318,32 @@ impl Supervisor {
         }
     }
 
-    /// Judges a sample; true when the worker hangs and has been dealt with.
-    fn finds_hung(
-        &mut self,
-        id: WorkerId,
-        standing_since: Option<Tick>,
-        now: Tick,
-        out: &mut Vec<Action>,
-    ) -> bool {
-        let (Some(since), Some(timeout)) = (standing_since, self.plan.timeout) else {
+    /// Judges a sample; true when something follows from it.
+    fn judge(&mut self, id: WorkerId, sample: Sample, now: Tick, out: &mut Vec<Action>) -> bool {
+        let stood = |since: Option<Tick>, limit: Option<Duration>| {
+            let stood = self.standstill.stood(since?, now);
+            (stood > limit?).then_some(stood)
+        };
+        let Sample { standing_since, oldest_since, latest_since } = sample;
+        let plan = &self.plan;
+        let oldest = stood(oldest_since, plan.request_timeout);
+        let input = if let Some(stood) = stood(standing_since, plan.timeout) {
+            Input::Hung { what: Stood::Standing, stood }
+        } else if let Some(stood) =
+            oldest.filter(|_| stood(latest_since, plan.request_timeout).is_some())
+        {
+            // Whatever it holds has had its time, so there is nothing to wait for.
+            Input::Hung { what: Stood::Request, stood }
+        } else if let Some(stood) = oldest {
+            Input::Overdue { stood }
+        } else if let Some(stood) = stood(standing_since, plan.slow_request_log)
+            && let Some(since) = standing_since
+        {
+            Input::Slow { since, stood }
+        } else {
             return false;
         };
-        let stood = self.standstill.stood(since, now);
-        if stood <= timeout {
-            return false;
-        }
-        self.step_worker(id, Input::Hung { stood }, now, out);
+        self.step_worker(id, input, now, out);
         true
     }
 
@@ -491,6 +506,9 @@ impl Supervisor {
             (_, true) => {
                 self.worker_ever_ready = true;
                 self.reload.on_worker_ready(generation);
+                if !self.reload.is_trying() {
+                    self.adopt_plan(out);
+                }
                 if self.shortage.is_ended_by(asked_at) {
                     out.push(Action::Report(Notice::ShortageOver));
                 }

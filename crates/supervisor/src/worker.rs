@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    Action, Cause, Ending, Generation, Line, Notice, Order, Pid, Plan, Signal, SlotId, Tick,
+    Action, Cause, Ending, Generation, Line, Notice, Order, Pid, Plan, Signal, SlotId, Stood, Tick,
     WorkerId,
 };
 
@@ -16,15 +16,15 @@ use crate::{
 /// ```text
 ///             Forked            Ready             Drain               Exited
 ///   Forking ─────────▶ Booting ───────▶ Serving ────────▶ Draining ───────────▶ Gone
-///      │                  │                │                │  │                 ▲
-///      │ Cancel, deadline │ Cancel         └──── Hung ──────┘  │ deadline        │
-///      ▼                  ▼                       ▼            │                 │
-///   Unwanted ───────▶ Cancelled ─ Ready ─▶    Dumping          │                 │
-///      │     Forked       │         Draining      │ deadline   │                 │
-///      │ Forked (ready)   │ deadline              ▼            │                 │
-///      ▼                  │                   Aborting         │                 │
-///   Draining              ▼                       │ deadline   │                 │
-///                       Dying ◀───────────────────┴────────────┘ ────────────────┘
+///      │                  │                │                │                    ▲
+///      │ Cancel, deadline │ Cancel         └─ Hung ─┐ ┌─────┘ Hung, deadline     │
+///      ▼                  ▼                         ▼ ▼                          │
+///   Unwanted ───────▶ Cancelled ─ Ready ─▶         Dumping                       │
+///      │     Forked       │         Draining          │ deadline                  │
+///      │ Forked (ready)   │ deadline                  ▼                           │
+///      ▼                  │                        Aborting                      │
+///   Draining              ▼                           │ deadline                  │
+///                       Dying ◀───────────────────────┘ ─────────────────────────┘
 ///                          ▲         Quit (any with a process)          Exited
 ///                          └──── deadline ──── Quitting ◀──
 /// ```
@@ -80,19 +80,23 @@ pub enum WorkerState {
         /// Why it has to leave.
         cause: Cause,
     },
-    /// Hung; it writes its stacks into the log.
+    /// Hung, or not done with draining in time; it writes its stacks into the log.
     Dumping {
         /// Its process.
         pid: Pid,
         /// It gets SIGABRT then.
         deadline: Tick,
+        /// Which of the two.
+        cause: Cause,
     },
-    /// Hung; it has got SIGABRT.
+    /// Has got SIGABRT, which breaks off its requests where Python can.
     Aborting {
         /// Its process.
         pid: Pid,
         /// It is killed then.
         deadline: Tick,
+        /// As before.
+        cause: Cause,
     },
     /// Sent SIGQUIT: the whole service leaves at once.
     Quitting {
@@ -123,8 +127,12 @@ pub(crate) enum Input {
     Ready,
     /// It has served its requests.
     Spent,
-    /// It has stood still for too long.
-    Hung { stood: Duration },
+    /// It has stood still, or a request of its has run, for too long.
+    Hung { what: Stood, stood: Duration },
+    /// It has stood still for long enough to show its stacks, since then.
+    Slow { since: Tick, stood: Duration },
+    /// A request of its has run for too long, and others have not.
+    Overdue { stood: Duration },
     /// The deadline of its state has passed.
     DeadlinePassed,
     /// Not wanted any more, unless it already serves.
@@ -149,6 +157,8 @@ pub(crate) struct Worker {
     pub(crate) asked_at: Tick,
     /// It has asked to be replaced; it serves on until its successor is ready.
     pub(crate) spent: bool,
+    /// It has shown its stacks for what has stood since then.
+    pub(crate) slow_since: Option<Tick>,
     pub(crate) state: WorkerState,
 }
 
@@ -168,7 +178,9 @@ impl Worker {
                 self.spent |= self.is_under_way() || self.is_serving();
                 self.state
             }
-            Input::Hung { stood } => self.on_hung(stood, now, plan, out),
+            Input::Hung { what, stood } => self.on_hung((what, stood), now, plan, out),
+            Input::Slow { since, stood } => self.on_slow(since, stood, out),
+            Input::Overdue { stood } => self.on_overdue(stood, out),
             Input::DeadlinePassed => self.on_deadline(now, plan, out),
             Input::Cancel(_) | Input::Drain { .. } | Input::Quit | Input::Kill(_) => {
                 self.on_order(input, now, plan, out)
@@ -234,19 +246,55 @@ impl Worker {
 
     fn on_hung(
         &self,
-        stood: Duration,
+        (what, stood): (Stood, Duration),
         now: Tick,
         plan: &Plan,
         out: &mut Vec<Action>,
     ) -> WorkerState {
         match self.state {
             WorkerState::Serving { pid, .. } | WorkerState::Draining { pid, .. } => {
-                out.push(self.hung(pid, stood));
-                out.push(Action::DumpStacks { worker: self.id, pid });
-                WorkerState::Dumping { pid, deadline: now + plan.dump_grace }
+                let (worker, slot) = (self.id, self.slot);
+                let notice = Notice::WorkerHung { worker, slot, pid, what, stood };
+                out.push(Action::Report(notice));
+                self.dump(pid, Cause::Hang, now, plan, out)
             }
             state => state,
         }
+    }
+
+    fn dump(
+        &self,
+        pid: Pid,
+        cause: Cause,
+        now: Tick,
+        plan: &Plan,
+        out: &mut Vec<Action>,
+    ) -> WorkerState {
+        out.push(Action::DumpStacks { worker: self.id, pid });
+        WorkerState::Dumping { pid, deadline: now + plan.dump_grace, cause }
+    }
+
+    /// Told once for what has stood since then.
+    fn on_slow(&mut self, since: Tick, stood: Duration, out: &mut Vec<Action>) -> WorkerState {
+        if let WorkerState::Serving { pid, .. } | WorkerState::Draining { pid, .. } = self.state
+            && self.slow_since.replace(since) != Some(since)
+        {
+            let (worker, slot) = (self.id, self.slot);
+            out.push(Action::Report(Notice::WorkerSlow { worker, slot, pid, stood }));
+            out.push(Action::DumpStacks { worker, pid });
+        }
+        self.state
+    }
+
+    /// Replaced like one that has served its requests. One that drains has its deadline already.
+    fn on_overdue(&mut self, stood: Duration, out: &mut Vec<Action>) -> WorkerState {
+        if let WorkerState::Serving { pid, .. } = self.state
+            && !std::mem::replace(&mut self.spent, true)
+        {
+            let (worker, slot) = (self.id, self.slot);
+            out.push(Action::Report(Notice::WorkerOverdue { worker, slot, pid, stood }));
+        }
+        self.state
     }
 
     /// The deadline of the state has passed.
@@ -270,13 +318,13 @@ impl Worker {
             }
             WorkerState::Draining { pid, .. } => {
                 out.push(self.drain_timed_out(pid));
-                kill(pid, Cause::DrainTimeout, out)
+                self.dump(pid, Cause::DrainTimeout, now, plan, out)
             }
-            WorkerState::Dumping { pid, .. } => {
+            WorkerState::Dumping { pid, cause, .. } => {
                 out.push(Action::Send { pid, signal: Signal::Abort });
-                WorkerState::Aborting { pid, deadline: now + plan.abort_grace }
+                WorkerState::Aborting { pid, deadline: now + plan.abort_grace, cause }
             }
-            WorkerState::Aborting { pid, .. } => kill(pid, Cause::Hang, out),
+            WorkerState::Aborting { pid, cause, .. } => kill(pid, cause, out),
             WorkerState::Quitting { pid, .. } => kill(pid, Cause::Stop, out),
             WorkerState::Serving { .. } | WorkerState::Dying { .. } | WorkerState::Gone => {
                 self.state
@@ -306,6 +354,11 @@ impl Worker {
                 out.push(Action::Tell { worker: self.id, order });
                 out.push(self.draining(pid, cause));
                 Draining { pid, deadline, cause }
+            }
+            // What it would hand over to others finds nobody any more when the service stops.
+            (Draining { .. }, Input::Drain { order: order @ Order::DrainQueue, .. }) => {
+                out.push(Action::Tell { worker: self.id, order });
+                self.state
             }
             (
                 Serving { pid, .. }
@@ -435,10 +488,11 @@ impl Worker {
     fn cause(&self) -> Option<Cause> {
         match self.state {
             WorkerState::Draining { cause, .. }
+            | WorkerState::Dumping { cause, .. }
+            | WorkerState::Aborting { cause, .. }
             | WorkerState::Cancelled { cause, .. }
             | WorkerState::Unwanted { cause, .. }
             | WorkerState::Dying { cause, .. } => Some(cause),
-            WorkerState::Dumping { .. } | WorkerState::Aborting { .. } => Some(Cause::Hang),
             WorkerState::Quitting { .. } => Some(Cause::Stop),
             WorkerState::Forking { .. }
             | WorkerState::Booting { .. }
@@ -465,10 +519,6 @@ impl Worker {
 
     fn drain_timed_out(&self, pid: Pid) -> Action {
         Action::Report(Notice::WorkerDrainTimedOut { worker: self.id, slot: self.slot, pid })
-    }
-
-    fn hung(&self, pid: Pid, stood: Duration) -> Action {
-        Action::Report(Notice::WorkerHung { worker: self.id, slot: self.slot, pid, stood })
     }
 }
 

@@ -4,7 +4,7 @@ use crate::reload::Reload;
 use crate::supervisor::Supervisor;
 use crate::worker::{Input, Worker};
 use crate::zygote::{Outcome, Zygote, ZygoteInput};
-use crate::{Action, BootFailure, Cause, Generation, Notice, Pid, Reason, Tick};
+use crate::{Action, BootFailure, Cause, Generation, Notice, Pid, Plan, Reason, Tick};
 
 impl Supervisor {
     pub(crate) fn step_zygote(
@@ -94,6 +94,7 @@ impl Supervisor {
         let Some(generation) = self.reload.generation() else { return };
         let is_rolling = matches!(self.reload, Reload::Rolling { .. });
         self.reload = Reload::Idle;
+        self.next_plan = None;
         let serving = self.pool.workers().filter(|worker| worker.is_serving());
         let older = serving.map(|worker| worker.generation).filter(|&g| g < generation);
         let zygotes = self.zygotes.keys().copied().filter(|&g| g < generation);
@@ -108,6 +109,33 @@ impl Supervisor {
         if self.zygotes.get(&generation).is_some_and(Zygote::is_of_use) {
             self.step_zygote(generation, ZygoteInput::Abandon, now, out);
         }
+    }
+
+    /// Keeps what the settings say now until the generation that was loaded with them serves.
+    pub(crate) fn on_replanned(&mut self, generation: Generation, plan: Plan) {
+        if self.reload.is_loading() && self.reload.generation() == Some(generation) {
+            // The scoreboard was made for these.
+            let Plan { workers_max, max_surge, seed, .. } = self.plan;
+            let max_surge = plan.max_surge.min(max_surge);
+            self.next_plan = Some(Plan { workers_max, max_surge, seed, ..plan });
+        }
+    }
+
+    /// A worker of the new generation serves: there is no way back to the old settings.
+    pub(crate) fn adopt_plan(&mut self, out: &mut Vec<Action>) {
+        if let Some(generation) = self.reload.generation()
+            && let Some(plan) = self.next_plan.take()
+        {
+            self.plan = plan;
+            out.push(Action::Adopt { generation });
+            self.want(self.plan.workers.max(1), out);
+        }
+    }
+
+    /// Whether this generation is the one that a reload loads.
+    #[must_use]
+    pub fn is_loading(&self, generation: Generation) -> bool {
+        self.reload.is_loading() && self.reload.generation() == Some(generation)
     }
 
     pub(crate) fn start_zygote(&mut self, now: Tick, out: &mut Vec<Action>) {

@@ -16,7 +16,8 @@ use super::respond::{Progress, Responder};
 use super::response::required;
 use super::task::{AppTask, Ended, ending_of};
 use super::waiter::Waiter;
-use super::{ClientDisconnected, Conversation, Ready, RequestName, Shared};
+use super::{ClientDisconnected, Conversation, Ready, RequestName, Shared, offer_time};
+use crate::overdue::{Clock, Flight, RequestTimeout};
 use crate::serving::Serving;
 use crate::wsgi::describe;
 
@@ -36,6 +37,9 @@ struct Talk {
     receiver: Waiter,
     sender: Waiter,
     task: AppTask,
+    clock: Clock,
+    /// Its place among those that limits of time apply to.
+    place: Cell<Option<usize>>,
     due: Cell<bool>,
 }
 
@@ -74,15 +78,24 @@ pub(super) fn start(
         receiver: Waiter::default(),
         sender: Waiter::default(),
         task: AppTask::default(),
+        clock: Clock::new(ticket),
+        place: Cell::default(),
         due: Cell::new(false),
     });
     talk.responder.watch(talk.clone());
     let ended = match Bound::new(py, HttpConversation(talk.clone())) {
-        Ok(conversation) => talk.task.start(py, shared, &serving.app, scope, conversation.as_any()),
+        Ok(conversation) => {
+            offer_time(&scope, conversation.as_any());
+            talk.task.start(py, shared, &serving.app, scope, conversation.as_any())
+        }
         Err(error) => Some(Ended::Raised(error)),
     };
-    if let Some(ended) = ended {
-        talk.on_ended(py, ended);
+    match ended {
+        Some(ended) => talk.on_ended(py, ended),
+        None if serving.flights.are_watched() => {
+            talk.place.set(Some(serving.flights.watch(talk.clone())));
+        }
+        None => {}
     }
 }
 
@@ -124,6 +137,11 @@ impl HttpConversation {
         Ok(talk.shared.nothing(py))
     }
 
+    /// `remuda.extend_timeout`: this request may run for so many seconds more than others.
+    fn extend_timeout(&self, seconds: f64) -> PyResult<()> {
+        self.0.clock.extend(&self.0.serving, seconds)
+    }
+
     /// The task has ended.
     fn on_done(&self, task: &Bound<'_, PyAny>) {
         self.0.on_ended(task.py(), ending_of(task));
@@ -146,6 +164,30 @@ impl Watcher for Talk {
             let shared = self.shared.clone();
             shared.have_wake(self);
         }
+    }
+}
+
+impl Flight for Talk {
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn name(&self) -> RequestName {
+        self.name.clone()
+    }
+
+    fn stack(&self, py: Python<'_>) -> PyResult<String> {
+        self.task.stack(py, &self.shared)
+    }
+
+    fn is_answered(&self) -> bool {
+        self.responder.progress() == Progress::Complete
+    }
+
+    fn break_off(&self, py: Python<'_>) -> PyResult<bool> {
+        self.responder.cut(504, "");
+        self.task.cancel(py)?;
+        Ok(false)
     }
 }
 
@@ -211,6 +253,10 @@ impl Talk {
         self.task.end(py);
         self.receiver.forget();
         self.sender.forget();
+        self.clock.end();
+        if let Some(place) = self.place.take() {
+            self.serving.flights.forget(place);
+        }
         if let Some(ticket) = self.ticket.take() {
             self.serving.end(ticket);
         }
@@ -236,7 +282,7 @@ impl Talk {
         } else {
             self.serving.report_failure(&self.name, &describe(py, error));
         }
-        self.responder.cut(500, "");
+        self.responder.cut(if error.is_instance_of::<RequestTimeout>(py) { 504 } else { 500 }, "");
     }
 }
 

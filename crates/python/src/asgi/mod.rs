@@ -20,14 +20,13 @@ mod waiter;
 mod websocket;
 
 use std::cell::RefCell;
-use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use remuda_channel::WorkerPlan;
-use remuda_front::http::{Method, Uri};
 use remuda_front::{Exchange, Listener};
 use remuda_scoreboard::Ticket;
 
@@ -35,6 +34,7 @@ pub(crate) use awaitable::Ready;
 pub(crate) use http::HttpConversation;
 pub(crate) use websocket::WebSocketConversation;
 
+use crate::overdue::RequestName;
 use crate::serving::Serving;
 use crate::wsgi::{describe, page};
 use scope::ScopeBuilder;
@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     /// Makes a task of a coroutine, with these keywords.
     make_task: Py<PyAny>,
     task_keywords: Py<PyDict>,
+    /// Where a task's code is now.
+    stack: Py<PyAny>,
     /// `call_later(seconds, callable)` of the loop.
     call_later: Py<PyAny>,
     /// What `receive` and `send` give when there is nothing to wait for and nothing to say.
@@ -92,6 +94,7 @@ impl Asgi {
                 wait: tasks.getattr("wait")?.unbind(),
                 make_task: tasks.getattr("make_task")?.unbind(),
                 task_keywords: tasks.getattr("task_keywords")?.cast_into()?.unbind(),
+                stack: tasks.getattr("stack")?.unbind(),
                 call_later: tasks.getattr("call_later")?.unbind(),
                 nothing: Py::new(py, Ready(None))?,
                 grace: Duration::from_secs_f64(plan.asgi.disconnect_grace_s),
@@ -159,17 +162,14 @@ impl Shared {
     }
 }
 
-/// `GET /path`, for the log.
-struct RequestName(Method, Uri);
-
-impl RequestName {
-    fn of(exchange: &Exchange) -> Self {
-        Self(exchange.head.method.clone(), exchange.head.uri.clone())
-    }
-}
-
-impl fmt::Display for RequestName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.0, self.1)
-    }
+/// The ASGI way to offer `remuda.extend_timeout`: among the scope's extensions.
+fn offer_time(scope: &Bound<'_, PyDict>, conversation: &Bound<'_, PyAny>) {
+    let py = scope.py();
+    let offer = || -> PyResult<()> {
+        let extend = conversation.getattr(intern!(py, "extend_timeout"))?;
+        let Some(extensions) = scope.get_item(intern!(py, "extensions"))? else { return Ok(()) };
+        extensions.set_item(intern!(py, "remuda.extend_timeout"), extend)
+    };
+    // Only for want of memory; the app can do without.
+    let _ = offer();
 }

@@ -203,8 +203,11 @@ fn client<'py>(
     if let Some(forwarded) = front.forwarded_client(exchange) {
         return Ok(Some((forwarded, 0).into_pyobject(py)?));
     }
-    match exchange.peer() {
-        Peer::Inet(_, port) => Ok(Some((exchange.peer_text().0, port).into_pyobject(py)?)),
-        Peer::Unix => Ok(None),
+    let Peer::Inet(ip, port) = exchange.peer() else { return Ok(None) };
+    let make = || (ip.to_string(), port).into_pyobject(py).map(Bound::unbind);
+    match exchange.kept(make) {
+        Some(Ok(client)) => Ok(Some(client.bind(py).clone())),
+        Some(Err(error)) => Err(error.clone_ref(py)),
+        None => Ok(None),
     }
 }

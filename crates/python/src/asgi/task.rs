@@ -68,14 +68,32 @@ impl AppTask {
         if !is_leaving || self.cancellation.borrow().is_some() {
             return Ok(());
         }
-        let task = self.task.borrow().as_ref().map(|task| task.clone_ref(py));
-        if let Some(task) = task {
+        if let Some(task) = self.get(py) {
             let cancel = task.bind(py).getattr(intern!(py, "cancel"))?;
             let grace = shared.grace.as_secs_f64();
             let timer = shared.call_later.call1(py, (grace, cancel))?;
             *self.cancellation.borrow_mut() = Some(timer);
         }
         Ok(())
+    }
+
+    /// Where its code is now; empty when it is done.
+    pub(super) fn stack(&self, py: Python<'_>, shared: &Shared) -> PyResult<String> {
+        match self.get(py) {
+            Some(task) => shared.stack.call1(py, (task,))?.extract(py),
+            None => Ok(String::new()),
+        }
+    }
+
+    pub(super) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        match self.get(py) {
+            Some(task) => task.call_method0(py, intern!(py, "cancel")).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.task.borrow().as_ref().map(|task| task.clone_ref(py))
     }
 
     /// It is done.

@@ -16,7 +16,8 @@ use super::respond::{Progress, Responder};
 use super::response::{bytes_of, read_headers, required};
 use super::task::{AppTask, Ended, ending_of};
 use super::waiter::Waiter;
-use super::{ClientDisconnected, Conversation, Ready, RequestName, Shared};
+use super::{ClientDisconnected, Conversation, Ready, RequestName, Shared, offer_time};
+use crate::overdue::{Clock, Flight};
 use crate::serving::Serving;
 use crate::wsgi::describe;
 
@@ -49,6 +50,9 @@ struct Talk {
     receiver: Waiter,
     sender: Waiter,
     task: AppTask,
+    clock: Clock,
+    /// Its place among those that limits of time apply to.
+    place: Cell<Option<usize>>,
     due: Cell<bool>,
 }
 
@@ -90,15 +94,24 @@ pub(super) fn start(
         receiver: Waiter::default(),
         sender: Waiter::default(),
         task: AppTask::default(),
+        clock: Clock::new(ticket),
+        place: Cell::default(),
         due: Cell::new(false),
     });
     talk.responder.watch(talk.clone());
     let ended = match Bound::new(py, WebSocketConversation(talk.clone())) {
-        Ok(conversation) => talk.task.start(py, shared, &serving.app, scope, conversation.as_any()),
+        Ok(conversation) => {
+            offer_time(&scope, conversation.as_any());
+            talk.task.start(py, shared, &serving.app, scope, conversation.as_any())
+        }
         Err(error) => Some(Ended::Raised(error)),
     };
-    if let Some(ended) = ended {
-        talk.on_ended(py, ended);
+    match ended {
+        Some(ended) => talk.on_ended(py, ended),
+        None if serving.flights.are_watched() && talk.step.get() != Step::Accepted => {
+            talk.place.set(Some(serving.flights.watch(talk.clone())));
+        }
+        None => {}
     }
 }
 
@@ -153,6 +166,11 @@ impl WebSocketConversation {
         Ok(talk.shared.nothing(py))
     }
 
+    /// `remuda.extend_timeout`: this request may run for so many seconds more than others.
+    fn extend_timeout(&self, seconds: f64) -> PyResult<()> {
+        self.0.clock.extend(&self.0.serving, seconds)
+    }
+
     /// The task has ended.
     fn on_done(&self, task: &Bound<'_, PyAny>) {
         self.0.on_ended(task.py(), ending_of(task));
@@ -177,6 +195,30 @@ impl Watcher for Talk {
             let shared = self.shared.clone();
             shared.have_wake(self);
         }
+    }
+}
+
+impl Flight for Talk {
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn name(&self) -> RequestName {
+        self.name.clone()
+    }
+
+    fn stack(&self, py: Python<'_>) -> PyResult<String> {
+        self.task.stack(py, &self.shared)
+    }
+
+    fn is_answered(&self) -> bool {
+        self.responder.progress() == Progress::Complete
+    }
+
+    fn break_off(&self, py: Python<'_>) -> PyResult<bool> {
+        self.responder.cut(504, "");
+        self.task.cancel(py)?;
+        Ok(false)
     }
 }
 
@@ -260,6 +302,7 @@ impl Talk {
             return Err(ClientDisconnected::new_err(()));
         };
         self.step.set(Step::Accepted);
+        self.forget_clock();
         if let Some(ticket) = self.ticket.take() {
             self.serving.line.end(ticket);
         }
@@ -335,9 +378,18 @@ impl Talk {
         if let Some(websocket) = self.websocket.take() {
             websocket.forget_watcher();
         }
+        self.forget_clock();
         match self.ticket.take() {
             Some(ticket) => self.serving.end(ticket),
             None => self.serving.leave_app(),
+        }
+    }
+
+    /// No limit of time applies from now on.
+    fn forget_clock(&self) {
+        self.clock.end();
+        if let Some(place) = self.place.take() {
+            self.serving.flights.forget(place);
         }
     }
 

@@ -32,8 +32,8 @@ pub(crate) struct Refused {
 pub(crate) struct EnvironBuilder {
     /// One for each listener: all keys that every request has, and what most of them say.
     bases: Vec<Py<PyDict>>,
-    /// The keys of the header names seen so far.
-    names: RefCell<FxHashMap<HeaderName, Py<PyString>>>,
+    /// The header names seen so far.
+    fields: RefCell<FxHashMap<HeaderName, Field>>,
     bytes_io: Py<PyAny>,
     fdopen: Py<PyAny>,
     /// `socket.socket`, if apps want one.
@@ -69,8 +69,18 @@ impl Input<'_> {
     }
 }
 
-/// A client must not be able to fill memory with invented header names.
-const NAMES_MAX: usize = 256;
+/// A header in the environ.
+struct Field {
+    /// `HTTP_…`
+    key: Py<PyString>,
+    /// The value it had last. Most clients, and a proxy before them all, repeat theirs.
+    last: Option<Py<PyString>>,
+}
+
+/// A client must not be able to fill memory with invented header names,
+const FIELDS_MAX: usize = 256;
+/// nor with what it says in them.
+const LAST_BYTES_MAX: usize = 128;
 
 impl EnvironBuilder {
     pub(crate) fn new(
@@ -111,7 +121,7 @@ impl EnvironBuilder {
         });
         Ok(Self {
             bases: bases.collect::<PyResult<_>>()?,
-            names: RefCell::default(),
+            fields: RefCell::default(),
             bytes_io: io.getattr("BytesIO")?.unbind(),
             fdopen: io.getattr("open")?.unbind(),
             // gevent's own where it has replaced it.
@@ -136,7 +146,7 @@ impl EnvironBuilder {
         if let Some(socket) = &input.socket {
             environ.set_item(intern!(py, "gunicorn.socket"), socket)?;
         }
-        set_request_line(&environ, exchange)?;
+        let target = set_request_line(&environ, exchange)?;
         set_peer(&environ, exchange)?;
         if exchange.peer() == Peer::Unix {
             set_unix_server(&environ, exchange)?;
@@ -153,12 +163,11 @@ impl EnvironBuilder {
             if chunked && (name == TRANSFER_ENCODING || name == CONTENT_LENGTH) {
                 continue;
             }
-            let value = if repeated {
-                joined_values(py, name, headers)?
+            if repeated {
+                self.set_header(&environ, name, &joined_values(name, headers))?;
             } else {
-                latin1(py, value.as_bytes())?
-            };
-            self.set_header(&environ, name, value)?;
+                self.set_header(&environ, name, value.as_bytes())?;
+            }
         }
         set_what_came_before(&environ, exchange)?;
         if exchange.scheme() != self.scheme {
@@ -172,7 +181,7 @@ impl EnvironBuilder {
         let given = exchange.has_underscores().then(|| headers.get("script_name")).flatten();
         let given = given.map(text_of);
         let script_name = given.as_deref().unwrap_or(&self.script_name);
-        Ok(set_path(&environ, exchange, script_name)?.map(|()| environ))
+        Ok(set_path(&environ, exchange, script_name, target)?.map(|()| environ))
     }
 
     /// The body of a request, taken out of it.
@@ -203,20 +212,45 @@ impl EnvironBuilder {
         &self,
         environ: &Bound<'_, PyDict>,
         name: &HeaderName,
-        value: Bound<'_, PyString>,
+        bytes: &[u8],
     ) -> PyResult<()> {
-        let py = environ.py();
-        let known = self.names.borrow().get(name).map(|key| key.bind(py).clone());
-        if let Some(key) = known {
-            return environ.set_item(key, value);
+        let (key, last) = self.known(environ.py(), name);
+        if let Some(last) = last.filter(|last| is_text_of(last, bytes)) {
+            return environ.set_item(key, last);
+        }
+        let value = latin1(environ.py(), bytes)?;
+        environ.set_item(key, &value)?;
+        if bytes.len() <= LAST_BYTES_MAX
+            && bytes.is_ascii()
+            && let Some(field) = self.fields.borrow_mut().get_mut(name)
+        {
+            field.last = Some(value.unbind());
+        }
+        Ok(())
+    }
+
+    /// The key of a header, and the value it had last.
+    fn known<'py>(
+        &self,
+        py: Python<'py>,
+        name: &HeaderName,
+    ) -> (Bound<'py, PyString>, Option<Bound<'py, PyString>>) {
+        if let Some(Field { key, last }) = self.fields.borrow().get(name) {
+            return (key.bind(py).clone(), last.as_ref().map(|last| last.bind(py).clone()));
         }
         // Interned, as the names in the app's code are: then they need not be compared.
         let key = PyString::intern(py, &environ_name(name));
-        if self.names.borrow().len() < NAMES_MAX {
-            self.names.borrow_mut().insert(name.clone(), key.clone().unbind());
+        if self.fields.borrow().len() < FIELDS_MAX {
+            let field = Field { key: key.clone().unbind(), last: None };
+            self.fields.borrow_mut().insert(name.clone(), field);
         }
-        environ.set_item(key, value)
+        (key, None)
     }
+}
+
+/// Whether a string of ASCII consists of these bytes.
+fn is_text_of(text: &Bound<'_, PyString>, bytes: &[u8]) -> bool {
+    text.to_str().is_ok_and(|text| text.as_bytes() == bytes)
 }
 
 fn duplicate<'py>(socket: &Bound<'py, PyAny>, exchange: &Exchange) -> PyResult<Bound<'py, PyAny>> {
@@ -265,18 +299,18 @@ fn text_of(value: &HeaderValue) -> String {
 }
 
 /// All values of a field, as one.
-fn joined_values<'py>(
-    py: Python<'py>,
-    name: &HeaderName,
-    headers: &HeaderMap,
-) -> PyResult<Bound<'py, PyString>> {
+fn joined_values(name: &HeaderName, headers: &HeaderMap) -> Vec<u8> {
     let separator: &[u8] = if *name == COOKIE { b"; " } else { b"," };
     let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    latin1(py, &values.join(separator))
+    values.join(separator)
 }
 
-/// Method, query and protocol, where they are not what the base says; and the target as it came.
-fn set_request_line(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
+/// Method, query and protocol, where they are not what the base says; and the target as it came,
+/// which is given back.
+fn set_request_line<'py>(
+    environ: &Bound<'py, PyDict>,
+    exchange: &Exchange,
+) -> PyResult<Bound<'py, PyString>> {
     let py = environ.py();
     let head = &exchange.head;
     let protocol_key = intern!(py, "SERVER_PROTOCOL");
@@ -293,22 +327,39 @@ fn set_request_line(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResul
         Version::HTTP_2 => environ.set_item(protocol_key, intern!(py, "HTTP/2.0"))?,
         _ => {}
     }
-    match head.uri.path_and_query() {
-        Some(target) if head.uri.authority().is_none() => {
-            environ.set_item(intern!(py, "RAW_URI"), latin1(py, target.as_str().as_bytes())?)
-        }
-        _ => environ.set_item(intern!(py, "RAW_URI"), head.uri.to_string()),
+    let target = match head.uri.path_and_query() {
+        Some(target) if head.uri.authority().is_none() => latin1(py, target.as_str().as_bytes())?,
+        _ => PyString::new(py, &head.uri.to_string()),
+    };
+    environ.set_item(intern!(py, "RAW_URI"), &target)?;
+    Ok(target)
+}
+
+/// Address and port of a connection's peer, made at its first request.
+struct PeerText {
+    ip: Py<PyString>,
+    port: Py<PyString>,
+}
+
+impl PeerText {
+    fn new(py: Python<'_>, peer: Peer) -> Self {
+        let (ip, port) = match peer {
+            Peer::Inet(ip, port) => (ip.to_string(), port.to_string()),
+            Peer::Unix => Default::default(),
+        };
+        Self { ip: PyString::new(py, &ip).unbind(), port: PyString::new(py, &port).unbind() }
     }
 }
 
 fn set_peer(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
     let py = environ.py();
-    let (ip, port) = exchange.peer_text();
-    environ.set_item(intern!(py, "REMOTE_ADDR"), ip)?;
-    if port.is_empty() {
+    let peer = exchange.peer();
+    let Some(text) = exchange.kept(|| PeerText::new(py, peer)) else { return Ok(()) };
+    environ.set_item(intern!(py, "REMOTE_ADDR"), &text.ip)?;
+    if peer == Peer::Unix {
         return Ok(());
     }
-    environ.set_item(intern!(py, "REMOTE_PORT"), port)
+    environ.set_item(intern!(py, "REMOTE_PORT"), &text.port)
 }
 
 /// What was said before the request: by a proxy, in a TLS handshake, by the choice of HTTP/2. After
@@ -366,6 +417,7 @@ fn set_path(
     environ: &Bound<'_, PyDict>,
     exchange: &Exchange,
     script_name: &str,
+    target: Bound<'_, PyString>,
 ) -> PyResult<Result<(), Refused>> {
     let py = environ.py();
     // `OPTIONS *` has a target that is no path.
@@ -385,6 +437,8 @@ fn set_path(
     let decoded = if path.contains('%') {
         let bytes: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
         latin1(py, &bytes)?
+    } else if is_text_of(&target, path.as_bytes()) {
+        target
     } else {
         latin1(py, path.as_bytes())?
     };

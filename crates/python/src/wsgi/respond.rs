@@ -11,9 +11,12 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use remuda_front::Exchange;
 use remuda_front::http::Version;
 use remuda_journal::Level;
+use remuda_scoreboard::Ticket;
 
+use super::flight::WsgiFlight;
 use super::start_response::{StartResponse, owned};
 use super::{EnvironBuilder, Files, describe, page};
+use crate::overdue::{RequestName, RequestTimeout};
 use crate::serving::Serving;
 
 /// Serves one request, from environ to the last byte handed to the front. Errors of the app end
@@ -25,7 +28,9 @@ pub(crate) fn run(
     serving: &Rc<Serving>,
     environ: &EnvironBuilder,
     files: &Files,
+    runners: Option<&Py<PyAny>>,
     mut exchange: Exchange,
+    ticket: Ticket,
 ) {
     let built = environ.input(py, &mut exchange).and_then(|input| {
         let environ = environ.build(py, &exchange, &input)?;
@@ -44,29 +49,87 @@ pub(crate) fn run(
         }
     };
     let is_http2 = exchange.head.version == Version::HTTP_2;
-    let start = Bound::new(py, StartResponse::new(serving.clone(), exchange));
+    let runners = runners.filter(|_| serving.flights.are_watched());
+    let watched = runners.map(|runners| (runners, RequestName::of(&exchange)));
+    let start = Bound::new(py, StartResponse::new(serving.clone(), exchange, ticket, &environ));
     let start = match start.and_then(|start| {
-        if is_http2 {
-            offer_trailers(&environ, &start)?;
-        }
+        offer(&environ, &start, is_http2)?;
         Ok(start)
     }) {
         Ok(start) => start,
         Err(error) => return serving.report_failure(&name_of(&environ), &describe(py, &error)),
     };
-    let called = environ
-        .set_item(intern!(py, "wsgi.early_hints"), &start)
-        .and_then(|()| call(py, serving, files, &environ, &start));
+    let flight = watched.and_then(|(runners, name)| watch(py, serving, &start, runners, name));
+    let called = environ.set_item(intern!(py, "wsgi.early_hints"), &start).and_then(|()| {
+        match &serving.request_hooks {
+            None => call(py, serving, files, &environ, &start),
+            Some(hooks) => call_between(py, serving, hooks.bind(py), files, &environ, &start),
+        }
+    });
     let closed = input.close();
     if let Err(error) = called.and(closed) {
         fail(py, serving, &environ, &start, &error);
     }
+    start.get().clock().end();
+    if let Some((flight, place)) = flight {
+        serving.flights.forget(place);
+        flight.release(py);
+    }
 }
 
-/// HTTP/1 clients have to ask for them, and hardly one does; so gunicorn, too, offers them here only.
-fn offer_trailers(environ: &Bound<'_, PyDict>, start: &Bound<'_, StartResponse>) -> PyResult<()> {
-    let send = start.getattr(intern!(start.py(), "send_trailers"))?;
-    environ.set_item(intern!(start.py(), "gunicorn.http2.send_trailers"), send)
+/// Puts the request under the limits of time.
+fn watch(
+    py: Python<'_>,
+    serving: &Serving,
+    start: &Bound<'_, StartResponse>,
+    runners: &Py<PyAny>,
+    name: RequestName,
+) -> Option<(Rc<WsgiFlight>, usize)> {
+    // Who runs is always known; a request without limits would still be served.
+    let runner = runners.call_method0(py, intern!(py, "current")).ok()?;
+    let (start, runners) = (start.clone().unbind(), runners.clone_ref(py));
+    let flight = Rc::new(WsgiFlight { start, name, runners, runner });
+    let place = serving.flights.watch(flight.clone());
+    Some((flight, place))
+}
+
+/// What an app may call beside `start_response`. HTTP/1 clients have to ask for trailers, and hardly
+/// one does; so gunicorn, too, offers them in HTTP/2 only.
+fn offer(
+    environ: &Bound<'_, PyDict>,
+    start: &Bound<'_, StartResponse>,
+    is_http2: bool,
+) -> PyResult<()> {
+    let py = start.py();
+    let extend = start.getattr(intern!(py, "extend_timeout"))?;
+    environ.set_item(intern!(py, "remuda.extend_timeout"), extend)?;
+    if is_http2 {
+        let send = start.getattr(intern!(py, "send_trailers"))?;
+        environ.set_item(intern!(py, "gunicorn.http2.send_trailers"), send)?;
+    }
+    Ok(())
+}
+
+/// Calls the app between the user's two hooks; the second is called however the first and the app
+/// end, and never raises.
+fn call_between(
+    py: Python<'_>,
+    serving: &Serving,
+    hooks: &Bound<'_, PyAny>,
+    files: &Files,
+    environ: &Bound<'_, PyDict>,
+    start: &Bound<'_, StartResponse>,
+) -> PyResult<()> {
+    let request = hooks.call_method1(intern!(py, "request"), (environ,))?;
+    let outcome = hooks
+        .call_method1(intern!(py, "before"), (&request,))
+        .and_then(|_| call(py, serving, files, environ, start));
+    let (status, headers) = match start.get().take_said() {
+        Some((status, headers)) => (status.into_bound(py), headers.into_bound(py)),
+        None => (py.None().into_bound(py), PyList::empty(py).into_any()),
+    };
+    hooks.call_method1(intern!(py, "after"), (request, environ, status, headers))?;
+    outcome
 }
 
 /// `GET /path?query`, for a log line.
@@ -187,6 +250,11 @@ fn fail(
     error: &PyErr,
 ) {
     let response = start.get();
+    let is_overdue = error.is_instance_of::<RequestTimeout>(py);
+    if is_overdue && response.clock().is_broken_off() {
+        // All is said and answered.
+        return serving.log(Level::Debug, &format!("Broken off: {}", name_of(environ)));
+    }
     if error.is_instance_of::<PyBrokenPipeError>(py) && response.is_client_gone() {
         // The client left in the middle: nobody's fault, and common.
         response.abort_stream();
@@ -196,6 +264,6 @@ fn fail(
     if response.is_streaming() {
         response.abort_stream();
     } else if !response.head_sent() {
-        response.send_page(page(500, ""));
+        response.send_page(page(if is_overdue { 504 } else { 500 }, ""));
     }
 }

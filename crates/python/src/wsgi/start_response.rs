@@ -1,18 +1,21 @@
-//! `start_response`, and the `write` callable that it returns.
+//! `start_response`, and what an app says with it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use remuda_front::http::header::{HeaderMap, HeaderName, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
 use remuda_front::{ConnectionId, Content, Exchange, FileContent, Reply, StreamSink};
+use remuda_scoreboard::Ticket;
 
+use super::phrases::{Kind, Phrases, invalid_header, read_name, read_value};
+use crate::overdue::Clock;
 use crate::serving::Serving;
 
 /// What the app said with `start_response`.
@@ -25,16 +28,24 @@ pub(crate) struct Head {
     pub(crate) length: Option<u64>,
 }
 
+/// Status and headers as Python objects.
+pub(crate) type Said = (Py<PyAny>, Py<PyAny>);
+
 /// The callable that an app gets to begin its response. One for each request.
 ///
-/// It is `wsgi.early_hints` as well, told apart by the number of its arguments: a second object
-/// would cost every request more than all early hints of the world are worth.
+/// It is `wsgi.early_hints` as well, and the `write` that it returns, told apart by their arguments:
+/// other objects would cost every request more than all early hints of the world are worth.
 #[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct StartResponse {
     serving: Rc<Serving>,
+    clock: Clock,
     exchange: RefCell<Option<Exchange>>,
     connection: ConnectionId,
     head: RefCell<Option<Head>>,
+    /// What the app has said, for hooks, if there are any.
+    said: RefCell<Option<Said>>,
+    /// The app's environ, if the access log shows something of it.
+    environ: Option<Py<PyDict>>,
     /// Set once the head has left, when the body follows in pieces.
     sink: RefCell<Option<StreamSink>>,
     head_sent: Cell<bool>,
@@ -50,16 +61,17 @@ unsafe impl Sync for StartResponse {}
 
 #[pymethods]
 impl StartResponse {
-    /// `start_response(status, headers, exc_info=None)`, or `wsgi.early_hints(headers)`.
+    /// `start_response(status, headers, exc_info=None)`, `write(data)`, which is PEP 3333's imperative
+    /// way to send a body, or `wsgi.early_hints(headers)`.
     #[pyo3(signature = (status, headers=None, exc_info=None))]
-    fn __call__(
-        slf: Bound<'_, Self>,
-        status: &Bound<'_, PyAny>,
-        headers: Option<&Bound<'_, PyAny>>,
-        exc_info: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<Write>> {
+    fn __call__<'py>(
+        slf: Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: Option<&Bound<'py, PyAny>>,
+        exc_info: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, Self>>> {
         let this = slf.get();
-        let Some(headers) = headers else { return this.early_hints(status).map(|()| None) };
+        let Some(headers) = headers else { return this.hint_or_write(status).map(|()| None) };
         let exc_info = exc_info.filter(|info| !info.is_none());
         if let Some(info) = exc_info {
             if this.head_sent.get() {
@@ -68,9 +80,19 @@ impl StartResponse {
         } else if this.head.borrow().is_some() || this.head_sent.get() {
             return Err(PyAssertionError::new_err("Response headers already set!"));
         }
-        let head = Head::read(status, headers)?;
+        let room = this.exchange.borrow_mut().as_mut().map(Exchange::room_of_headers);
+        let room = room.unwrap_or_default();
+        let head = Head::read(status, headers, &this.serving.phrases, room)?;
+        if this.serving.request_hooks.is_some() {
+            *this.said.borrow_mut() = Some((status.clone().unbind(), headers.clone().unbind()));
+        }
         *this.head.borrow_mut() = Some(head);
-        Ok(Some(Write(slf.unbind())))
+        Ok(Some(slf))
+    }
+
+    /// `remuda.extend_timeout`: this request may run for so many seconds more than others.
+    fn extend_timeout(&self, seconds: f64) -> PyResult<()> {
+        self.clock.extend(&self.serving, seconds)
     }
 
     /// `gunicorn.http2.send_trailers`: fields that leave when the body has.
@@ -88,20 +110,6 @@ impl StartResponse {
     }
 }
 
-/// PEP 3333's imperative way to send a body.
-#[pyclass(module = "remuda._remuda", frozen)]
-pub(crate) struct Write(Py<StartResponse>);
-
-#[pymethods]
-impl Write {
-    fn __call__(&self, py: Python<'_>, data: PyBackedBytes) -> PyResult<()> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        self.0.get().push(py, owned(data))
-    }
-}
-
 /// Small pieces are copied; a large one stays where Python has it until it is written.
 pub(crate) fn owned(data: PyBackedBytes) -> Bytes {
     const COPIED_BYTES_MAX: usize = 16 * 1024;
@@ -116,10 +124,20 @@ pub(crate) fn owned(data: PyBackedBytes) -> Bytes {
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 impl StartResponse {
+    /// What a call with one argument means.
+    fn hint_or_write(&self, argument: &Bound<'_, PyAny>) -> PyResult<()> {
+        match argument.extract::<PyBackedBytes>() {
+            Ok(data) if data.is_empty() => Ok(()),
+            Ok(data) => self.push(argument.py(), owned(data)),
+            Err(_) => self.early_hints(argument),
+        }
+    }
+
     /// Sends a 103 with these headers, if the response has not begun.
     fn early_hints(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
         if headers.is_instance_of::<PyString>() {
-            return Err(PyTypeError::new_err("start_response() needs a status and headers"));
+            let message = "start_response() needs a status and headers, and write() needs bytes";
+            return Err(PyTypeError::new_err(message));
         }
         let fields = headers.try_iter()?.map(|header| read_hint(&header?));
         let fields = fields.collect::<PyResult<Vec<_>>>()?;
@@ -129,16 +147,34 @@ impl StartResponse {
         Ok(())
     }
 
-    pub(crate) fn new(serving: Rc<Serving>, exchange: Exchange) -> Self {
+    pub(crate) fn new(
+        serving: Rc<Serving>,
+        exchange: Exchange,
+        ticket: Ticket,
+        environ: &Bound<'_, PyDict>,
+    ) -> Self {
+        let is_shown = !serving.front.environ_wanted().is_empty();
         Self {
+            environ: is_shown.then(|| environ.clone().unbind()),
             serving,
+            clock: Clock::new(ticket),
             connection: exchange.connection(),
             exchange: RefCell::new(Some(exchange)),
             head: RefCell::default(),
+            said: RefCell::default(),
             sink: RefCell::default(),
             head_sent: Cell::new(false),
             trailers: RefCell::default(),
         }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Status and headers as the app has given them.
+    pub(crate) fn take_said(&self) -> Option<Said> {
+        self.said.borrow_mut().take()
     }
 
     /// Whether the client has seen the head already, so that no error page can follow.
@@ -154,9 +190,25 @@ impl StartResponse {
     fn take_head(&self) -> PyResult<(Exchange, Head)> {
         let missing = || PyAssertionError::new_err("start_response() was not called");
         let head = self.head.borrow_mut().take().ok_or_else(missing)?;
-        let exchange = self.exchange.borrow_mut().take().ok_or_else(missing)?;
+        let mut exchange = self.exchange.borrow_mut().take().ok_or_else(missing)?;
+        if let Some(environ) = &self.environ {
+            exchange.environ = Python::attach(|py| self.shown(environ.bind(py)));
+        }
         self.head_sent.set(true);
         Ok((exchange, head))
+    }
+
+    /// What the access log shows of the environ; the names count in any case, as in gunicorn.
+    fn shown(&self, environ: &Bound<'_, PyDict>) -> Vec<String> {
+        let wanted = self.serving.front.environ_wanted();
+        let text = |wanted: &String| {
+            let is_it = |key: &Bound<'_, PyAny>| {
+                key.extract::<String>().is_ok_and(|key| key.eq_ignore_ascii_case(wanted))
+            };
+            let found = environ.iter().find(|(key, _)| is_it(key));
+            found.map_or_else(|| "-".to_owned(), |(_, value)| value.to_string())
+        };
+        wanted.iter().map(text).collect()
     }
 
     /// Sends the head and the whole body at once.
@@ -294,25 +346,35 @@ fn gone() -> PyErr {
 }
 
 impl Head {
-    fn read(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let (status, reason) = read_status(status)?;
+    fn read(
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+        phrases: &Phrases,
+        mut map: HeaderMap,
+    ) -> PyResult<Self> {
+        let (status, reason) = phrases.status(status)?;
         let headers = headers
             .cast::<PyList>()
             .map_err(|_| PyTypeError::new_err("response headers must be a list of tuples"))?;
-        let mut map = HeaderMap::with_capacity(headers.len() + 3);
+        map.reserve(headers.len() + 3);
         let mut length = None;
         for header in headers.iter() {
-            let (name, value) = read_header(&header)?;
-            if is_ours(&name) {
-                continue;
-            }
-            if name == "content-length" {
-                length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-                if length.is_none() {
-                    return Err(invalid_header(&header));
+            let (name, value) = pair_of(&header)?;
+            let (name, kind) = phrases.name(&header, &name)?;
+            match kind {
+                Kind::Ours => drop(phrases.value(&header, &value)?),
+                Kind::Length => {
+                    let text = value.to_cow()?;
+                    length = text.trim().parse().ok();
+                    if length.is_none() {
+                        return Err(invalid_header(&header));
+                    }
+                    map.append(name, read_value(&header, &text)?);
+                }
+                Kind::Other => {
+                    map.append(name, phrases.value(&header, &value)?);
                 }
             }
-            map.append(name, value);
         }
         Ok(Self { status, reason, headers: map, length })
     }
@@ -328,26 +390,6 @@ impl Head {
     }
 }
 
-fn read_status(
-    status: &Bound<'_, PyAny>,
-) -> PyResult<(StatusCode, Option<hyper::ext::ReasonPhrase>)> {
-    let text =
-        status.cast::<PyString>().map_err(|_| PyTypeError::new_err("status must be a string"))?;
-    let text = text.to_cow()?;
-    let invalid = || PyValueError::new_err(format!("Invalid response status: '{text}'"));
-    let (code, reason) = text.split_once(' ').unwrap_or((&text, ""));
-    let code = StatusCode::from_bytes(code.as_bytes()).map_err(|_| invalid())?;
-    if code.is_informational() {
-        return Err(invalid());
-    }
-    if reason.is_empty() || code.canonical_reason() == Some(reason) {
-        return Ok((code, None));
-    }
-    let bytes = latin1_bytes(reason).ok_or_else(invalid)?;
-    let reason = hyper::ext::ReasonPhrase::try_from(bytes).map_err(|_| invalid())?;
-    Ok((code, Some(reason)))
-}
-
 /// Hints may be bytes as well, as in gunicorn.
 fn read_hint(header: &Bound<'_, PyAny>) -> PyResult<(HeaderName, HeaderValue)> {
     let Ok((name, value)) = header.extract::<(PyBackedBytes, PyBackedBytes)>() else {
@@ -358,46 +400,21 @@ fn read_hint(header: &Bound<'_, PyAny>) -> PyResult<(HeaderName, HeaderValue)> {
 }
 
 fn read_header(header: &Bound<'_, PyAny>) -> PyResult<(HeaderName, HeaderValue)> {
+    let (name, value) = pair_of(header)?;
+    Ok((read_name(header, &name.to_cow()?)?, read_value(header, &value.to_cow()?)?))
+}
+
+/// Name and value of a header.
+fn pair_of<'a, 'py>(
+    header: &'a Bound<'py, PyAny>,
+) -> PyResult<(Borrowed<'a, 'py, PyString>, Borrowed<'a, 'py, PyString>)> {
     let pair =
         header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2).ok_or_else(|| {
             PyTypeError::new_err("a response header must be a tuple of two strings")
         })?;
     let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
-    let (Ok(name), Ok(value)) = (name.cast::<PyString>(), value.cast::<PyString>()) else {
-        return Err(PyTypeError::new_err(format!("{:?} is not a string", header)));
-    };
-    let (name, value) = (name.to_cow()?, value.to_cow()?);
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid_header(header))?;
-    let value = if value.is_ascii() {
-        HeaderValue::from_str(value.trim_matches([' ', '\t'])).ok()
-    } else {
-        latin1_bytes(&value).and_then(|bytes| HeaderValue::from_bytes(&bytes).ok())
-    };
-    Ok((name, value.ok_or_else(|| invalid_header(header))?))
-}
-
-fn invalid_header(header: &Bound<'_, PyAny>) -> PyErr {
-    PyValueError::new_err(format!("Invalid response header: {header:?}"))
-}
-
-/// PEP 3333's native strings hold bytes; a character above 255 is a mistake of the app's.
-fn latin1_bytes(text: &str) -> Option<Vec<u8>> {
-    text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
-}
-
-/// Hop-by-hop fields belong to the connection and not to the app; gunicorn drops them, too.
-pub(crate) fn is_ours(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "trailers"
-            | "transfer-encoding"
-            | "upgrade"
-            | "server"
-            | "date"
-    )
+    match (name.cast::<PyString>(), value.cast::<PyString>()) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        _ => Err(PyTypeError::new_err(format!("{:?} is not a string", header))),
+    }
 }

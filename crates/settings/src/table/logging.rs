@@ -3,7 +3,16 @@
 use super::FULL;
 use crate::declare::{Group, Kind, Setting};
 
-pub(super) const ALL: &[Setting] = &[ACCESSLOG, ACCESS_LOG_FORMAT, ERRORLOG, LOGLEVEL];
+pub(super) const ALL: &[Setting] = &[
+    ACCESSLOG,
+    ACCESS_LOG_FORMAT,
+    ERRORLOG,
+    LOGLEVEL,
+    CAPTURE_OUTPUT,
+    STATSD_HOST,
+    STATSD_PREFIX,
+    DOGSTATSD_TAGS,
+];
 
 pub(crate) const ACCESSLOG: Setting = Setting {
     name: "accesslog",
@@ -43,5 +52,44 @@ pub(crate) const LOGLEVEL: Setting = Setting {
     long: "\
 An unknown level counts as info, as in gunicorn, with a warning. The variable `LOG_LEVEL` belongs \
 to the app: remuda does not read it.",
+    ..FULL
+};
+
+pub(crate) const CAPTURE_OUTPUT: Setting = Setting {
+    name: "capture_output",
+    group: Group::Logging,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["capture-output"],
+    short: "Send what the app prints to the file of `errorlog`",
+    long: "Without a file, standard output and error stay where they are.",
+    ..FULL
+};
+
+pub(crate) const STATSD_HOST: Setting = Setting {
+    name: "statsd_host",
+    group: Group::Logging,
+    flags: &["statsd-host"],
+    short: "Where StatsD gets metrics: `HOST[:PORT]`, or `unix://PATH`",
+    long: "\
+By gunicorn's names: `gunicorn.requests`, `gunicorn.request.status.200`, `gunicorn.request.duration`, \
+`gunicorn.workers`, `gunicorn.log.error` and so on. In every worker class, with or without an access \
+log. What nobody receives is lost without a word.",
+    ..FULL
+};
+
+pub(crate) const STATSD_PREFIX: Setting = Setting {
+    name: "statsd_prefix",
+    group: Group::Logging,
+    flags: &["statsd-prefix"],
+    short: "Beginning of the name of each metric; a dot follows",
+    ..FULL
+};
+
+pub(crate) const DOGSTATSD_TAGS: Setting = Setting {
+    name: "dogstatsd_tags",
+    group: Group::Logging,
+    flags: &["dogstatsd-tags"],
+    short: "Tags for each metric, `name:value` separated by commas",
     ..FULL
 };

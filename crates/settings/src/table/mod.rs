@@ -4,6 +4,8 @@
 //! `resolve.rs`. The tests below hold the house rules.
 
 mod asgi;
+mod hooks;
+mod identity;
 mod listen;
 mod logging;
 mod process;
@@ -18,6 +20,7 @@ mod workers;
 use crate::declare::{Group, Kind, Setting, Support};
 
 pub(crate) use asgi::*;
+pub(crate) use identity::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
 pub(crate) use process::*;
@@ -46,6 +49,7 @@ const FULL: Setting = Setting {
 pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
     let full = [
         process::ALL,
+        identity::ALL,
         listen::ALL,
         workers::ALL,
         timeouts::ALL,
@@ -54,6 +58,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
         protocols::ALL,
         asgi::ALL,
         logging::ALL,
+        hooks::ALL,
     ];
     full.into_iter().chain([unsupported::ALL, unsupported_python::ALL]).flatten()
 }

@@ -5,6 +5,7 @@ use crate::declare::{Group, Kind, Setting};
 
 pub(super) const ALL: &[Setting] = &[
     CONFIG,
+    CHECK_CONFIG,
     PRINT_CONFIG,
     WSGI_APP,
     CHDIR,
@@ -23,12 +24,23 @@ pub(crate) const CONFIG: Setting = Setting {
     kind: Kind::Path,
     flags: &["config"],
     short_flag: Some('c'),
-    short: "TOML file with settings, or `none` to read no file",
+    short: "File with settings, Python or TOML, or `none` to read no file",
     long: "\
-Without it, `remuda.toml` in the start directory is read if it is there. Keys are the names of the \
-settings. A Python file (`gunicorn.conf.py`) is not read by this version: when there is one, \
-remuda refuses to start instead of running without what the file asks for. `none` says that the \
-file may be left out. Has no meaning inside the file.",
+A path, `file:PATH`, or `python:MODULE`. Without it, the first of `gunicorn.conf.py`, `remuda.toml` \
+and `[tool.remuda]` in `pyproject.toml` that is in the start directory. What ends in `.toml` is \
+TOML; everything else is run by Python, and its names that are settings count. Has no meaning inside \
+the file.",
+    ..FULL
+};
+
+pub(crate) const CHECK_CONFIG: Setting = Setting {
+    name: "check_config",
+    group: Group::Configuration,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["check-config"],
+    short: "Check settings and app, then leave with status 0 or 1",
+    long: "The app is imported as a worker would do it; nothing is bound.",
     ..FULL
 };
 
@@ -39,7 +51,7 @@ pub(crate) const PRINT_CONFIG: Setting = Setting {
     default: "false",
     flags: &["print-config"],
     short: "Print every setting with its value and origin, then leave",
-    long: "The app is not imported.",
+    long: "With an app, this checks it as well, as `--check-config` does.",
     ..FULL
 };
 

@@ -5,6 +5,8 @@ use crate::declare::{Group, Kind, Setting, Zero};
 
 pub(super) const ALL: &[Setting] = &[
     TIMEOUT,
+    REQUEST_TIMEOUT,
+    SLOW_REQUEST_LOG,
     GRACEFUL_TIMEOUT,
     BOOT_TIMEOUT,
     KEEPALIVE,
@@ -24,6 +26,37 @@ pub(crate) const TIMEOUT: Setting = Setting {
     long: "\
 `sync`: a request ran this long. Other classes: the whole loop stood still this long; a request that \
 merely waits may last longer.",
+    ..FULL
+};
+
+pub(crate) const REQUEST_TIMEOUT: Setting = Setting {
+    name: "request_timeout",
+    group: Group::TimeLimits,
+    kind: Kind::Seconds(Zero::Never),
+    default: "0",
+    flags: &["request-timeout"],
+    gunicorn: false,
+    short: "Time that one request may take, in every worker class; 0 = no limit",
+    long: "\
+The client is answered 504, or cut off if its response has begun. `gevent` raises \
+`remuda.RequestTimeout` in the request's greenlet, `asgi` cancels its task: other requests are not \
+touched. `gthread` raises it in the request's thread and replaces the worker gracefully. `sync` is \
+the same as a shorter `timeout`. A request that goes on all the same has its worker replaced. \
+`environ[\"remuda.extend_timeout\"](seconds)`, in ASGI \
+`scope[\"extensions\"][\"remuda.extend_timeout\"]`, gives the request more time. WebSocket connections \
+have no such limit once they are accepted.",
+    ..FULL
+};
+
+pub(crate) const SLOW_REQUEST_LOG: Setting = Setting {
+    name: "slow_request_log",
+    group: Group::TimeLimits,
+    kind: Kind::Seconds(Zero::Never),
+    default: "0",
+    flags: &["slow-request-log"],
+    gunicorn: false,
+    short: "Time after which a request's stack is written to the error log, once; 0 = never",
+    long: "The request goes on. Also tells of a loop that stands still for so long.",
     ..FULL
 };
 

@@ -6,13 +6,11 @@ use crate::declare::{Group as G, Kind, Kind::*, Setting, Support};
 
 const NOT_YET: &str = "this version does not have it yet";
 const NO_VERSION: &str = "HTTP/1.0 and HTTP/1.1 are what is spoken here";
-const PLATFORM: &str = "remuda stays in the foreground; let the service manager do it";
 const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for long jobs";
 const NO_PASTE: &str = "PasteDeploy files are not read; name the app as `module:attribute`";
 const NO_SYSLOG: &str = "the log goes to `errorlog` and `accesslog` only";
-const NO_STATSD: &str = "this version sends no metrics";
+const NO_BACKLOG: &str = "the length of the accept queue is not measured yet";
 const NO_LOGGER: &str = "remuda writes its own log; the app's logging is not touched";
-const NO_USER: &str = "workers run as the user that started remuda; start it as the right one";
 
 /// One setting without effect.
 const fn no(
@@ -38,42 +36,15 @@ const fn refused(setting: Setting) -> Setting {
     }
 }
 
-/// The same with a short flag.
-const fn short_flag(letter: char, setting: Setting) -> Setting {
-    Setting { short_flag: Some(letter), ..setting }
-}
-
-const CHECK_CONFIG: Setting = Setting {
-    name: "check_config",
-    group: G::Configuration,
-    kind: Switch,
-    default: "false",
-    flags: &["check-config"],
-    short: "Check settings and app, then leave",
-    support: Support::NotYet {
-        instead: "`--print-config` checks the settings; `python -c \"import module\"` the app",
-    },
-    ..FULL
-};
-
-const NAME: Setting =
-    no("proc_name", &["name"], G::Process, Text, "", "Process title", "titles stay as they are");
-
 #[rustfmt::skip] // One line each, so that the list can be read as a table.
 pub(super) const ALL: &[Setting] = &[
-    CHECK_CONFIG,
     no("reload", &["reload"], G::Development, Switch, "false", "Restart workers when the code changes", "send HUP to the master to reload the code"),
     no("reload_engine", &["reload-engine"], G::Development, Text, "auto", "How changes are noticed", NOT_YET),
     no("reload_extra_files", &["reload-extra-file"], G::Development, List, "", "More files to watch", NOT_YET),
     no("spew", &["spew"], G::Development, Switch, "false", "Print each line of Python that runs", "it would make the app unusably slow"),
-    short_flag('D', refused(no("daemon", &["daemon"], G::Process, Switch, "false", "Go to the background", PLATFORM))),
     no("worker_tmp_dir", &["worker-tmp-dir"], G::Process, Path, "", "Directory of heartbeat files", "heartbeats are in shared memory, not in files"),
-    short_flag('u', refused(no("user", &["user"], G::Process, Text, "", "User that workers run as", NO_USER))),
-    short_flag('g', refused(no("group", &["group"], G::Process, Text, "", "Group that workers run as", NO_USER))),
-    refused(no("initgroups", &["initgroups"], G::Process, Switch, "false", "Set the worker user's groups", NO_USER)),
     no("tmp_upload_dir", &[], G::RequestLimits, Path, "", "Directory for uploads", "gunicorn does not use it either"),
     no("disable_redirect_access_to_syslog", &["disable-redirect-access-to-syslog"], G::Logging, Switch, "false", "Keep access lines out of syslog", NO_SYSLOG),
-    no("capture_output", &["capture-output"], G::Logging, Switch, "false", "Send the app's output to `errorlog`", "standard output and error stay where they are"),
     no("logger_class", &["logger-class"], G::Logging, Text, "gunicorn.glogging.Logger", "Python class that writes the log", NO_LOGGER),
     no("logconfig", &["log-config"], G::Logging, Path, "", "Logging file in INI form", NO_LOGGER),
     no("logconfig_json", &["log-config-json"], G::Logging, Path, "", "Logging file in JSON form", NO_LOGGER),
@@ -81,12 +52,7 @@ pub(super) const ALL: &[Setting] = &[
     no("syslog", &["log-syslog"], G::Logging, Switch, "false", "Send the log to syslog", NO_SYSLOG),
     no("syslog_prefix", &["log-syslog-prefix"], G::Logging, Text, "", "Program name for syslog", NO_SYSLOG),
     no("syslog_facility", &["log-syslog-facility"], G::Logging, Text, "user", "Facility for syslog", NO_SYSLOG),
-    short_flag('R', no("enable_stdio_inheritance", &["enable-stdio-inheritance"], G::Logging, Switch, "false", "Keep standard streams in the background", PLATFORM)),
-    no("statsd_host", &["statsd-host"], G::Logging, Text, "", "Address of StatsD", NO_STATSD),
-    no("dogstatsd_tags", &["dogstatsd-tags"], G::Logging, Text, "", "Tags for each metric", NO_STATSD),
-    no("statsd_prefix", &["statsd-prefix"], G::Logging, Text, "", "Prefix of each metric", NO_STATSD),
-    no("enable_backlog_metric", &["enable-backlog-metric"], G::Logging, Switch, "false", "Send the length of the accept queue", NO_STATSD),
-    short_flag('n', NAME),
+    no("enable_backlog_metric", &["enable-backlog-metric"], G::Logging, Switch, "false", "Send the length of the accept queue", NO_BACKLOG),
     refused(no("paste", &["paste", "paster"], G::Application, Text, "", "PasteDeploy file", NO_PASTE)),
     no("raw_paste_global_conf", &["paste-global"], G::Application, List, "", "Variable for the PasteDeploy file", NO_PASTE),
     refused(no("protocol", &["protocol"], G::Protocols, Text, "http", "`http` or `uwsgi`", "this version speaks HTTP only")),

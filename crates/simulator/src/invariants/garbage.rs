@@ -49,6 +49,7 @@ fn concerns(step: &Step<'_>, action: &Action, speaker: WorkerId, slot: Option<Sl
         | Action::StartUpgrade
         | Action::HandOver { .. }
         | Action::Exit { .. }
+        | Action::Adopt { .. }
         | Action::ReopenLogs => false,
         Action::StartZygote { .. }
         | Action::RetireZygote { .. }

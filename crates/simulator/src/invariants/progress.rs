@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use remuda_supervisor::{Event, Notice, Tick, WorkerId};
+use remuda_supervisor::{Event, Notice, Stood, Tick, WorkerId};
 
 use super::{Invariant, Step, Violation};
 use crate::process::{Process, WorkerLife};
@@ -20,8 +20,8 @@ pub(super) struct Progress {
 impl Invariant for Progress {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
         for notice in step.notices() {
-            let Notice::WorkerHung { worker, pid, .. } = *notice else { continue };
-            let Event::Sampled { worker: sampled, standing_since } = *step.event else {
+            let Notice::WorkerHung { worker, pid, what, .. } = *notice else { continue };
+            let Event::Sampled { worker: sampled, sample } = *step.event else {
                 let what = format!("worker {} hangs, says nobody's line", worker.0);
                 return Err(step.violation(NAME, what));
             };
@@ -30,10 +30,19 @@ impl Invariant for Progress {
                 let what = format!("worker {} hangs, says the line of {}", worker.0, sampled.0);
                 return Err(step.violation(NAME, what));
             };
-            let stood = stands(life, step);
-            if !is_truth(life, standing_since, step) {
+            // A request that began last has run for the least time of all.
+            let (said, since, limit) = match what {
+                Stood::Standing => {
+                    (sample.standing_since, standing_since(life, step), step.plan().timeout)
+                }
+                Stood::Request => {
+                    (sample.latest_since, latest_since(life), step.plan().request_timeout)
+                }
+            };
+            let stood = since.map(|since| ran_since(since, step));
+            if said != since {
                 self.garbled.insert(worker);
-            } else if stood.is_none_or(|stood| Some(stood) <= step.plan().timeout) {
+            } else if stood.is_none_or(|stood| Some(stood) <= limit) {
                 let what = format!("worker {} is ended as hung, and stood {stood:?}", worker.0);
                 return Err(step.violation(NAME, what));
             }
@@ -42,24 +51,23 @@ impl Invariant for Progress {
     }
 }
 
-/// The line says what the worker wrote, and not what a fault put there.
-fn is_truth(life: &WorkerLife, said: Option<Tick>, step: &Step<'_>) -> bool {
+fn beat_period(step: &Step<'_>) -> std::time::Duration {
+    let second = std::time::Duration::from_secs(1);
+    step.plan().watched().map_or(second, |(shortest, _)| second.min(shortest / 4))
+}
+
+fn standing_since(life: &WorkerLife, step: &Step<'_>) -> Option<Tick> {
     match step.script.class {
-        Class::Sync => life.requests.values().any(|request| Some(request.began) == said),
-        Class::Loop => said == Some(life.beat(step.now, beat_period(step))),
+        Class::Sync => life.requests.values().map(|request| request.began).min(),
+        Class::Loop => Some(life.beat(step.now, beat_period(step))),
     }
 }
 
-fn beat_period(step: &Step<'_>) -> std::time::Duration {
-    let second = std::time::Duration::from_secs(1);
-    step.plan().timeout.map_or(second, |timeout| second.min(timeout / 4))
+fn latest_since(life: &WorkerLife) -> Option<Tick> {
+    life.requests.values().map(|request| request.began).max()
 }
 
 /// How long it really stood, in time in which it could have moved.
-fn stands(life: &WorkerLife, step: &Step<'_>) -> Option<std::time::Duration> {
-    let since = match step.script.class {
-        Class::Sync => life.requests.values().map(|request| request.began).min()?,
-        Class::Loop => life.beat(step.now, beat_period(step)),
-    };
-    Some(step.now.since(since).saturating_sub(step.kernel.frozen_since(since)))
+fn ran_since(since: Tick, step: &Step<'_>) -> std::time::Duration {
+    step.now.since(since).saturating_sub(step.kernel.frozen_since(since))
 }

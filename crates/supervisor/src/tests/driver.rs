@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::{
-    Action, BootFailure, Ending, Event, Generation, Line, Notice, Order, Phase, Pid, Plan, Signal,
-    SlotId, Snapshot, Standing, Supervisor, Tick, Wish, WorkerId, WorkerState,
+    Action, BootFailure, Ending, Event, Generation, Line, Notice, Order, Phase, Pid, Plan, Sample,
+    Signal, SlotId, Snapshot, Standing, Supervisor, Tick, Wish, WorkerId, WorkerState,
 };
 
 pub(crate) const CRASH: Ending = Ending::Signaled(11);
@@ -183,7 +183,8 @@ impl Driver {
     }
 
     pub(crate) fn standing(&mut self, worker: u64, since: Tick) {
-        self.give(Event::Sampled { worker: WorkerId(worker), standing_since: Some(since) });
+        let sample = Sample { standing_since: Some(since), ..Sample::default() };
+        self.give(Event::Sampled { worker: WorkerId(worker), sample });
     }
 
     pub(crate) fn state(&self, worker: u64) -> Option<WorkerState> {

@@ -25,7 +25,9 @@ fn draining_worker_is_killed_when_its_grace_is_over_and_not_before() {
     driver.take();
     driver.pass(secs(29));
     assert_eq!(sent(&driver.take()), []);
-    driver.pass(secs(1));
+    driver.pass(secs(1) + millis(300));
+    assert_eq!(sent(&driver.take()), [(pid, Signal::Abort)], "its requests are broken off");
+    driver.pass(secs(2));
     assert_eq!(sent(&driver.take()), [(pid, Signal::Kill)]);
     driver.pass(secs(100));
     assert_eq!(sent(&driver.take()), [], "one kill is enough");

@@ -343,3 +343,61 @@ fn old_zygote_that_dies_while_the_candidate_loads_is_not_replaced_but_by_it() {
     assert!(actions.contains(&Action::StartZygote { generation: Generation(3) }));
     assert_eq!(driver.serving_workers(), [1, 2]);
 }
+
+fn replan(driver: &mut Driver, generation: u32, plan: Plan) {
+    let generation = Generation(generation);
+    driver.give(Event::Replanned { generation, plan: Box::new(plan) });
+}
+
+#[test]
+fn new_settings_count_once_a_worker_of_the_new_generation_serves() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    replan(&mut driver, 2, Plan { workers: 3, timeout: None, ..plan() });
+    driver.zygote_ready(2);
+    driver.forked(3);
+    let adopt = Action::Adopt { generation: Generation(2) };
+    assert!(!driver.take().contains(&adopt));
+    assert_eq!(driver.supervisor.plan.timeout, plan().timeout);
+    driver.ready(3);
+    let actions = driver.take();
+    assert!(actions.contains(&adopt));
+    assert!(notices(&actions).contains(&Notice::Scaled { workers: 3 }));
+    assert_eq!((driver.supervisor.wanted, driver.supervisor.plan.timeout), (3, None));
+}
+
+#[test]
+fn new_settings_go_with_the_generation_that_never_served() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    replan(&mut driver, 2, Plan { workers: 3, ..plan() });
+    driver.give(Event::ZygoteFailed { generation: Generation(2), failure: BootFailure::Import });
+    driver.take();
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(3);
+    driver.boot_all();
+    assert!(!driver.take().iter().any(|action| matches!(action, Action::Adopt { .. })));
+    assert_eq!(driver.supervisor.wanted, 2);
+}
+
+#[test]
+fn settings_for_a_generation_that_nobody_loads_are_dropped() {
+    let mut driver = Driver::settled(plan());
+    replan(&mut driver, 1, Plan { workers: 5, ..plan() });
+    driver.ask(Wish::Reload);
+    replan(&mut driver, 1, Plan { workers: 5, ..plan() });
+    driver.zygote_ready(2);
+    driver.boot_all();
+    assert_eq!(driver.supervisor.wanted, 2);
+}
+
+#[test]
+fn a_scoreboard_is_never_outgrown_by_new_settings() {
+    let mut driver = Driver::settled(Plan { max_surge: 2, ..plan() });
+    driver.ask(Wish::Reload);
+    replan(&mut driver, 2, Plan { max_surge: 50, workers_max: 500, ..plan() });
+    driver.zygote_ready(2);
+    driver.boot_all();
+    let plan = &driver.supervisor.plan;
+    assert_eq!((plan.max_surge, plan.workers_max), (2, 8));
+}

@@ -1,7 +1,7 @@
 //! The end: with drain, at once, and in any state.
 
 use super::driver::*;
-use crate::{Action, Event, Notice, Order, Phase, Plan, Signal, Wish};
+use crate::{Action, Event, Notice, Order, Phase, Plan, Signal, Wish, WorkerId};
 
 #[test]
 fn stop_closes_the_gate_then_drains_the_queue_then_exits() {
@@ -31,7 +31,11 @@ fn stop_kills_who_does_not_finish_in_its_grace() {
     driver.pass(secs(29));
     assert_eq!(sent(&driver.take()), [(zygote, Signal::Kill)], "it had two seconds to leave");
     driver.pass(secs(1));
-    assert_eq!(sent(&driver.take()), pids.map(|pid| (pid, Signal::Kill)));
+    let dumps = |action: &Action| matches!(action, Action::DumpStacks { .. });
+    assert_eq!(driver.take().iter().filter(|action| dumps(action)).count(), 2);
+    driver.pass(millis(300));
+    let kills = sent(&driver.take()).into_iter().filter(|(_, signal)| *signal == Signal::Kill);
+    assert_eq!(kills.map(|(pid, _)| pid).collect::<Vec<_>>(), pids);
 }
 
 #[test]
@@ -50,10 +54,10 @@ fn zygote_gets_its_time_to_leave_whatever_else_happens_meanwhile() {
 fn stop_does_not_wait_for_processes_that_even_kill_does_not_end() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Stop);
-    driver.pass(secs(31));
+    driver.pass(secs(32));
     driver.give(Event::Tick);
     assert_eq!(exit_status(&driver.take()), None);
-    driver.pass(secs(1));
+    driver.pass(millis(300));
     assert_eq!(exit_status(&driver.take()), Some(0));
     assert_eq!(driver.supervisor.next_deadline(), None);
 }
@@ -120,7 +124,19 @@ fn worker_that_drains_already_keeps_its_own_deadline() {
     driver.ask(Wish::Stop);
     driver.take();
     driver.pass(secs(10));
+    assert!(driver.take().contains(&Action::DumpStacks { worker: WorkerId(1), pid }));
+    driver.pass(millis(300) + secs(2));
     assert!(sent(&driver.take()).contains(&(pid, Signal::Kill)));
+}
+
+#[test]
+fn worker_that_drains_already_hears_that_nobody_takes_what_it_hands_over() {
+    let mut driver = Driver::settled(plan());
+    driver.spent(1);
+    driver.boot_all();
+    driver.take();
+    driver.ask(Wish::Stop);
+    assert!(told(&driver.take()).contains(&(1, Order::DrainQueue)));
 }
 
 #[test]
@@ -188,7 +204,7 @@ fn hung_worker_does_not_outlive_the_stop() {
     driver.standing(1, crate::Tick(0));
     driver.ask(Wish::Stop);
     driver.take();
-    driver.pass(secs(30));
+    driver.pass(secs(30) + millis(300));
     assert!(sent(&driver.take()).contains(&(pid, Signal::Kill)));
 }
 
@@ -203,7 +219,7 @@ fn logs_are_opened_again_by_the_master_and_all_who_live() {
     assert_eq!(actions[0], Action::ReopenLogs);
     let reopen = [1, 2, 3].map(|worker| (worker, Order::Reopen));
     assert_eq!(told(&actions), reopen, "the draining one writes too");
-    driver.pass(secs(30));
+    driver.pass(secs(33));
     driver.exit(2, CRASH);
     driver.take();
     driver.ask(Wish::ReopenLogs);

@@ -9,7 +9,7 @@ use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput, ZygoteState};
 use crate::{
     Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, Refusal, SlotId,
-    Tick, WorkerId,
+    Stood, Tick, WorkerId,
 };
 
 const NOW: Tick = Tick(1_000_000_000_000);
@@ -53,8 +53,8 @@ fn worker_states() -> Vec<WorkerState> {
         WorkerState::Cancelled { pid, deadline, cause: Cause::Scale },
         WorkerState::Serving { pid, ready_at: Tick(0) },
         WorkerState::Draining { pid, deadline, cause },
-        WorkerState::Dumping { pid, deadline },
-        WorkerState::Aborting { pid, deadline },
+        WorkerState::Dumping { pid, deadline, cause: Cause::Hang },
+        WorkerState::Aborting { pid, deadline, cause: Cause::DrainTimeout },
         WorkerState::Quitting { pid, deadline },
         WorkerState::Dying { pid, cause: Cause::Hang },
     ]
@@ -66,7 +66,9 @@ fn worker_inputs() -> Vec<Input> {
         Input::ForkFailed,
         Input::Ready,
         Input::Spent,
-        Input::Hung { stood: secs(31) },
+        Input::Hung { what: Stood::Standing, stood: secs(31) },
+        Input::Slow { since: Tick(0), stood: secs(5) },
+        Input::Overdue { stood: secs(31) },
         Input::DeadlinePassed,
         Input::Cancel(Cause::Scale),
         Input::Drain { order: Order::Drain, cause: Cause::Recycle, deadline: LATER },
@@ -100,6 +102,7 @@ fn every_worker_state_meets_every_input() {
                 generation: Generation(1),
                 asked_at: Tick(0),
                 spent: false,
+                slow_since: None,
                 state,
             };
             let mut out = Vec::new();
@@ -205,7 +208,16 @@ fn every_state_carries_its_own_deadline() {
         .map(|state| {
             let (id, slot, line) = (WorkerId(1), SlotId(0), Line(0));
             let generation = Generation(1);
-            Worker { id, slot, line, generation, asked_at: Tick(0), spent: false, state }
+            Worker {
+                id,
+                slot,
+                line,
+                generation,
+                asked_at: Tick(0),
+                spent: false,
+                slow_since: None,
+                state,
+            }
         })
         .filter(|worker| worker.deadline().is_none())
         .map(|worker| worker_name(worker.state, false))

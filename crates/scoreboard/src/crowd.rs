@@ -1,0 +1,79 @@
+//! How many connections each worker holds, so that nobody takes more than a fair share of new ones.
+
+use std::time::Duration;
+
+use crate::line::{CONNECTIONS, LOOP_BEAT, NOT_IN_THE_CROWD, PID};
+use crate::sync::{Ordering, store};
+use crate::{Board, now_ns};
+
+/// A worker that has not come round for so long is stuck or dead, and its count says nothing.
+const BEAT_MAX: Duration = Duration::from_millis(2500);
+
+/// One worker among its siblings.
+#[derive(Clone, Debug)]
+pub struct Crowd {
+    board: Board,
+    line: u16,
+}
+
+impl Crowd {
+    pub(crate) fn new(board: Board, line: u16) -> Self {
+        Self { board, line }
+    }
+
+    /// Says how many connections this worker holds.
+    pub fn hold(&self, connections: usize) {
+        self.say(connections as u64);
+    }
+
+    /// Says that this worker takes no more.
+    pub fn leave(&self) {
+        self.say(NOT_IN_THE_CROWD);
+    }
+
+    fn say(&self, connections: u64) {
+        if let Some(words) = self.board.words(self.line) {
+            store(&words[CONNECTIONS], connections, Ordering::Relaxed);
+        }
+    }
+
+    /// The fewest connections that a living sibling holds; `None` without siblings.
+    #[must_use]
+    pub fn fewest(&self) -> Option<usize> {
+        let now = now_ns();
+        let siblings = (0..self.board.lines()).filter_map(|line| u16::try_from(line).ok());
+        let counts = siblings.filter(|line| *line != self.line).filter_map(|line| {
+            let words = self.board.words(line)?;
+            let beat = words[LOOP_BEAT].load(Ordering::Relaxed);
+            let is_fresh = now.saturating_sub(beat) <= BEAT_MAX.as_nanos() as u64;
+            let count = words[CONNECTIONS].load(Ordering::Relaxed);
+            let lives = words[PID].load(Ordering::Relaxed) != 0 && is_fresh;
+            (lives && count != NOT_IN_THE_CROWD).then_some(count)
+        });
+        counts.min().and_then(|count| usize::try_from(count).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_dead_stuck_or_leaving_does_not_count() {
+        let (board, _fd) = Board::create(5).expect("board");
+        let now = now_ns();
+        let crowd = |line| board.crowd(line);
+        let long_ago = now - Duration::from_secs(3).as_nanos() as u64;
+        for (line, beat) in [(0, now), (1, now), (2, now), (3, long_ago)] {
+            board.writer(line).expect("line").claim(u32::from(line) + 1, beat);
+        }
+        crowd(0).hold(1);
+        crowd(1).hold(7);
+        crowd(2).leave();
+        crowd(3).hold(0);
+        assert_eq!(crowd(0).fewest(), Some(7), "neither its own count nor those of the others");
+        assert_eq!(crowd(1).fewest(), Some(1));
+        crowd(1).leave();
+        assert_eq!(crowd(0).fewest(), None);
+    }
+}

@@ -1,0 +1,39 @@
+//! Functions of a Python file that are called at moments of the service's life. None has a flag.
+//!
+//! `python/remuda/hooks.py` calls them; `docs/design/040-hooks.md` says in which process, and why.
+
+use super::FULL;
+use crate::declare::{Group, Kind, Setting, Support};
+
+const fn hook(name: &'static str, arity: &'static [u8], short: &'static str) -> Setting {
+    Setting { name, group: Group::Hooks, kind: Kind::Hook(arity), short, ..FULL }
+}
+
+const NO_EXEC: Support = Support::Ignored {
+    why: "a running master is not replaced by a new one (USR2); a reload takes new code and settings",
+};
+
+pub(super) const ALL: &[Setting] = &[
+    hook("on_starting", &[1], "`(server)`, before the sockets are bound"),
+    hook("on_reload", &[1], "`(server)`, when a reload has read the settings again"),
+    hook("when_ready", &[1], "`(server)`, when the sockets are bound, before there are workers"),
+    hook("pre_fork", &[2], "`(server, worker)`, in the zygote, before a worker is forked"),
+    hook("post_fork", &[2], "`(server, worker)`, in the worker, before it does anything else"),
+    hook("post_worker_init", &[1], "`(worker)`, in the worker, when it has the app"),
+    hook("worker_int", &[1], "`(worker)`, in the worker, at INT or QUIT"),
+    hook("worker_abort", &[1], "`(worker)`, in the worker, at ABRT: it hangs and is given up"),
+    Setting {
+        support: NO_EXEC,
+        ..hook("pre_exec", &[1], "`(server)`, before the master is replaced by a new one")
+    },
+    hook("pre_request", &[2], "`(worker, request)`, in the worker, before each request"),
+    hook(
+        "post_request",
+        &[2, 3, 4],
+        "`(worker, request[, environ[, response]])`, in the worker, after each request",
+    ),
+    hook("child_exit", &[2], "`(server, worker)`, when a worker is gone"),
+    hook("worker_exit", &[2], "`(server, worker)`, in the worker, when it leaves by itself"),
+    hook("nworkers_changed", &[3], "`(server, new, old)`, when the number of workers is set"),
+    hook("on_exit", &[1], "`(server)`, the last thing of all"),
+];

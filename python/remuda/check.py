@@ -1,0 +1,28 @@
+"""``--check-config``: load the app once, as a zygote would, and say why not if it cannot be."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from remuda import _remuda, loading
+from remuda.loading import BootError
+from remuda.zygote import prepare
+
+
+def main() -> int:
+    """Read the plan from standard input. Returns the exit status."""
+    plan = json.loads(sys.stdin.buffer.read())
+    journal = _remuda.Journal("-", "critical")
+    try:
+        prepare(plan, journal)
+        loading.load_app(plan["app"], plan["worker_class"])
+    except BootError as error:
+        print("\nError while loading the application:\n", file=sys.stderr)
+        print(loading.explain(error, plan["app"]), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

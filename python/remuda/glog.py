@@ -1,0 +1,111 @@
+"""``log``: the error log for hooks, and as the stdlib's logger ``gunicorn.error``.
+
+Apps borrow the handlers of that logger (``app.logger.handlers = …``), so it has one that writes to
+the journal, whatever the app does with logging.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+from remuda import _remuda
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+
+
+class JournalHandler(logging.Handler):
+    """Writes records as lines of the error log."""
+
+    def __init__(self, journal: _remuda.Journal) -> None:
+        super().__init__()
+        self.journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record. A formatter of somebody's own has its way with the message."""
+        try:
+            self._write(record)(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def _write(self, record: logging.LogRecord) -> Any:
+        if record.levelno >= logging.CRITICAL:
+            return self.journal.critical
+        if record.levelno >= logging.ERROR:
+            return self.journal.error
+        if record.levelno >= logging.WARNING:
+            return self.journal.warning
+        return self.journal.info if record.levelno >= logging.INFO else self.journal.debug
+
+
+class Log:
+    """What hooks know as ``server.log`` and ``worker.log``.
+
+    Attributes:
+        error_log: ``logging.getLogger("gunicorn.error")``.
+        access_log: ``logging.getLogger("gunicorn.access")``.
+        loglevel: The least level that is logged.
+    """
+
+    def __init__(self, journal: _remuda.Journal, loglevel: str) -> None:
+        self.journal = journal
+        self.loglevel = LEVELS[loglevel]
+        self.error_log = logging.getLogger("gunicorn.error")
+        self.error_log.propagate = False
+        self.error_log.setLevel(self.loglevel)
+        self.error_log.handlers = [JournalHandler(journal)]
+        self.access_log = logging.getLogger("gunicorn.access")
+        self.access_log.propagate = False
+        self.access_log.setLevel(logging.INFO)
+
+    def debug(self, message: str, *args: Any, **kwargs: Any) -> None:
+        """Log at this level."""
+        self.error_log.debug(message, *args, **kwargs)
+
+    def info(self, message: str, *args: Any, **kwargs: Any) -> None:
+        """Log at this level."""
+        self.error_log.info(message, *args, **kwargs)
+
+    def warning(self, message: str, *args: Any, **kwargs: Any) -> None:
+        """Log at this level."""
+        self.error_log.warning(message, *args, **kwargs)
+
+    def error(self, message: str, *args: Any, **kwargs: Any) -> None:
+        """Log at this level."""
+        self.error_log.error(message, *args, **kwargs)
+
+    def critical(self, message: str, *args: Any, **kwargs: Any) -> None:
+        """Log at this level."""
+        self.error_log.critical(message, *args, **kwargs)
+
+    def exception(self, message: str, *args: Any, **kwargs: Any) -> None:
+        """Log an error with the traceback of the exception that is being handled."""
+        self.error_log.exception(message, *args, **kwargs)
+
+    def log(self, level: int | str, message: str, *args: Any, **kwargs: Any) -> None:
+        """Log at the level of this number or name."""
+        number = LEVELS.get(level.lower(), logging.INFO) if isinstance(level, str) else level
+        self.error_log.log(number, message, *args, **kwargs)
+
+    def reopen_files(self) -> None:
+        """Open the log files again."""
+        self.journal.reopen()
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback of a hook, without the frames that have called it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and _is_ours(trace):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+
+
+def _is_ours(trace: Any) -> bool:
+    return str(trace.tb_frame.f_globals.get("__name__", "")).startswith("remuda.")

@@ -1,0 +1,202 @@
+"""User, group, background, titles, and where what the app prints goes."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+from test_boot import refused
+
+from http_client import get
+from serving import APPS, REMUDA, conf, free_port, is_a_wish, wait_until
+
+NOBODY = pwd.getpwnam("nobody")
+WHO = """
+import os
+at_import = os.geteuid()
+def app(environ, start_response):
+    print("printed by the app", flush=True)
+    who = [at_import, os.getuid(), os.geteuid(), os.getgid(), os.getgroups()]
+    start_response("200 OK", [])
+    return [repr(who).encode()]
+"""
+
+
+@pytest.fixture
+def open_site():
+    """A folder that another user can enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        (Path(folder) / "who.py").write_text(WHO)
+        yield Path(folder)
+
+
+@pytest.fixture
+def as_root(serve, open_site):
+    """Start a server, as root, whose Python can be read by everybody."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT RUN: only root can give up its user")
+    package = Path(sysconfig.get_path("platlib")) / "remuda"
+    python = sys.executable
+    if not can_run(python):
+        # Below /root, mostly. The distribution's Python of the same version will do.
+        python = f"/usr/bin/python3.{sys.version_info[1]}"
+        if not can_run(python):
+            pytest.skip("NOT RUN: no Python of this version that another user can read")
+    shutil.copytree(package, open_site / "packages" / "remuda")
+    env = {"PYTHONPATH": f"{open_site / 'packages'}:{APPS}", "GUNICORN_PYTHON": python}
+    return partial(serve, cwd=open_site, app="who:app", env=env)
+
+
+def can_run(python: str) -> bool:
+    """Whether another user can."""
+    try:
+        command = [python, "-c", "import encodings.ascii, json"]
+        return subprocess.run(command, user="nobody", capture_output=True, cwd="/").returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("preload", [[], ["--preload"], ["--preload=false"]])
+def test_app_and_workers_run_as_the_user_and_the_master_does_not(as_root, preload):
+    with as_root("-u", "nobody", "-g", str(NOBODY.pw_gid), *preload) as s:
+        uid, gid = NOBODY.pw_uid, NOBODY.pw_gid
+        assert get(s.port, "/").text == repr([uid, uid, uid, gid, []])
+        assert os.stat(f"/proc/{s.pid}").st_uid == 0
+        s.send(signal.SIGHUP)
+        s.wait_for_log("Reload done")
+        assert get(s.port, "/").text == repr([uid, uid, uid, gid, []])
+
+
+def test_an_app_that_cannot_be_shared_runs_as_the_user_as_well(as_root, open_site):
+    thread = (
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    (open_site / "who.py").write_text(thread + WHO)
+    with as_root("-u", "nobody") as server:
+        assert "The application is not shared between workers" in server.log()
+        assert get(server.port, "/").text.startswith(f"[{NOBODY.pw_uid}, ")
+
+
+def test_logs_and_sockets_belong_to_the_user(as_root, open_site):
+    conf(open_site, "user = 'nobody'\nbind = 'unix:here.sock'\numask = 0o007\n")
+    logs = ["--log-file", "error.log", "--access-logfile", "access.log"]
+    with as_root(*logs, bind=False, ready=False) as server:
+        log = open_site / "error.log"
+        wait_until(lambda: log.exists() and "ready to serve" in log.read_text(), "it serves")
+        for name in ("error.log", "access.log", "here.sock"):
+            assert (open_site / name).stat().st_uid == NOBODY.pw_uid, name
+        assert stat.S_IMODE((open_site / "here.sock").stat().st_mode) == 0o770
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(open_site / "here.sock"))
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.0 200")
+        wait_until(
+            lambda: '"GET / HTTP/1.0" 200' in (open_site / "access.log").read_text(), "a line"
+        )
+        server.send(signal.SIGUSR1)
+        wait_until(lambda: "Handling signal: usr1" in log.read_text(), "the signal")
+
+
+def test_all_groups_of_the_user_only_if_asked_for(as_root):
+    groups = os.getgrouplist("daemon", pwd.getpwnam("daemon").pw_gid)
+    with as_root("-u", "daemon", "-g", "daemon", "--initgroups") as s:
+        assert get(s.port, "/").text.endswith(f"{sorted(groups)}]")
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [("--user", "No such user: 'nobody-at-all'"), ("--group", "No such group: 'nobody-at-all'")],
+)
+def test_who_is_not_there_is_named(flag, words):
+    status, said = refused("hello:app", flag, "nobody-at-all")
+    assert (status, words in said) == (1, True)
+
+
+def test_only_root_can_give_up_its_user(open_site):
+    environ = {key: value for key, value in os.environ.items() if not is_a_wish(key)}
+    command = [str(REMUDA), "-u", "daemon", "hello:app"]
+    done = subprocess.run(command, env=environ, cwd=open_site, capture_output=True, user="nobody")
+    assert done.returncode == 1
+    assert b"only root can give up its user" in done.stderr
+
+
+def test_the_background_is_gone_to_and_left_by_the_pidfile(site):
+    port = free_port()
+    conf(
+        site,
+        "daemon = True\npidfile = 'run.pid'\nerrorlog = 'error.log'\ndef on_exit(server): pass\n",
+    )
+    environ = {key: value for key, value in os.environ.items() if not is_a_wish(key)}
+    environ["PYTHONPATH"] = str(APPS)
+    command = [str(REMUDA), "-b", f"127.0.0.1:{port}", "hello:app"]
+    done = subprocess.run(command, cwd=site, env=environ, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    pidfile, log = site / "run.pid", site / "error.log"
+    wait_until(lambda: log.exists() and "ready to serve" in log.read_text(), "it serves")
+    pid = int(pidfile.read_text())
+    try:
+        assert get(port, "/").status == 200
+        assert os.getsid(pid) != os.getsid(0)
+        assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not pidfile.exists(), "the pidfile goes")
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or zombie(pid), "the master goes")
+
+
+def zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_top_shows_who_is_who(serve):
+    with serve("--workers", "2") as server:
+        names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in server.children()]
+        assert sorted(names) == ["remuda: w0", "remuda: w1", "remuda: z1"]
+
+
+def test_what_the_app_prints_goes_to_the_log_file_also_after_rotation(serve, site):
+    (site / "who.py").write_text(WHO)
+    log = site / "error.log"
+    args = ["--capture-output", "--log-file", str(log)]
+    with serve(*args, cwd=site, app="who:app", ready=False) as server:
+        wait_until(lambda: log.exists() and "ready to serve" in log.read_text(), "it serves")
+        get(server.port, "/")
+        wait_until(lambda: "printed by the app" in log.read_text(), "what was printed")
+        log.rename(site / "error.log.1")
+        server.send(signal.SIGUSR1)
+        wait_until(log.exists, "a new file")
+
+        def said() -> bool:
+            get(server.port, "/")
+            return "printed by the app" in log.read_text()
+
+        wait_until(said, "what was printed stands in the new file")
+        # A worker that is forked after the rotation has the new file as well.
+        [worker] = [
+            int(p) for p in server.children() if "w0" in Path(f"/proc/{p}/comm").read_text()
+        ]
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: log.read_text().count("Booting worker") == 1, "a successor")
+        before = log.read_text().count("printed by the app")
+        wait_until(lambda: get_or_none(server.port), "an answer")
+        wait_until(lambda: log.read_text().count("printed by the app") > before, "its words")
+        assert server.stdout() == ""
+
+
+def get_or_none(port: int):
+    try:
+        return get(port, "/")
+    except OSError:
+        return None
