@@ -58,7 +58,7 @@ fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
 	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front --test fuzz -- --nocapture
 
 recycles: build $(VENV)/.tools ## Recycle RECYCLES=10000 workers, and compare the master before and after
-	RECYCLES=$(or $(RECYCLES),10000) $(BIN)/python -m pytest -s -k many_recycles tests/process/test_shortage.py
+	RECYCLES=$(or $(RECYCLES),10000) $(BIN)/python -m pytest -s -k many_recycles --timeout 7200 tests/process/test_shortage.py
 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal
