@@ -5,18 +5,20 @@ use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
     AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan,
-    Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, StatsdPlan, TlsPlan,
-    Underscores, WorkerClass, WorkerPlan,
+    MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
+    StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
-use remuda_runtime::{Address, Binding, Identity, IdentityError, listen_fds};
+use remuda_runtime::{Address, Binding, Heirloom, Identity, IdentityError, listen_fds};
 use remuda_settings::{
-    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings, Place,
-    PythonFile, Settings, StatsdSettings, TlsSettings, table,
+    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings,
+    MemorySettings, Place, PythonFile, Settings, StatsdSettings, TlsSettings, table,
 };
 use remuda_supervisor::Plan;
 
+use crate::limits::{self, Room};
+
 /// What the supervisor decides by.
-pub fn for_supervisor(settings: &Settings) -> Plan {
+pub fn for_supervisor(settings: &Settings, room: Room, is_heir: bool) -> Plan {
     let (timeout, request_timeout) = match settings.worker_class {
         // Nobody in such a worker could break its only request off, so the master does.
         remuda_settings::WorkerClass::Sync => {
@@ -25,6 +27,10 @@ pub fn for_supervisor(settings: &Settings) -> Plan {
         _ => (settings.timeout, settings.request_timeout.map(|limit| limit + BREAK_GRACE)),
     };
     Plan {
+        max_age: settings.max_worker_age,
+        max_age_jitter: settings.max_worker_age_jitter,
+        worker_memory: limits::of_worker(settings.memory.max_memory, room),
+        total_memory: limits::of_total(settings.memory.max_memory_total, room).0,
         workers: settings.workers,
         max_surge: settings.max_surge,
         max_requests: settings.max_requests,
@@ -37,11 +43,22 @@ pub fn for_supervisor(settings: &Settings) -> Plan {
         crash_loop_limit: settings.crash_loop_limit,
         crash_loop_window: settings.crash_loop_window,
         crash_loop_exit: settings.crash_loop_exit,
+        refresh_after: settings.memory.prefetch_after.filter(|_| settings.memory.prefetch_imports),
+        watchdog: watchdog(|name| std::env::var(name).ok()),
+        is_pid_1: std::process::id() == 1,
+        is_heir,
         seed: seed(),
         ..Plan::default()
     }
 }
 
+/// Half the time that the service manager waits for a sign of life, if it is ours that it waits for.
+fn watchdog(env: impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let ours = std::process::id().to_string();
+    let micros: u64 = env("WATCHDOG_USEC")?.parse().ok()?;
+    let is_ours = env("WATCHDOG_PID").is_none_or(|pid| pid == ours);
+    (is_ours && micros > 0).then(|| Duration::from_micros(micros) / 2)
+}
 /// What a worker gets to break a request off by itself: a few beats of its loop, and what the app
 /// does in its `finally`.
 const BREAK_GRACE: Duration = Duration::from_secs(3);
@@ -75,6 +92,7 @@ pub fn for_workers(
             Some(true) => Preload::Always,
             Some(false) => Preload::Never,
         },
+        memory: for_memory(&settings.memory),
         config: file.map(place_of),
         env: settings.raw_env.iter().cloned().collect(),
         identity: identity.map(|identity| IdentityPlan {
@@ -120,6 +138,15 @@ pub fn for_workers(
         accesslog: settings.accesslog.clone(),
         access_log_format: settings.access_log_format.clone(),
         loglevel: settings.loglevel.clone(),
+    }
+}
+
+fn for_memory(settings: &MemorySettings) -> MemoryPlan {
+    MemoryPlan {
+        warmup_paths: settings.warmup_paths.clone(),
+        warmup_requests: settings.warmup_requests,
+        prefetch_imports: settings.prefetch_imports,
+        immortal_heap: settings.immortal_heap,
     }
 }
 
@@ -196,7 +223,11 @@ fn logging(settings: &LoggingSettings) -> LoggingPlan {
 }
 
 /// What to bind.
-pub fn binding(settings: &Settings, identity: Option<&Identity>) -> Binding {
+pub fn binding(
+    settings: &Settings,
+    identity: Option<&Identity>,
+    heirloom: Option<&Heirloom>,
+) -> Binding {
     let env = |name| std::env::var(name).ok();
     Binding {
         addresses: settings.binds.iter().map(address).collect(),
@@ -204,7 +235,11 @@ pub fn binding(settings: &Settings, identity: Option<&Identity>) -> Binding {
         reuse_port: settings.reuse_port,
         umask: settings.umask,
         owner: identity.map(|identity| (identity.uid, identity.gid)),
-        inherited: listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
+        inherited: match heirloom {
+            Some(heirloom) => heirloom.listeners.clone(),
+            None => listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
+        },
+        heirlooms: heirloom.map(Heirloom::own).unwrap_or_default(),
     }
 }
 

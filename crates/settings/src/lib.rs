@@ -23,6 +23,7 @@ mod environment;
 mod file;
 mod flags;
 mod load;
+mod memory;
 mod migration;
 mod nearest;
 mod origin;
@@ -45,7 +46,8 @@ pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
 pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
 pub use settings::{
-    AsgiSettings, Changed, ForwardedSettings, Http2Settings, IdentitySettings, Lenience,
-    LoggingSettings, ProxySettings, Settings, StatsdSettings, TlsSettings,
+    AsgiSettings, Changed, ControlSettings, ForwardedSettings, Http2Settings, IdentitySettings,
+    Lenience, LoggingSettings, MemorySettings, MemorySize, ProxySettings, Settings, StatsdSettings,
+    TlsSettings,
 };
 pub use worker_class::WorkerClass;

@@ -8,8 +8,8 @@ use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
-    Address, AsgiSettings, Changed, ForwardedSettings, IdentitySettings, Lenience, LoggingSettings,
-    Origin, Problem, Settings, StatsdSettings, Warning, WorkerClass, table,
+    Address, AsgiSettings, Changed, ControlSettings, ForwardedSettings, IdentitySettings, Lenience,
+    LoggingSettings, Origin, Problem, Settings, StatsdSettings, Warning, WorkerClass, table,
 };
 use crate::{address, cfg, worker_class};
 
@@ -37,6 +37,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         raw_env: reader.raw_env(),
         pythonpath: reader.pythonpath(&chdir),
         pidfile: reader.pidfile(&chdir),
+        control: reader.control(&chdir),
         binds: reader.binds(&chdir),
         backlog: reader.whole(&BACKLOG) as u32,
         reuse_port: reader.switch(&REUSE_PORT),
@@ -51,11 +52,14 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         worker_connections: reader.whole(&WORKER_CONNECTIONS) as usize,
         max_requests: reader.whole(&MAX_REQUESTS),
         max_requests_jitter: reader.whole(&MAX_REQUESTS_JITTER),
+        max_worker_age: Some(reader.seconds(&MAX_WORKER_AGE)).filter(|age| !age.is_zero()),
+        max_worker_age_jitter: reader.seconds(&MAX_WORKER_AGE_JITTER),
         max_surge: reader.whole(&MAX_SURGE) as u16,
         crash_loop_limit: reader.whole(&CRASH_LOOP_LIMIT) as u32,
         crash_loop_window: reader.seconds(&CRASH_LOOP_WINDOW),
         crash_loop_exit: reader.switch(&CRASH_LOOP_EXIT),
         preload_app: reader.preload_app(),
+        memory: reader.memory(),
         timeout: some(reader.seconds(&TIMEOUT)),
         request_timeout: some(reader.seconds(&REQUEST_TIMEOUT)),
         slow_request_log: some(reader.seconds(&SLOW_REQUEST_LOG)),
@@ -154,7 +158,7 @@ impl Reader<'_> {
         self.read(setting, |given| value::whole(&given.text(), min, max))
     }
 
-    fn seconds(&mut self, setting: &Setting) -> Duration {
+    pub(crate) fn seconds(&mut self, setting: &Setting) -> Duration {
         let zero = match setting.kind {
             Kind::Seconds(zero) => zero,
             _ => Zero::AtOnce,
@@ -162,7 +166,7 @@ impl Reader<'_> {
         self.read(setting, |given| value::seconds(&given.text(), zero))
     }
 
-    fn bytes(&mut self, setting: &Setting) -> u64 {
+    pub(crate) fn bytes(&mut self, setting: &Setting) -> u64 {
         let max = match setting.kind {
             Kind::Bytes { max } => max,
             _ => u64::MAX,
@@ -237,7 +241,7 @@ impl Reader<'_> {
         })
     }
 
-    fn switch(&mut self, setting: &Setting) -> bool {
+    pub(crate) fn switch(&mut self, setting: &Setting) -> bool {
         self.read(setting, |given| value::switch(&given.text()))
     }
 
@@ -303,6 +307,14 @@ impl Reader<'_> {
         let text = self.text(&PIDFILE);
         let given = !text.is_empty() && !text.eq_ignore_ascii_case("none");
         given.then(|| absolute(chdir, Path::new(&text)))
+    }
+
+    fn control(&mut self, chdir: &Path) -> Option<ControlSettings> {
+        let text = self.text(&CONTROL_SOCKET);
+        let mode = self.read(&CONTROL_SOCKET_MODE, |given| value::mode(&given.text()));
+        let is_off = self.switch(&CONTROL_SOCKET_DISABLE) || text.eq_ignore_ascii_case("none");
+        let path = (!text.is_empty()).then(|| absolute(chdir, Path::new(&text)));
+        (!is_off).then_some(ControlSettings { path, mode })
     }
 
     fn log_target(&mut self, setting: &Setting, chdir: &Path) -> Option<String> {

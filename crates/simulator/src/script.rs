@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use remuda_supervisor::{Ending, Generation, Plan, Wish, WorkerId};
+use remuda_supervisor::{Ending, Generation, Limit, Plan, Wish, WorkerId};
 
 use crate::dice::{between, millis_between};
-use crate::fault::{Code, Fault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
+use crate::fault::{Code, Fault, HeirFault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
 
 /// How a worker runs requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,13 +125,19 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
         crash_loop_limit: rng.choice([0, 5, 20, 20]).unwrap_or(20),
         crash_loop_window: Duration::from_secs(rng.choice([10, 60]).unwrap_or(60)),
         crash_loop_exit: rng.u8(..8) == 0,
+        // Not drawn, so that a seed stays what it was.
+        max_age: seed.is_multiple_of(5).then(|| Duration::from_secs(20)),
+        max_age_jitter: Duration::from_secs(5),
+        worker_memory: (seed % 4 == 1).then_some(Limit { soft: 60 << 20, hard: 90 << 20 }),
+        total_memory: (seed % 7 == 1).then_some(Limit { soft: 150 << 20, hard: 260 << 20 }),
+        refresh_after: [None, Some(Duration::from_secs(10))][usize::from(seed.is_multiple_of(3))],
         seed,
         ..plan
     }
 }
 
 /// The last two are both of a worker: there are many more of them than of anything else.
-const KINDS: u8 = 18;
+const KINDS: u8 = 19;
 
 fn some_fault(rng: &mut Rng, kind: u8, calm: Duration) -> Fault {
     let at = between(rng, Duration::ZERO, calm);
@@ -160,6 +166,8 @@ fn some_fault(rng: &mut Rng, kind: u8, calm: Duration) -> Fault {
             Fault::Message(speakers[rng.usize(..3)], rng.u64(..30), some_mishap(rng))
         }
         15 => Fault::Nonsense(at, rng.u8(..)),
+        16 if rng.u8(..4) > 0 => Fault::Heir(rng.u8(1..=3), some_heir_fault(rng)),
+        16 => Fault::Asks(at, Wish::Upgrade, rng.u8(1..=2)),
         _ => Fault::Worker(WorkerId(rng.u64(1..=20)), some_worker_fault(rng)),
     }
 }
@@ -224,6 +232,15 @@ fn some_zygote_fault(rng: &mut Rng) -> ZygoteFault {
         5 => ZygoteFault::Hangs(rng.u64(1..=8)),
         6 => ZygoteFault::IgnoresRetirement,
         _ => ZygoteFault::KillTakes(some_length(rng)),
+    }
+}
+
+fn some_heir_fault(rng: &mut Rng) -> HeirFault {
+    match rng.u8(..5) {
+        0 => HeirFault::SpawnFails,
+        1 => HeirFault::BootSlow(some_length(rng)),
+        2 | 3 => HeirFault::Ends(millis_between(rng, 0, 10_000), some_ending(rng)),
+        _ => HeirFault::Hangs,
     }
 }
 

@@ -21,6 +21,10 @@ use crate::world::{Deed, Master, World};
 pub(crate) enum Letter {
     Worker(WorkerId, Vec<u8>),
     Zygote(Generation, ZygoteWord),
+    /// A worker has imported late so many modules.
+    Learned(u32),
+    /// The new master serves.
+    Heir(Pid),
     /// Something about who never lived.
     Nonsense(Event),
 }
@@ -44,9 +48,20 @@ pub(crate) struct WorkerLink {
     pub(crate) inbox: VecDeque<Vec<u8>>,
 }
 
+/// Private memory of a worker that is new, and what each request adds.
+const WORKER_BYTES: u64 = 20 << 20;
+const REQUEST_BYTES: u64 = 1 << 20;
+
 /// Wishes in the order in which the runtime obeys signals that came together.
-const ORDER: [Wish; 6] =
-    [Wish::Quit, Wish::Stop, Wish::Reload, Wish::MoreWorkers, Wish::FewerWorkers, Wish::ReopenLogs];
+const ORDER: [Wish; 7] = [
+    Wish::Quit,
+    Wish::Stop,
+    Wish::Reload,
+    Wish::MoreWorkers,
+    Wish::FewerWorkers,
+    Wish::ReopenLogs,
+    Wish::Upgrade,
+];
 
 pub(crate) struct Shell {
     letters: VecDeque<Letter>,
@@ -143,13 +158,16 @@ impl<M: Master> World<'_, M> {
     /// A process says something. One that is held up says it later, and does nothing else before.
     pub(crate) fn say(&mut self, serial: Serial, letter: Letter) {
         let speaker = match letter {
-            Letter::Worker(..) => Speaker::Worker,
-            Letter::Zygote(..) | Letter::Nonsense(_) => Speaker::Zygote,
+            Letter::Worker(..) | Letter::Learned(_) => Speaker::Worker,
+            Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) => Speaker::Zygote,
         };
         match (self.mishap(speaker), letter) {
             (None, letter) => self.post(letter),
             (Some(Mishap::Lost), _)
-            | (Some(Mishap::Truncated(_)), Letter::Zygote(..) | Letter::Nonsense(_)) => {}
+            | (
+                Some(Mishap::Truncated(_)),
+                Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) | Letter::Learned(_),
+            ) => {}
             (Some(Mishap::Truncated(bytes)), Letter::Worker(id, mut word)) => {
                 word.truncate(usize::from(bytes).min(word.len()));
                 self.post(Letter::Worker(id, word));
@@ -211,6 +229,8 @@ impl<M: Master> World<'_, M> {
     fn receive(&mut self, letter: Letter) {
         match letter {
             Letter::Nonsense(event) => self.hand(event),
+            Letter::Learned(modules) => self.hand(Event::Learned { modules }),
+            Letter::Heir(pid) => self.hand(Event::UpgradeReady { pid }),
             Letter::Worker(worker, word) => match FromWorker::try_from(&word[..]) {
                 Ok(FromWorker::Ready) => self.hand(Event::WorkerReady { worker }),
                 Ok(FromWorker::Spent) => self.hand(Event::WorkerSpent { worker }),
@@ -254,6 +274,23 @@ impl<M: Master> World<'_, M> {
                 None => self.line_of(pid).unwrap_or_default(),
             };
             self.hand(Event::Sampled { worker, sample });
+        }
+        if self.script.plan.worker_memory.or(self.script.plan.total_memory).is_some() {
+            self.measure();
+        }
+    }
+
+    /// Every request leaves something behind.
+    fn measure(&mut self) {
+        let weigh = |(id, link): (&WorkerId, &WorkerLink)| {
+            let life = self.kernel.with_pid(link.pid?)?.worker()?;
+            life.ready_at?;
+            Some((*id, WORKER_BYTES + life.served * REQUEST_BYTES))
+        };
+        let workers: Vec<_> = self.shell.links.iter().filter_map(weigh).collect();
+        let total = workers.iter().map(|(_, bytes)| bytes).sum();
+        if self.goes_on() {
+            self.hand(Event::Measured { workers, total });
         }
     }
 
@@ -310,11 +347,21 @@ impl<M: Master> World<'_, M> {
                 self.gate_closed = true;
                 None
             }
+            Action::StartUpgrade => Some(self.start_upgrade()),
+            Action::HandOver { .. } => {
+                self.handed_over = true;
+                self.queue.clear();
+                None
+            }
             Action::Exit { status } => {
                 self.exit = Some(status);
                 None
             }
-            Action::ReopenLogs | Action::Adopt { .. } | Action::Report(_) => None,
+            Action::ReopenLogs
+            | Action::Adopt { .. }
+            | Action::Report(_)
+            | Action::Publish(_)
+            | Action::FeedWatchdog => None,
         }
     }
 
@@ -352,6 +399,7 @@ impl<M: Master> World<'_, M> {
         let word = match order {
             Order::Drain => ToWorker::Drain,
             Order::DrainQueue => ToWorker::DrainQueue,
+            Order::HandOver => ToWorker::HandOver,
             Order::Reopen => ToWorker::Reopen,
         };
         let mut word = word.as_bytes().to_vec();
@@ -382,7 +430,7 @@ impl<M: Master> World<'_, M> {
         let Some(process) = self.with_pid_mut(pid) else { return };
         let (serial, takes) = (process.serial, process.kill_takes);
         match signal {
-            Signal::Quit => process.told.quit.get_or_insert(now),
+            Signal::Terminate | Signal::Quit => process.told.quit.get_or_insert(now),
             Signal::Abort => process.told.abort.get_or_insert(now),
             Signal::Kill => process.told.kill.get_or_insert(now),
         };
@@ -392,6 +440,7 @@ impl<M: Master> World<'_, M> {
         match signal {
             Signal::Kill if takes.is_zero() => self.end(serial, Ending::Signaled(9)),
             Signal::Kill => self.act(serial, takes, Deed::End(Ending::Signaled(9))),
+            Signal::Terminate => self.end_heir(serial),
             Signal::Quit => self.quit_worker(serial),
             Signal::Abort => self.abort_worker(serial),
         }

@@ -362,6 +362,28 @@ fn starting_workers_while_there_is_no_room() {
     });
 }
 
+#[test]
+fn handing_over_to_a_new_master_that_only_boots() {
+    is_caught_by("upgrade", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if let Event::UpgradeSpawned { pid } = *seen.event {
+                out.push(Action::HandOver { to: pid });
+            }
+        })
+    });
+}
+
+#[test]
+fn closing_the_gate_of_the_new_master() {
+    is_caught_by("gate", |plan| {
+        Saboteur::new(plan, |_, out| {
+            if out.iter().any(|action| matches!(action, Action::HandOver { .. })) {
+                out.push(Action::CloseGate);
+            }
+        })
+    });
+}
+
 /// What a failure looks like to whoever has to mend it.
 #[test]
 fn a_failure_is_cut_down_and_told() {
@@ -380,4 +402,22 @@ fn a_failure_is_cut_down_and_told() {
     let told = failure.to_string();
     assert!(told.starts_with(&format!("seed {} breaks targets: ", script.seed)), "{told}");
     assert!(told.contains("→ Exited") && told.contains("= Running"), "{told}");
+}
+
+#[test]
+fn replacing_everybody_at_once_for_want_of_memory() {
+    is_caught_by("memory", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            let told =
+                |action: &&Action| matches!(action, Action::Report(Notice::WorkerTooLarge { .. }));
+            let Some(Action::Report(first)) = out.iter().find(told).cloned() else { return };
+            for other in seen.before.workers.iter().filter(|worker| worker.is_serving()) {
+                let mut notice = first.clone();
+                if let Notice::WorkerTooLarge { worker, .. } = &mut notice {
+                    *worker = other.worker;
+                }
+                out.push(Action::Report(notice));
+            }
+        })
+    });
 }

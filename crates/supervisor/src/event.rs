@@ -52,6 +52,8 @@ pub enum Wish {
     FewerWorkers,
     /// Close and open the log files again (USR1).
     ReopenLogs,
+    /// Hand over to a new master (USR2).
+    Upgrade,
 }
 
 /// What a worker's line of the scoreboard says of time. `None` = there is no such request, or the
@@ -96,7 +98,20 @@ pub enum Event {
     /// What the scoreboard says of a worker. Sent for every worker once a sampling round, only when
     /// the plan has a limit that needs it. A round comes every second or more often.
     Sampled { worker: WorkerId, sample: Sample },
-    /// A child was reaped: a worker, a zygote, or a stranger.
+    /// Private memory of workers, and what all processes take together, in bytes. Sent every few
+    /// seconds, only when the plan has a limit.
+    Measured { workers: Vec<(WorkerId, u64)>, total: u64 },
+    /// Workers have imported so many modules, all in all, that the newest zygote was not told of.
+    Learned { modules: u32 },
+    /// A new master's process exists.
+    UpgradeSpawned { pid: Pid },
+    /// A new master's process could not be made.
+    UpgradeSpawnFailed,
+    /// The new master serves with all its workers.
+    UpgradeReady { pid: Pid },
+    /// The master before us has left everything to us.
+    Promoted,
+    /// A child was reaped: a worker, a zygote, a new master, or a stranger.
     Exited { pid: Pid, ending: Ending },
     /// An operator asks.
     Asked(Wish),

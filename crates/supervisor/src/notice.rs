@@ -9,12 +9,18 @@ use crate::{BootFailure, Ending, Generation, Pid, SlotId, WorkerId};
 pub enum Cause {
     /// Served its `max_requests`.
     Recycle,
+    /// Takes too much memory.
+    Memory,
+    /// Has reached its `max_age`.
+    Age,
     /// A newer generation serves.
     Reload,
     /// The pool was made smaller.
     Scale,
     /// The service stops.
     Stop,
+    /// A new master serves.
+    HandOver,
     /// It hung.
     Hang,
     /// It was not ready in time.
@@ -30,6 +36,17 @@ pub enum Reason {
     Boot(BootFailure),
     /// Workers died too often, and the plan says that this is the end.
     CrashLoop,
+}
+
+/// Why an upgrade was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeFailure {
+    /// The new master could not be executed.
+    Spawn,
+    /// It ended before it was ready.
+    Exited(Ending),
+    /// It was not ready in time.
+    TimedOut,
 }
 
 /// What has stood for too long.
@@ -56,6 +73,28 @@ pub enum Notice {
     WorkerSlow { worker: WorkerId, slot: SlotId, pid: Pid, stood: Duration },
     /// A request cannot be broken off; its worker will be replaced.
     WorkerOverdue { worker: WorkerId, slot: SlotId, pid: Pid, stood: Duration },
+    /// A worker's private memory, or the memory of all (`total`), is above its soft limit; this one,
+    /// the largest, is replaced. It began with `first`. In bytes.
+    WorkerTooLarge {
+        worker: WorkerId,
+        slot: SlotId,
+        pid: Pid,
+        first: u64,
+        bytes: u64,
+        limit: u64,
+        total: Option<u64>,
+    },
+    /// The same for a hard limit; `takes` is what is above it. The worker is killed.
+    WorkerFarTooLarge {
+        worker: WorkerId,
+        slot: SlotId,
+        pid: Pid,
+        bytes: u64,
+        takes: u64,
+        limit: u64,
+    },
+    /// Above the limit, and no worker has grown: others in their place would take as much.
+    MemoryLimitTooLow { limit: u64, takes: u64 },
     /// A worker was not ready in time and is killed.
     WorkerBootTimedOut { worker: WorkerId, slot: SlotId, pid: Pid },
     /// A worker did not finish draining in time and is killed.
@@ -87,14 +126,28 @@ pub enum Notice {
     ZygoteBootTimedOut { generation: Generation },
     /// A serving zygote died; a new one is started, the workers serve on.
     ZygoteLost { generation: Generation, ending: Ending },
-    /// A reload begins. gunicorn: `Hang up: Master`.
-    ReloadStarted { generation: Generation },
+    /// A reload begins. gunicorn: `Hang up: Master`. `learned`: it is our own, so that workers share
+    /// what they have imported late.
+    ReloadStarted { generation: Generation, learned: bool },
     /// All workers are of the new generation.
     ReloadDone { generation: Generation, took: Duration },
     /// The new code does not run; the old generation serves on.
     ReloadGivenUp { generation: Generation, serving: Generation, failure: Option<BootFailure> },
     /// A reload was asked for while one is under way; it follows afterwards.
     ReloadQueued,
+    /// A new master boots beside this one.
+    UpgradeStarted { pid: Pid },
+    /// No upgrade begins.
+    UpgradeRefused { why: &'static str },
+    /// The new master will not serve; we serve on.
+    UpgradeGivenUp { why: UpgradeFailure },
+    /// The new master serves, and we leave; `took` is `None` when it was not ready, and we were
+    /// told to leave.
+    HandedOver { pid: Pid, took: Option<Duration> },
+    /// The new master has ended while we were on our way out.
+    HeirLost { pid: Pid, ending: Ending },
+    /// The master before us has left everything to us.
+    Promoted,
     /// The service is complete for the first time: all wanted workers are ready.
     Serving { workers: u16 },
     /// The number of wanted workers has changed.

@@ -4,8 +4,12 @@
 mod crash;
 mod driver;
 mod hang;
+mod memory;
 mod recycle;
+mod refresh;
 mod reload;
+mod standing;
 mod start;
 mod stop;
 mod table;
+mod upgrade;

@@ -11,6 +11,7 @@ mod grace;
 mod left_behind;
 mod lines;
 mod log;
+mod memory;
 mod newest_generation;
 mod processes;
 mod progress;
@@ -22,6 +23,7 @@ mod shortage;
 mod stop;
 mod targets;
 mod untouched;
+mod upgrade;
 mod zygote_loss;
 
 use std::fmt;
@@ -88,6 +90,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(reload_ends::ReloadEnds::default()),
         Box::new(progress::Progress::default()),
         Box::new(untouched::Untouched::default()),
+        Box::new(memory::Memory::default()),
         Box::new(targets::Targets),
         Box::new(grace::Grace::default()),
         Box::new(backoff::Backoff::default()),
@@ -101,12 +104,14 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(log::Log::default()),
         Box::new(crash_loop::CrashLoop::default()),
         Box::new(shortage::Shortage::default()),
+        Box::new(upgrade::Upgrade::default()),
     ]
 }
 
 /// Judges a service that had time enough, good code and no faults.
 pub(crate) fn at_rest(state: &State<'_>) -> Result<(), Violation> {
     rest::check(state)?;
+    upgrade::check_rest(state)?;
     left_behind::check_running(state)
 }
 
@@ -116,6 +121,13 @@ pub(crate) fn at_end(state: &State<'_>) -> Result<(), Violation> {
 }
 
 impl<'a> Step<'a> {
+    /// It is above a hard limit of memory, so there is no time for a grace.
+    pub(crate) fn takes_too_much(&self, id: WorkerId) -> bool {
+        self.notices().any(
+            |notice| matches!(notice, Notice::WorkerFarTooLarge { worker, .. } if *worker == id),
+        )
+    }
+
     pub(crate) fn violation(&self, invariant: &'static str, what: String) -> Violation {
         Violation { invariant, what, at: self.now }
     }
@@ -134,9 +146,7 @@ impl<'a> Step<'a> {
     /// The workers that are told to drain in this step.
     pub(crate) fn told_to_drain(&self) -> impl Iterator<Item = (WorkerId, Order)> + use<'a> {
         self.actions.iter().filter_map(|action| match *action {
-            Action::Tell { worker, order: order @ (Order::Drain | Order::DrainQueue) } => {
-                Some((worker, order))
-            }
+            Action::Tell { worker, order } if order != Order::Reopen => Some((worker, order)),
             _ => None,
         })
     }
