@@ -4,7 +4,7 @@
 //! given as `CONTENT_LENGTH`, as RFC 9112 §7.1.3 asks of whoever decodes it, and
 //! `HTTP_TRANSFER_ENCODING` is gone. Repeated `Cookie` fields are joined by `; `.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::IntoRawFd;
 
 use pyo3::ffi;
@@ -15,7 +15,7 @@ use remuda_channel::{WorkerClass, WorkerPlan};
 use remuda_front::http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
-use remuda_front::http::{Method, Version};
+use remuda_front::http::{Method, Uri, Version};
 use remuda_front::{Exchange, Listener, Peer, RequestBody, Scheme, TlsFacts};
 use rustc_hash::FxHashMap;
 
@@ -31,7 +31,7 @@ pub(crate) struct Refused {
 /// Builds environs from what is the same for all requests and what is not.
 pub(crate) struct EnvironBuilder {
     /// One for each listener: all keys that every request has, and what most of them say.
-    bases: Vec<Py<PyDict>>,
+    bases: Vec<Base>,
     /// The header names seen so far.
     fields: RefCell<FxHashMap<HeaderName, Field>>,
     bytes_io: Py<PyAny>,
@@ -42,6 +42,13 @@ pub(crate) struct EnvironBuilder {
     script_name: String,
     /// What the bases say.
     scheme: Scheme,
+}
+
+/// What an environ begins as.
+struct Base {
+    environ: Py<PyDict>,
+    /// The peer it names. Behind a proxy all requests come from one.
+    remote: Cell<Option<Peer>>,
 }
 
 /// What a request brings that has to be closed after it.
@@ -122,7 +129,7 @@ impl EnvironBuilder {
             base.set_item("SERVER_NAME", &listener.host)?;
             base.set_item("SERVER_PORT", listener.port.map_or(String::new(), |p| p.to_string()))?;
             make_room(&base)?;
-            Ok(base.unbind())
+            Ok(Base { environ: base.unbind(), remote: Cell::new(None) })
         });
         Ok(Self {
             bases: bases.collect::<PyResult<_>>()?,
@@ -146,15 +153,22 @@ impl EnvironBuilder {
         exchange: &Exchange,
         input: &Input<'py>,
     ) -> PyResult<Result<Bound<'py, PyDict>, Refused>> {
-        let environ = self.bases[exchange.listener()].bind(py).copy()?;
+        let base = &self.bases[exchange.listener()];
+        let peer = exchange.peer();
+        let remote = exchange.kept(|| PeerText::new(py, peer));
+        if let Some(remote) = remote {
+            base.name_remote(py, peer, remote)?;
+        }
+        let environ = base.environ.bind(py).copy()?;
         environ.set_item(intern!(py, "wsgi.input"), &input.stream)?;
         if let Some(socket) = &input.socket {
             environ.set_item(intern!(py, "gunicorn.socket"), socket)?;
         }
         let target = set_request_line(&environ, exchange)?;
-        set_peer(&environ, exchange)?;
-        if exchange.peer() == Peer::Unix {
-            set_unix_server(&environ, exchange)?;
+        match (peer, remote) {
+            (Peer::Unix, _) => set_unix_server(&environ, exchange)?,
+            (_, Some(remote)) => environ.set_item(intern!(py, "REMOTE_PORT"), &remote.port)?,
+            (_, None) => {}
         }
 
         let headers = &exchange.head.headers;
@@ -355,15 +369,16 @@ impl PeerText {
     }
 }
 
-fn set_peer(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult<()> {
-    let py = environ.py();
-    let peer = exchange.peer();
-    let Some(text) = exchange.kept(|| PeerText::new(py, peer)) else { return Ok(()) };
-    environ.set_item(intern!(py, "REMOTE_ADDR"), &text.ip)?;
-    if peer == Peer::Unix {
-        return Ok(());
+impl Base {
+    /// Has environs name this peer from now on.
+    fn name_remote(&self, py: Python<'_>, peer: Peer, text: &PeerText) -> PyResult<()> {
+        if self.remote.get().is_some_and(|remote| remote.ip() == peer.ip()) {
+            return Ok(());
+        }
+        self.environ.bind(py).set_item(intern!(py, "REMOTE_ADDR"), &text.ip)?;
+        self.remote.set(Some(peer));
+        Ok(())
     }
-    environ.set_item(intern!(py, "REMOTE_PORT"), &text.port)
 }
 
 /// What was said before the request: by a proxy, in a TLS handshake, by the choice of HTTP/2. After
@@ -416,6 +431,12 @@ fn set_unix_server(environ: &Bound<'_, PyDict>, exchange: &Exchange) -> PyResult
     environ.set_item(intern!(py, "SERVER_PORT"), port)
 }
 
+/// Whether a target consists of this path of its own, and nothing else.
+fn is_all_of(path: &str, target: &Uri) -> bool {
+    let whole = target.path_and_query().map_or("", |whole| whole.as_str());
+    target.authority().is_none() && std::ptr::eq(whole, path)
+}
+
 /// `PATH_INFO`, decoded and without the prefix that `SCRIPT_NAME` names.
 fn set_path(
     environ: &Bound<'_, PyDict>,
@@ -441,7 +462,7 @@ fn set_path(
     let decoded = if path.contains('%') {
         let bytes: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
         latin1(py, &bytes)?
-    } else if is_text_of(&target, path.as_bytes()) {
+    } else if is_all_of(path, &exchange.head.uri) {
         target
     } else {
         latin1(py, path.as_bytes())?

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use pyo3::exceptions::{PyBrokenPipeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use remuda_front::Exchange;
 use remuda_front::http::Version;
@@ -14,7 +13,7 @@ use remuda_journal::Level;
 use remuda_scoreboard::Ticket;
 
 use super::flight::WsgiFlight;
-use super::start_response::{StartResponse, owned};
+use super::start_response::{StartResponse, owned_bytes};
 use super::{EnvironBuilder, Files, describe, page};
 use crate::overdue::{RequestName, RequestTimeout};
 use crate::serving::Serving;
@@ -206,7 +205,7 @@ fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Py
 }
 
 fn piece_of(piece: &Bound<'_, PyAny>) -> PyResult<Bytes> {
-    Ok(owned(PyBackedBytes::from(bytes_of(piece)?.clone())))
+    bytes_of(piece).map(owned_bytes)
 }
 
 /// Sends each piece before the next is asked for, as PEP 3333 demands; except that a first piece

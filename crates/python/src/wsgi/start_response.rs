@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use remuda_front::http::header::{HeaderMap, HeaderName, HeaderValue};
 use remuda_front::http::{Response, StatusCode};
 use remuda_front::{ConnectionId, Content, Exchange, FileContent, Reply, StreamSink};
@@ -106,13 +106,22 @@ impl StartResponse {
     }
 }
 
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
 /// Small pieces are copied; a large one stays where Python has it until it is written.
 pub(crate) fn owned(data: PyBackedBytes) -> Bytes {
-    const COPIED_BYTES_MAX: usize = 16 * 1024;
     if data.len() <= COPIED_BYTES_MAX {
         Bytes::copy_from_slice(&data)
     } else {
         Bytes::from_owner(data)
+    }
+}
+
+/// The same for a piece that stays the app's: a small one is not even held.
+pub(crate) fn owned_bytes(data: &Bound<'_, PyBytes>) -> Bytes {
+    match data.as_bytes() {
+        small if small.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(small),
+        _ => owned(data.clone().into()),
     }
 }
 
@@ -371,11 +380,16 @@ impl Head {
                 Kind::Ours => drop(phrases.value(&header, &value)?),
                 Kind::Length => {
                     let text = value.to_cow()?;
-                    length = text.parse().or_else(|_| text.trim().parse()).ok();
-                    if length.is_none() {
-                        return Err(invalid_header(&header));
-                    }
-                    map.append(name, read_value(&header, &text)?);
+                    length = text.parse().ok();
+                    // What is a number as it stands needs no trimming.
+                    let value = match length {
+                        Some(_) => HeaderValue::from_str(&text).ok(),
+                        None => {
+                            length = text.trim().parse().ok();
+                            length.and(Some(read_value(&header, &text)?))
+                        }
+                    };
+                    map.append(name, value.ok_or_else(|| invalid_header(&header))?);
                 }
                 Kind::Other => {
                     map.append(name, phrases.value(&header, &value)?);
