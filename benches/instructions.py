@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -54,13 +55,17 @@ def instructions(server: Server, requests: int) -> int:
     port = free_port()
     job = Job(port, HELLO.app(server), HELLO.waits, programs)
     load = [str(programs / "remuda-load"), f"127.0.0.1:{port}", "--connections", "4"]
+    # What collides in a dict depends on it.
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
     load += ["--requests", str(requests), "--seconds", "300"]
     with tempfile.TemporaryDirectory() as folder:
         counts = f"--log-file={folder}/%p.count"
         log = Path(folder) / "log"
         with log.open("wb") as stream:
             command = [*VALGRIND, counts, *server.command(job)]
-            process = subprocess.Popen(command, cwd=HELLO.cwd, stdout=stream, stderr=stream)
+            process = subprocess.Popen(
+                command, cwd=HELLO.cwd, env=environment, stdout=stream, stderr=stream
+            )
         try:
             await_answer(process, port, log, START_TIMEOUT_S)
             report = json.loads(subprocess.run(load, check=True, capture_output=True).stdout)
