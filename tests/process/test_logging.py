@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+from collections.abc import Iterator
 
 import pytest
 from test_boot import refused
@@ -119,11 +121,49 @@ def test_an_ini_file_sets_logging_up(serve, site):
         server.wait_for_log("Reload done")
 
 
+def waiting(daemon: socket.socket) -> Iterator[str]:
+    """The datagrams that have come."""
+    daemon.setblocking(False)
+    try:
+        while True:
+            yield daemon.recv(65536).decode()
+    except BlockingIOError:
+        return
+
+
+@pytest.mark.parametrize(
+    ("more", "has_access"),
+    [("", True), ("disable_redirect_access_to_syslog = True\n", False)],
+)
+def test_syslog_gets_the_lines_of_master_worker_and_requests(serve, site, more, has_access):
+    (site / "shop.py").write_text(APP)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(site / "log"))
+        daemon.settimeout(30)
+        address = f"unix://{site / 'log'}"
+        conf(site, f"syslog = True\nsyslog_addr = {address!r}\nsyslog_facility = 'local0'\n" + more)
+        with serve(cwd=site, app="shop:app") as server:
+            get(server.port, "/error")
+            assert server.stop() == 0
+        lines = list(waiting(daemon))
+    pid = server.pid
+    assert any(
+        line.startswith(f"<134>gunicorn.shop.app.error: [{pid}] Listening") for line in lines
+    )
+    failures = [line for line in lines if "Error handling request GET /error" in line]
+    assert len(failures) == 1 and failures[0].startswith("<131>gunicorn.shop.app.error: [")
+    access = [line for line in lines if line.startswith("<134>gunicorn.shop.app.access: [")]
+    assert len(access) == has_access and all('"GET /error HTTP/1.1" 500' in line for line in access)
+    assert "Listening" in server.log(), "and the log itself has them as well"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("logconfig = 'nowhere.ini'\n", "nowhere.ini' not found"),
         ("logconfig_dict = {'handlers': {'x': {'class': 'no.Such'}}}\n", "cannot be used"),
+        ("syslog = True\nsyslog_facility = 'loud'\n", "unknown facility name: loud"),
+        ("syslog = True\nsyslog_addr = 'tcp://localhost'\n", "invalid syslog address"),
         ("logconfig_dict = 7\n", "`logconfig_dict` must be"),
     ],
 )

@@ -23,7 +23,7 @@ mod zygote;
 pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm};
 pub use plan::{
     AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan, Preload, ProtocolPlan,
-    ProxyPlan, RelayPlan, StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
+    ProxyPlan, RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

@@ -46,6 +46,6 @@ pub use problem::{Problem, Refusal, Warning};
 pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
 pub use settings::{
     AsgiSettings, Changed, ForwardedSettings, Http2Settings, IdentitySettings, Lenience,
-    LoggingSettings, ProxySettings, Settings, StatsdSettings, TlsSettings,
+    LoggingSettings, ProxySettings, Settings, StatsdSettings, SyslogSettings, TlsSettings,
 };
 pub use worker_class::WorkerClass;
