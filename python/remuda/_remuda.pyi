@@ -146,7 +146,7 @@ class Worker:
     def connections(self) -> int: ...
 
 class StartResponse:
-    """PEP 3333's ``start_response``, one a request; also ``write`` and ``wsgi.early_hints``."""
+    """PEP 3333's ``start_response`` and ``write``, and what else an app may call; one a request."""
 
     @overload
     def __call__(
@@ -155,6 +155,10 @@ class StartResponse:
     @overload
     def __call__(self, status: bytes) -> None:
         """Send a piece of the body: the ``write`` that ``start_response`` returns."""
+
+    @overload
+    def __call__(self, status: float) -> None:
+        """Let the request run for so many seconds more: ``remuda.extend_timeout``."""
 
     @overload
     def __call__(self, status: list[tuple[str, str]]) -> None:
@@ -217,14 +221,14 @@ def await_middle(pid: int, pipe: int, timeout: float) -> None:
 def die_with_parent() -> None:
     """Ask the kernel for SIGTERM when the parent dies."""
 
-def name_process(name: str) -> None:
-    """Set the name that ``top`` shows; the kernel keeps 15 bytes of it."""
-
 def interrupt_thread(thread: int) -> None:
     """Raise ``RequestTimeout`` in another thread, as soon as that runs Python code."""
 
 def calm_thread(thread: int) -> None:
     """Take back what ``interrupt_thread`` has not raised yet."""
+
+def name_process(name: str) -> None:
+    """Set the name that ``top`` shows; the kernel keeps 15 bytes of it."""
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""

@@ -119,11 +119,7 @@ async def run(loop: asyncio.AbstractEventLoop, duty: Duty) -> int:
         tasks=Tasks(loop, state), schedule=lambda: loop.call_soon_threadsafe(attend)
     )
     statuses = handle_signals(
-        duty,
-        worker,
-        is_in_request,
-        RequestBroken,
-        show=lambda: overdue.of_all_tasks(loop),
+        duty, worker, is_in_request, RequestBroken, show=lambda: overdue.of_all_tasks(loop)
     )
     loop.add_reader(worker.fileno(), attend)
     beat()

@@ -107,10 +107,7 @@ def serve(duty: Duty) -> int:
         runners=Greenlets(),
     )
     statuses = handle_signals(
-        duty,
-        worker,
-        lambda: worker.busy and getcurrent() is not hub,
-        show=all_stacks,
+        duty, worker, lambda: worker.busy and getcurrent() is not hub, show=all_stacks
     )
     readiness = hub.loop.io(worker.fileno(), READ)
     readiness.start(on_ready)

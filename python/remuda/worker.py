@@ -247,8 +247,9 @@ def handle_signals(
 
     def leave(*_: object) -> None:
         worker.leave()
-        statuses.append(0)
         duty.hooks.try_call("worker_int", duty.assignment.view)
+        statuses.append(0)
+        statuses.append(0)
         if may_raise():
             raise broken(0)
 

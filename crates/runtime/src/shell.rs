@@ -347,6 +347,7 @@ fn lines(plan: &Plan) -> u16 {
     plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge)
 }
 
+/// Looks at the scoreboard as often as the shortest limit asks for.
 fn sampling(watched: Option<(Duration, Duration)>) -> Interval {
     let mut sampling = interval(watched.map_or(IDLE_PACE, |(shortest, _)| sample::pace(shortest)));
     sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -51,7 +51,7 @@ pub(crate) fn run(
     let is_http2 = exchange.head.version == Version::HTTP_2;
     let runners = runners.filter(|_| serving.flights.are_watched());
     let watched = runners.map(|runners| (runners, RequestName::of(&exchange)));
-    let start = Bound::new(py, StartResponse::new(serving.clone(), exchange, &environ, ticket));
+    let start = Bound::new(py, StartResponse::new(serving.clone(), exchange, ticket, &environ));
     let start = match start.and_then(|start| {
         offer(&environ, &start, is_http2)?;
         Ok(start)
@@ -60,43 +60,19 @@ pub(crate) fn run(
         Err(error) => return serving.report_failure(&name_of(&environ), &describe(py, &error)),
     };
     let flight = watched.and_then(|(runners, name)| watch(py, serving, &start, runners, name));
-    let called = environ.set_item(intern!(py, "wsgi.early_hints"), &start).and_then(|()| {
-        match &serving.request_hooks {
-            None => call(py, serving, files, &environ, &start),
-            Some(hooks) => call_between(py, serving, hooks.bind(py), files, &environ, &start),
-        }
-    });
+    let called = match &serving.request_hooks {
+        None => call(py, serving, files, &environ, &start),
+        Some(hooks) => call_between(py, serving, hooks.bind(py), files, &environ, &start),
+    };
     let closed = input.close();
     if let Err(error) = called.and(closed) {
         fail(py, serving, &environ, &start, &error);
     }
-    start.get().clock().end();
+    start.get().end();
     if let Some((flight, place)) = flight {
         serving.flights.forget(place);
         flight.release(py);
     }
-}
-
-/// Calls the app between the user's two hooks; the second is called however the first and the app
-/// end, and never raises.
-fn call_between(
-    py: Python<'_>,
-    serving: &Serving,
-    hooks: &Bound<'_, PyAny>,
-    files: &Files,
-    environ: &Bound<'_, PyDict>,
-    start: &Bound<'_, StartResponse>,
-) -> PyResult<()> {
-    let request = hooks.call_method1(intern!(py, "request"), (environ,))?;
-    let outcome = hooks
-        .call_method1(intern!(py, "before"), (&request,))
-        .and_then(|_| call(py, serving, files, environ, start));
-    let (status, headers) = match start.get().take_said() {
-        Some((status, headers)) => (status.into_bound(py), headers.into_bound(py)),
-        None => (py.None().into_bound(py), PyList::empty(py).into_any()),
-    };
-    hooks.call_method1(intern!(py, "after"), (request, environ, status, headers))?;
-    outcome
 }
 
 /// Puts the request under the limits of time.
@@ -123,13 +99,35 @@ fn offer(
     is_http2: bool,
 ) -> PyResult<()> {
     let py = start.py();
-    let extend = start.getattr(intern!(py, "extend_timeout"))?;
-    environ.set_item(intern!(py, "remuda.extend_timeout"), extend)?;
+    environ.set_item(intern!(py, "wsgi.early_hints"), start)?;
+    environ.set_item(intern!(py, "remuda.extend_timeout"), start)?;
     if is_http2 {
         let send = start.getattr(intern!(py, "send_trailers"))?;
         environ.set_item(intern!(py, "gunicorn.http2.send_trailers"), send)?;
     }
     Ok(())
+}
+
+/// Calls the app between the user's two hooks; the second is called however the first and the app
+/// end, and never raises.
+fn call_between(
+    py: Python<'_>,
+    serving: &Serving,
+    hooks: &Bound<'_, PyAny>,
+    files: &Files,
+    environ: &Bound<'_, PyDict>,
+    start: &Bound<'_, StartResponse>,
+) -> PyResult<()> {
+    let request = hooks.call_method1(intern!(py, "request"), (environ,))?;
+    let outcome = hooks
+        .call_method1(intern!(py, "before"), (&request,))
+        .and_then(|_| call(py, serving, files, environ, start));
+    let (status, headers) = match start.get().take_said() {
+        Some((status, headers)) => (status.into_bound(py), headers.into_bound(py)),
+        None => (py.None().into_bound(py), PyList::empty(py).into_any()),
+    };
+    hooks.call_method1(intern!(py, "after"), (request, environ, status, headers))?;
+    outcome
 }
 
 /// `GET /path?query`, for a log line.
