@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from test_boot import refused
@@ -121,14 +124,23 @@ def test_an_ini_file_sets_logging_up(serve, site):
         server.wait_for_log("Reload done")
 
 
-def waiting(daemon: socket.socket) -> Iterator[str]:
-    """The datagrams that have come."""
-    daemon.setblocking(False)
-    try:
-        while True:
-            yield daemon.recv(65536).decode()
-    except BlockingIOError:
-        return
+@contextmanager
+def syslog_daemon(path: Path) -> Iterator[list[str]]:
+    """A socket that is read all the time, as a daemon's is: its queue holds ten lines."""
+    lines: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(path))
+
+        def listen() -> None:
+            while (line := daemon.recv(65536)) != b"end":
+                lines.append(line.decode())
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield lines
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"end", str(path))
+        thread.join()
 
 
 @pytest.mark.parametrize(
@@ -137,15 +149,12 @@ def waiting(daemon: socket.socket) -> Iterator[str]:
 )
 def test_syslog_gets_the_lines_of_master_worker_and_requests(serve, site, more, has_access):
     (site / "shop.py").write_text(APP)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
-        daemon.bind(str(site / "log"))
-        daemon.settimeout(30)
-        address = f"unix://{site / 'log'}"
-        conf(site, f"syslog = True\nsyslog_addr = {address!r}\nsyslog_facility = 'local0'\n" + more)
+    with syslog_daemon(site / "log") as lines:
+        where = f"syslog_addr = 'unix://{site / 'log'}'\n"
+        conf(site, f"syslog = True\nsyslog_facility = 'local0'\n{where}{more}")
         with serve(cwd=site, app="shop:app") as server:
             get(server.port, "/error")
             assert server.stop() == 0
-        lines = list(waiting(daemon))
     pid = server.pid
     assert any(
         line.startswith(f"<134>gunicorn.shop.app.error: [{pid}] Listening") for line in lines
