@@ -70,6 +70,7 @@ class Worker:
         line: int,
         channel: int,
         max_requests: int,
+        modules: int | None = None,
         request_hooks: RequestHooks | None = None,
         access_logger: Callable[[str], object] | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
@@ -89,6 +90,8 @@ class Worker:
             line: This worker's line of it.
             channel: Descriptor of the channel to the master.
             max_requests: Requests after which it asks to be replaced; 0 = never.
+            modules: How many modules were imported before the fork; the master is told of later
+                ones. ``None``: it does not want to know.
             request_hooks: Called around each request of a WSGI app.
             access_logger: Gets each access line, beside the file.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
@@ -232,3 +235,20 @@ def name_process(name: str) -> None:
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""
+
+def release_file_pages() -> None:
+    """Unmap clean pages of files; they are mapped again when they are needed."""
+
+def can_make_immortal() -> bool:
+    """Whether this interpreter's count of references is one that ``make_immortal`` knows."""
+
+def make_immortal(through: list[type]) -> int:
+    """Make objects immortal that live as long as the process; how many.
+
+    Args:
+        through: Types that may stand between an owner and what it owns, and whose own end nobody
+            notices.
+
+    Raises:
+        RuntimeError: The interpreter is another one than ``can_make_immortal`` wants.
+    """

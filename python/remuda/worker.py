@@ -61,6 +61,7 @@ class Duty:
         groundwork: What the zygote has made of it.
         app: What it serves.
         hooks: The user's hooks.
+        modules: How many modules were imported before the fork, if late ones are of interest.
     """
 
     assignment: Assignment
@@ -68,6 +69,7 @@ class Duty:
     groundwork: _remuda.Groundwork
     app: App
     hooks: Hooks
+    modules: int | None
 
     @property
     def journal(self) -> _remuda.Journal:
@@ -90,6 +92,7 @@ class Duty:
             access_logger=self.hooks.server.log.access_log.info
             if self.hooks.server.log.configured
             else None,
+            modules=self.modules,
             request_hooks=self.hooks.request_hooks(view) if "tasks" not in loop else None,
             **loop,
         )
@@ -146,6 +149,8 @@ def _serve(
     app: App | None,
     hooks: Hooks,
 ) -> int:
+    learns = app is not None and plan["memory"]["prefetch_imports"]
+    modules = len(sys.modules) if learns else None
     journal = hooks.server.log.journal
     dump_stacks_on_signal(journal)
     view = assignment.view
@@ -165,7 +170,7 @@ def _serve(
         return loading.BOOT_STATUS
 
     loop = importlib.import_module(LOOPS[plan["worker_class"]])
-    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks))
+    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks, modules))
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 

@@ -100,6 +100,19 @@ pub struct AsgiPlan {
     pub root_path: String,
 }
 
+/// What workers share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPlan {
+    /// Paths or URLs that the zygote asks the app for before it forks.
+    pub warmup_paths: Vec<String>,
+    /// How often each.
+    pub warmup_requests: u32,
+    /// Whether workers tell of what they import after the fork.
+    pub prefetch_imports: bool,
+    /// Whether what is there before the fork gets an immortal reference count, where that is known.
+    pub immortal_heap: bool,
+}
+
 /// A user and a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentityPlan {
@@ -204,6 +217,8 @@ pub struct WorkerPlan {
     pub worker_class: WorkerClass,
     /// Whether the app is imported in the zygote.
     pub preload: Preload,
+    /// What workers share.
+    pub memory: MemoryPlan,
     /// The Python configuration file, which the zygote runs before it imports the app.
     pub config: Option<ConfigPlace>,
     /// Added to the environment after that.

@@ -26,6 +26,7 @@ use remuda_scoreboard::{Board, now_ns};
 
 use crate::asgi::Asgi;
 use crate::context::FreshContext;
+use crate::imports::Imports;
 use crate::journal::PyJournal;
 use crate::overdue::Flights;
 use crate::serving::Serving;
@@ -41,6 +42,7 @@ pub(crate) struct Worker {
     access: Option<AccessLog>,
     /// The user's logging, which gets each line as well.
     access_logger: Option<Py<PyAny>>,
+    imports: Option<Imports>,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
     /// When time limits were last applied.
@@ -81,11 +83,12 @@ impl Worker {
     /// A worker that serves `app`.
     ///
     /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of the scoreboard at `board`; `channel` the
-    /// descriptor of its channel to the master. `wait_socket(fd, readable, seconds) -> bool` and
+    /// descriptor of its channel to the master; `modules` how many were imported before the fork, if
+    /// the master wants to hear of others. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, request_hooks=None, access_logger=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, access_logger=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -98,6 +101,7 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
+        modules: Option<usize>,
         request_hooks: Option<Py<PyAny>>,
         access_logger: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
@@ -154,6 +158,7 @@ impl Worker {
             pool: Pool::default(),
             access,
             access_logger,
+            imports: Imports::new(py, modules)?,
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),
@@ -184,10 +189,11 @@ impl Worker {
                 self.serve(py, exchange);
                 py.check_signals()?;
             }
-            self.sweep_when_due();
+            self.sweep_when_due(py);
             self.serving.close_results(py);
             self.write_access_lines();
         }
+        self.tell_imports(py);
         self.report();
         self.write_access_lines();
         Ok(())
@@ -211,7 +217,7 @@ impl Worker {
                 let waited = self.wait(py, &waiter, &mut batch, pace);
                 self.pool.stop_watching();
                 waited?;
-                self.sweep_when_due();
+                self.sweep_when_due(py);
             } else {
                 // The one that watches knows only what the kernel says.
                 self.come_back(py)?;
@@ -275,7 +281,7 @@ impl Worker {
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
         self.serving.line.beat(now_ns());
         self.serving.flights.look(py, &self.serving);
-        self.sweep();
+        self.sweep(py);
         self.look_at_channel();
         self.wake(py)?;
         self.write_access_lines();
@@ -401,16 +407,23 @@ impl Worker {
         }
     }
 
-    fn sweep_when_due(&self) {
+    fn sweep_when_due(&self, py: Python<'_>) {
         if now_ns() - self.swept.get() >= self.pace().as_nanos() as u64 {
-            self.sweep();
+            self.sweep(py);
         }
     }
 
-    fn sweep(&self) {
+    fn sweep(&self, py: Python<'_>) {
         self.swept.set(now_ns());
         self.front().sweep();
+        self.tell_imports(py);
         self.report();
+    }
+
+    fn tell_imports(&self, py: Python<'_>) {
+        if let Some(imports) = &self.imports {
+            imports.tell(py, self.serving.channel);
+        }
     }
 
     /// What the front has noticed, for the operator.

@@ -5,18 +5,21 @@ use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
     AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan,
-    Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, StatsdPlan,
-    SyslogPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
+    MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
+    StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, Identity, IdentityError, listen_fds};
 use remuda_settings::{
-    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings, Place,
-    PythonFile, Settings, StatsdSettings, SyslogSettings, TlsSettings, table,
+    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings,
+    MemorySettings, Place, PythonFile, Settings, StatsdSettings, SyslogSettings, TlsSettings,
+    table,
 };
 use remuda_supervisor::Plan;
 
+use crate::limits::{self, Room};
+
 /// What the supervisor decides by.
-pub fn for_supervisor(settings: &Settings) -> Plan {
+pub fn for_supervisor(settings: &Settings, room: Room) -> Plan {
     let (timeout, request_timeout) = match settings.worker_class {
         // Nobody in such a worker could break its only request off, so the master does.
         remuda_settings::WorkerClass::Sync => {
@@ -25,6 +28,10 @@ pub fn for_supervisor(settings: &Settings) -> Plan {
         _ => (settings.timeout, settings.request_timeout.map(|limit| limit + BREAK_GRACE)),
     };
     Plan {
+        max_age: settings.max_worker_age,
+        max_age_jitter: settings.max_worker_age_jitter,
+        worker_memory: limits::of_worker(settings.memory.max_memory, room),
+        total_memory: limits::of_total(settings.memory.max_memory_total, room).0,
         workers: settings.workers,
         max_surge: settings.max_surge,
         max_requests: settings.max_requests,
@@ -37,6 +44,7 @@ pub fn for_supervisor(settings: &Settings) -> Plan {
         crash_loop_limit: settings.crash_loop_limit,
         crash_loop_window: settings.crash_loop_window,
         crash_loop_exit: settings.crash_loop_exit,
+        refresh_after: settings.memory.prefetch_after.filter(|_| settings.memory.prefetch_imports),
         seed: seed(),
         ..Plan::default()
     }
@@ -75,6 +83,7 @@ pub fn for_workers(
             Some(true) => Preload::Always,
             Some(false) => Preload::Never,
         },
+        memory: for_memory(&settings.memory),
         config: file.map(place_of),
         env: settings.raw_env.iter().cloned().collect(),
         identity: identity.map(|identity| IdentityPlan {
@@ -121,6 +130,15 @@ pub fn for_workers(
         accesslog: settings.accesslog.clone(),
         access_log_format: settings.access_log_format.clone(),
         loglevel: settings.loglevel.clone(),
+    }
+}
+
+fn for_memory(settings: &MemorySettings) -> MemoryPlan {
+    MemoryPlan {
+        warmup_paths: settings.warmup_paths.clone(),
+        warmup_requests: settings.warmup_requests,
+        prefetch_imports: settings.prefetch_imports,
+        immortal_heap: settings.immortal_heap,
     }
 }
 

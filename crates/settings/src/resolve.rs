@@ -51,11 +51,14 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         worker_connections: reader.whole(&WORKER_CONNECTIONS) as usize,
         max_requests: reader.whole(&MAX_REQUESTS),
         max_requests_jitter: reader.whole(&MAX_REQUESTS_JITTER),
+        max_worker_age: Some(reader.seconds(&MAX_WORKER_AGE)).filter(|age| !age.is_zero()),
+        max_worker_age_jitter: reader.seconds(&MAX_WORKER_AGE_JITTER),
         max_surge: reader.whole(&MAX_SURGE) as u16,
         crash_loop_limit: reader.whole(&CRASH_LOOP_LIMIT) as u32,
         crash_loop_window: reader.seconds(&CRASH_LOOP_WINDOW),
         crash_loop_exit: reader.switch(&CRASH_LOOP_EXIT),
         preload_app: reader.preload_app(),
+        memory: reader.memory(),
         timeout: some(reader.seconds(&TIMEOUT)),
         request_timeout: some(reader.seconds(&REQUEST_TIMEOUT)),
         slow_request_log: some(reader.seconds(&SLOW_REQUEST_LOG)),
@@ -155,7 +158,7 @@ impl Reader<'_> {
         self.read(setting, |given| value::whole(&given.text(), min, max))
     }
 
-    fn seconds(&mut self, setting: &Setting) -> Duration {
+    pub(crate) fn seconds(&mut self, setting: &Setting) -> Duration {
         let zero = match setting.kind {
             Kind::Seconds(zero) => zero,
             _ => Zero::AtOnce,
@@ -163,7 +166,7 @@ impl Reader<'_> {
         self.read(setting, |given| value::seconds(&given.text(), zero))
     }
 
-    fn bytes(&mut self, setting: &Setting) -> u64 {
+    pub(crate) fn bytes(&mut self, setting: &Setting) -> u64 {
         let max = match setting.kind {
             Kind::Bytes { max } => max,
             _ => u64::MAX,
@@ -238,7 +241,7 @@ impl Reader<'_> {
         })
     }
 
-    fn switch(&mut self, setting: &Setting) -> bool {
+    pub(crate) fn switch(&mut self, setting: &Setting) -> bool {
         self.read(setting, |given| value::switch(&given.text()))
     }
 
