@@ -136,6 +136,19 @@ pub enum LoggingPlan {
     Ini(String),
 }
 
+/// Syslog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyslogPlan {
+    /// `udp://HOST[:PORT]` or `unix://PATH`.
+    pub address: String,
+    /// Name of the facility.
+    pub facility: String,
+    /// Program within `gunicorn.….error`.
+    pub prefix: String,
+    /// Whether access lines go there, too.
+    pub access: bool,
+}
+
 /// StatsD.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatsdPlan {
@@ -220,6 +233,8 @@ pub struct WorkerPlan {
     pub capture_output: bool,
     /// Where Python's logging is set up.
     pub logging: Option<LoggingPlan>,
+    /// Where lines go beside their files.
+    pub syslog: Option<SyslogPlan>,
     /// Where metrics go.
     pub statsd: Option<StatsdPlan>,
     /// Every setting as hooks see it on `cfg`, except for functions of the file.

@@ -111,6 +111,8 @@ pub struct Settings {
     pub capture_output: bool,
     /// Where Python's logging is set up, if anywhere.
     pub logging: Option<LoggingSettings>,
+    /// Where lines go beside their files; `None` = nowhere.
+    pub syslog: Option<SyslogSettings>,
     /// Where metrics go; `None` = nowhere.
     pub statsd: Option<StatsdSettings>,
     /// How an `asgi` worker runs.
@@ -207,6 +209,19 @@ pub enum LoggingSettings {
     Json(PathBuf),
     /// `logconfig`, absolute.
     Ini(PathBuf),
+}
+
+/// Syslog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyslogSettings {
+    /// `udp://HOST[:PORT]` or `unix://PATH`.
+    pub address: String,
+    /// Name of the facility.
+    pub facility: String,
+    /// Program within `gunicorn.….error`.
+    pub prefix: String,
+    /// Whether access lines go there, too.
+    pub access: bool,
 }
 
 /// StatsD.
