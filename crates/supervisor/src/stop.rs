@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::supervisor::{Life, Supervisor};
-use crate::worker::Input;
+use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput};
 use crate::{Action, BootFailure, Cause, Notice, Order, Plan, Reason, Tick};
 
@@ -94,7 +94,11 @@ impl Supervisor {
         out.push(Action::CloseGate);
         let (cause, order) = (Cause::Stop, Order::DrainQueue);
         let drain = Input::Drain { order, cause, deadline: now + grace };
-        for id in self.pool.ids(|_| true) {
+        // First those that leave already: what they have handed over until then is found by the
+        // others, who hear of it later.
+        let leaves = |worker: &Worker| matches!(worker.state, WorkerState::Draining { .. });
+        let ids = [self.pool.ids(leaves), self.pool.ids(|worker| !leaves(worker))];
+        for id in ids.concat() {
             self.step_worker(id, Input::Cancel(cause), now, out);
             self.step_worker(id, drain, now, out);
         }
