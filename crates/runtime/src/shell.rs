@@ -17,7 +17,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::children;
 use crate::herald::Herald;
+use crate::learned::Learned;
 use crate::listen::Listeners;
+use crate::memory::{self, TotalOf};
 use crate::pidfile::Pidfile;
 use crate::renewal::{Attached, Renewal, Renewing};
 use crate::sample;
@@ -35,6 +37,8 @@ pub struct Config {
     pub listeners: Listeners,
     /// The interpreter that runs zygotes.
     pub python: PathBuf,
+    /// What is compared with the plan's `total_memory`.
+    pub total_of: TotalOf,
     /// The error log, to be opened again on USR1.
     pub journal: Arc<Journal>,
     /// Reads the settings again at a reload.
@@ -71,6 +75,7 @@ pub(crate) struct Shell {
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
+    pub(crate) learned: Learned,
     pub(crate) herald: Option<Attached>,
     pub(crate) renewing: Renewing,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
@@ -115,6 +120,7 @@ impl Shell {
             zygotes: BTreeMap::new(),
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
+            learned: Learned::default(),
             herald,
             renewing: Renewing::default(),
             inbox,
@@ -128,12 +134,15 @@ impl Shell {
     async fn serve(mut self, signals: Signals) -> io::Result<u8> {
         let mut watched = self.config.plan.watched();
         let mut sampling = sampling(watched);
+        let mut measuring = interval(memory::PACE);
+        measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.handle(Event::Start);
         loop {
             if let Some(status) = self.exit {
                 self.take_leave().await;
                 return Ok(status);
             }
+            // A reload may have brought other limits.
             if watched != self.config.plan.watched() {
                 watched = self.config.plan.watched();
                 sampling = self::sampling(watched);
@@ -145,6 +154,7 @@ impl Shell {
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
                 _ = sampling.tick(), if watched.is_some() => self.sample(),
+                _ = measuring.tick(), if self.config.plan.limits_memory() => self.measure(),
             }
         }
     }
@@ -237,7 +247,7 @@ impl Shell {
                 match FromWorker::try_from(&packet[..]) {
                     Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
                     Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
-                    Err(_) => log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0)),
+                    Err(_) => self.hear_imports(worker, packet),
                 }
             }
             // Its exit follows, and says more.
@@ -255,6 +265,18 @@ impl Shell {
             },
             // Its exit follows.
             (From::Herald, Incoming::End) => {}
+        }
+    }
+
+    fn hear_imports(&mut self, worker: WorkerId, packet: &[u8]) {
+        match remuda_channel::imported_names(packet) {
+            Some(names) => {
+                if let Some(modules) = self.learned.add(&names) {
+                    log!(LEARNED, names = names.join(", "));
+                    self.handle(Event::Learned { modules });
+                }
+            }
+            None => log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0)),
         }
     }
 

@@ -96,7 +96,7 @@ impl Supervisor {
             line: worker.line,
             generation: worker.generation,
             pid: worker.pid(),
-            spent: worker.spent,
+            spent: worker.spent.is_some(),
             state: worker.state,
         });
         let zygotes = self.zygotes.values().map(|zygote| ZygoteView {
