@@ -72,7 +72,7 @@ pub struct Supervisor {
     pub(crate) announced: bool,
     standstill: Standstill,
     pub(crate) zygote_ever_ready: bool,
-    worker_ever_ready: bool,
+    pub(crate) worker_ever_ready: bool,
 }
 
 impl Supervisor {

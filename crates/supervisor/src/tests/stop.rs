@@ -237,3 +237,23 @@ fn logs_are_opened_again_by_the_master_and_all_who_live() {
     driver.ask(Wish::ReopenLogs);
     assert_eq!(told(&driver.take()), [(3, Order::Reopen)], "not one killed, nor one being forked");
 }
+
+#[test]
+fn stop_after_all_have_died_lets_one_that_boots_serve_what_waits() {
+    let mut driver = Driver::settled(plan());
+    driver.exit(1, KILLED);
+    driver.exit(2, KILLED);
+    driver.forked(3);
+    driver.take();
+    driver.ask(Wish::Stop);
+    driver.pass(secs(1));
+    assert!(!sent(&driver.take()).iter().any(|(pid, _)| Some(*pid) == driver.pid_of(3)));
+    driver.ready(3);
+    assert_eq!(told(&driver.take()), [(3, Order::DrainQueue)]);
+    driver.forked(4);
+    driver.ready(4);
+    driver.churn();
+    let zygote = driver.snapshot().zygotes[0].pid.unwrap();
+    driver.give(Event::Exited { pid: zygote, ending: CLEAN });
+    assert_eq!(exit_status(&driver.take()), Some(0));
+}
