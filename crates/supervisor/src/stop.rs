@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use crate::supervisor::{Life, Supervisor};
+use crate::upgrade::{UpgradeInput, UpgradeState};
 use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput};
 use crate::{Action, BootFailure, Cause, Notice, Order, Plan, Reason, Tick};
@@ -90,15 +91,15 @@ impl Supervisor {
         let stop = Stop::begin(status, grace + self.plan.dump_grace, now, &self.plan);
         self.life = Life::Stopping(stop);
         out.push(Action::Report(Notice::Stopping { reason }));
-        // First the gate: what comes after it could be promised to nobody.
-        out.push(Action::CloseGate);
-        let (cause, order) = (Cause::Stop, Order::DrainQueue);
+        self.step_upgrade(UpgradeInput::LeftAlone, now, out);
+        let (cause, order) = self.leave_the_listeners(now, out);
         let drain = Input::Drain { order, cause, deadline: now + grace };
         // First those that leave already: what they have handed over until then is found by the
         // others, who hear of it later.
         let leaves = |worker: &Worker| matches!(worker.state, WorkerState::Draining { .. });
         let ids = [self.pool.ids(leaves), self.pool.ids(|worker| !leaves(worker))];
-        let somebody_serves = self.pool.workers().any(|w| w.is_serving() || leaves(w));
+        let somebody_serves = self.upgrade.heir().is_some()
+            || self.pool.workers().any(|w| w.is_serving() || leaves(w));
         for id in ids.concat() {
             // If all have just died, whoever boots is the only one who can serve what waits.
             if somebody_serves || !self.worker_ever_ready || reason.is_some() {
@@ -122,6 +123,22 @@ impl Supervisor {
         }
     }
 
+    /// First of all at an end: nobody new comes in, except to the new master if there is one.
+    /// Returns what workers have to do about it.
+    fn leave_the_listeners(&mut self, now: Tick, out: &mut Vec<Action>) -> (Cause, Order) {
+        if let Some(to) = self.upgrade.heir() {
+            // The new master speaks for the service from then on: not before that is told.
+            self.publish(now, out);
+            out.push(Action::HandOver { to });
+            // Idle connections go to the workers of one that serves, as to any sibling.
+            let serves = matches!(self.upgrade, UpgradeState::Succeeded { ready: true, .. });
+            return (Cause::HandOver, if serves { Order::Drain } else { Order::HandOver });
+        }
+        // What comes after the gate could be promised to nobody.
+        out.push(Action::CloseGate);
+        (Cause::Stop, Order::DrainQueue)
+    }
+
     /// Begins the end without drain, or shortens one that has begun.
     pub(crate) fn quit(&mut self, now: Tick, out: &mut Vec<Action>) {
         match &mut self.life {
@@ -130,7 +147,8 @@ impl Supervisor {
                 self.life = Life::Stopping(Stop::begin(0, self.plan.abort_grace, now, &self.plan));
                 out.push(Action::Report(Notice::Stopping { reason: None }));
                 // Whoever comes now is better refused than reset when we are gone.
-                out.push(Action::CloseGate);
+                self.step_upgrade(UpgradeInput::LeftAlone, now, out);
+                self.leave_the_listeners(now, out);
             }
         }
         for id in self.pool.ids(|_| true) {
