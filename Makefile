@@ -12,7 +12,8 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-loom test-python fuzz deny docs simulate soak mutants \
+.PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs simulate soak \
+	mutants \
 	load bench bench-programs bench-build bench-publish bench-instructions bench-memory bench-memory-run \
 	bench-micro bench-fair test-immortal test-immortal-run clean
 
@@ -51,6 +52,9 @@ test-loom: ## Every interleaving of a writer and a reader of the scoreboard
 test-python: build load $(VENV)/.tools $(VENV)/.site $(GUNICORN)/.built ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
 	$(BIN)/python -m pytest -n 4 tests
+
+autobahn: build ## WebSocket conformance: the Autobahn test suite (WSTEST=path/to/wstest)
+	$(BIN)/python tests/autobahn/run.py $(or $(WSTEST),wstest) $(AUTOBAHN)
 
 fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
 	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front --test fuzz -- --nocapture

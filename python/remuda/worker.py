@@ -90,6 +90,9 @@ class Duty:
             channel=self.assignment.channel_fd,
             max_requests=view.max_requests,
             modules=self.modules,
+            access_logger=self.hooks.server.log.access_log.info
+            if self.hooks.server.log.configured
+            else None,
             request_hooks=self.hooks.request_hooks(view) if "tasks" not in loop else None,
             **loop,
         )
@@ -250,6 +253,7 @@ def handle_signals(
     def leave(*_: object) -> None:
         worker.leave()
         duty.hooks.try_call("worker_int", duty.assignment.view)
+        statuses.append(0)
         statuses.append(0)
         if may_raise():
             raise broken(0)

@@ -64,6 +64,8 @@ class Zygote:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
             raise BootError("setup", str(error)) from None
+        if self.plan["logging"]:
+            self.hooks.server.log.configure(self.plan["logging"], module)
         # Every worker would import them.
         importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
         importlib.import_module("wsgiref.util")
@@ -173,6 +175,9 @@ class Zygote:
             self.hooks.server, request["worker"], request["slot"], request["max_requests"]
         )
         self.hooks.try_call("pre_fork", self.hooks.server, view)
+        # Else what it has printed would be printed by the worker once more.
+        sys.stdout.flush()
+        sys.stderr.flush()
         reader, writer = os.pipe()
         try:
             middle = _remuda.fork_without_hooks()

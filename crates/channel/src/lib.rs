@@ -24,8 +24,8 @@ mod zygote;
 pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm};
 pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{
-    AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, MemoryPlan, Preload, ProtocolPlan,
-    ProxyPlan, RelayPlan, StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
+    AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan, MemoryPlan, Preload,
+    ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

@@ -126,6 +126,18 @@ pub struct IdentityPlan {
     pub groups_of: Option<String>,
 }
 
+/// Where Python's logging is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "form", content = "is", rename_all = "snake_case")]
+pub enum LoggingPlan {
+    /// A table, which the configuration file may hold in a better form.
+    Table(serde_json::Value),
+    /// A JSON file.
+    Json(String),
+    /// An INI file.
+    Ini(String),
+}
+
 /// StatsD.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatsdPlan {
@@ -208,6 +220,8 @@ pub struct WorkerPlan {
     pub proc_name: String,
     /// Whether what the app prints goes to the error log, if that is a file.
     pub capture_output: bool,
+    /// Where Python's logging is set up.
+    pub logging: Option<LoggingPlan>,
     /// Where metrics go.
     pub statsd: Option<StatsdPlan>,
     /// Every setting as hooks see it on `cfg`, except for functions of the file.

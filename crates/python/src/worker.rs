@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     pool: Pool,
     access: Option<AccessLog>,
     imports: Option<Imports>,
+    /// The user's logging, which gets each line as well.
+    access_logger: Option<Py<PyAny>>,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
     /// When time limits were last applied.
@@ -87,7 +89,7 @@ impl Worker {
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, access_logger=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -102,6 +104,7 @@ impl Worker {
         max_requests: u64,
         modules: Option<usize>,
         request_hooks: Option<Py<PyAny>>,
+        access_logger: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
@@ -157,6 +160,7 @@ impl Worker {
             pool: Pool::default(),
             access,
             imports: Imports::new(py, modules)?,
+            access_logger,
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),
@@ -460,23 +464,35 @@ impl Worker {
 
     fn reopen(&self) {
         // What cannot be opened again keeps its old file; the journal says so.
-        let _ = self.serving.journal.get().0.reopen();
+        let _ = self.serving.journal.get().journal.reopen();
         if let Some(access) = &self.access {
             let _ = access.reopen();
         }
     }
 
     fn write_access_lines(&self) {
-        if let Some(statsd) = self.serving.journal.get().0.statsd() {
+        if let Some(statsd) = self.serving.journal.get().journal.statsd() {
             for measure in self.front().take_measured() {
                 statsd.request(measure.status, measure.took);
             }
         }
+        if self.access.is_none() && self.access_logger.is_none() {
+            return;
+        }
+        let lines = self.front().take_access_lines();
+        if lines.is_empty() {
+            return;
+        }
         if let Some(access) = &self.access {
-            let lines = self.front().take_access_lines();
-            if !lines.is_empty() {
-                access.write(&lines);
-            }
+            access.write(&lines);
+        }
+        if let Some(logger) = &self.access_logger {
+            Python::attach(|py| {
+                for line in lines.lines() {
+                    // A handler that fails says so by itself; requests go on.
+                    let _ = logger.call1(py, (line,));
+                }
+            });
         }
     }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, MemoryPlan,
-    Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, StatsdPlan, TlsPlan,
-    Underscores, WorkerClass, WorkerPlan,
+    AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan,
+    MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
+    StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, Identity, IdentityError, listen_fds};
 use remuda_settings::{
-    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, MemorySettings, Place,
-    PythonFile, Settings, StatsdSettings, TlsSettings, table,
+    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings,
+    MemorySettings, Place, PythonFile, Settings, StatsdSettings, TlsSettings, table,
 };
 use remuda_supervisor::Plan;
 
@@ -92,6 +92,7 @@ pub fn for_workers(
         }),
         proc_name: settings.identity.name.clone(),
         capture_output: settings.capture_output,
+        logging: settings.logging.as_ref().map(logging),
         statsd: settings.statsd.clone().map(|StatsdSettings { host, prefix, tags }| StatsdPlan {
             host,
             prefix,
@@ -201,6 +202,14 @@ fn for_asgi(settings: &AsgiSettings) -> AsgiPlan {
         websocket_compression: settings.websocket_compression,
         websocket_ping_interval_s: settings.websocket_ping_interval.as_secs_f64(),
         root_path: settings.root_path.clone(),
+    }
+}
+
+fn logging(settings: &LoggingSettings) -> LoggingPlan {
+    match settings {
+        LoggingSettings::Table(table) => LoggingPlan::Table(table.clone()),
+        LoggingSettings::Json(path) => LoggingPlan::Json(path.display().to_string()),
+        LoggingSettings::Ini(path) => LoggingPlan::Ini(path.display().to_string()),
     }
 }
 

@@ -142,6 +142,7 @@ impl Shell {
                 self.take_leave().await;
                 return Ok(status);
             }
+            // A reload may have brought other limits.
             if watched != self.config.plan.watched() {
                 watched = self.config.plan.watched();
                 sampling = self::sampling(watched);

@@ -151,7 +151,7 @@ pub enum Kind {
     OptionalChoice(&'static [&'static str]),
     /// Bits of file permissions: octal with a leading zero.
     Mode,
-    /// A table of a Python configuration file; has no flag.
+    /// A table; has no flag.
     Python,
     /// A function of it, or the name of one as `module.function`; has no flag. It takes one of
     /// these numbers of arguments.
@@ -213,7 +213,7 @@ impl fmt::Display for Kind {
             }
             Self::CommaList(what) => write!(f, "{what} separated by commas"),
             Self::Mode => f.write_str("permission bits such as `0o022` or `0022`, at most 0o777"),
-            Self::Python => f.write_str("a value of a Python configuration file"),
+            Self::Python => f.write_str("a table"),
             Self::Hook(_) => {
                 f.write_str("a function of a Python configuration file, or `module.function`")
             }

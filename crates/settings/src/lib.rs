@@ -47,6 +47,7 @@ pub use problem::{Problem, Refusal, Warning};
 pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
 pub use settings::{
     AsgiSettings, Changed, ForwardedSettings, Http2Settings, IdentitySettings, Lenience,
-    MemorySettings, MemorySize, ProxySettings, Settings, StatsdSettings, TlsSettings,
+    LoggingSettings, MemorySettings, MemorySize, ProxySettings, Settings, StatsdSettings,
+    TlsSettings,
 };
 pub use worker_class::WorkerClass;

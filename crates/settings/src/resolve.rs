@@ -8,8 +8,8 @@ use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
-    Address, AsgiSettings, Changed, ForwardedSettings, IdentitySettings, Lenience, Origin, Problem,
-    Settings, StatsdSettings, Warning, WorkerClass, table,
+    Address, AsgiSettings, Changed, ForwardedSettings, IdentitySettings, Lenience, LoggingSettings,
+    Origin, Problem, Settings, StatsdSettings, Warning, WorkerClass, table,
 };
 use crate::{address, cfg, worker_class};
 
@@ -80,6 +80,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         daemon: reader.switch(&DAEMON),
         keep_stdio: reader.switch(&ENABLE_STDIO_INHERITANCE),
         capture_output: reader.switch(&CAPTURE_OUTPUT),
+        logging: reader.logging(&chdir),
         statsd: reader.statsd(),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
@@ -341,6 +342,23 @@ impl Reader<'_> {
             self.warnings.push(Warning(text));
         }
         threads
+    }
+
+    fn logging(&mut self, chdir: &Path) -> Option<LoggingSettings> {
+        let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
+        let (table, json, ini) =
+            (given(&LOGCONFIG_DICT), given(&LOGCONFIG_JSON), given(&LOGCONFIG));
+        if let Some(text) = table.filter(|text| text != "{}") {
+            let table: serde_json::Map<_, _> = self.read(&LOGCONFIG_DICT, |given| {
+                // Nobody has given what stands in for a bad one.
+                let text = if given.texts == [""] { "{}" } else { &text };
+                serde_json::from_str(text).map_err(|_| Misfit::because("it is not a table"))
+            });
+            return Some(LoggingSettings::Table(table.into()));
+        }
+        let path = |text: String| absolute(chdir, Path::new(&text));
+        json.map(|text| LoggingSettings::Json(path(text)))
+            .or_else(|| ini.map(|text| LoggingSettings::Ini(path(text))))
     }
 
     fn statsd(&mut self) -> Option<StatsdSettings> {

@@ -107,6 +107,8 @@ pub struct Settings {
     pub keep_stdio: bool,
     /// Whether what the app prints goes to the error log's file.
     pub capture_output: bool,
+    /// Where Python's logging is set up, if anywhere.
+    pub logging: Option<LoggingSettings>,
     /// Where metrics go; `None` = nowhere.
     pub statsd: Option<StatsdSettings>,
     /// How an `asgi` worker runs.
@@ -185,6 +187,17 @@ pub struct ForwardedSettings {
     pub header_map: String,
     /// Headers, in small letters, and the value that means https.
     pub secure_scheme_headers: Vec<(String, String)>,
+}
+
+/// Where Python's logging is set up; the first that is given counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoggingSettings {
+    /// `logconfig_dict`; of a Python file, the file itself has it.
+    Table(serde_json::Value),
+    /// `logconfig_json`, absolute.
+    Json(PathBuf),
+    /// `logconfig`, absolute.
+    Ini(PathBuf),
 }
 
 /// StatsD.
