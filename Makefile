@@ -12,8 +12,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs simulate soak \
-	mutants \
+.PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs simulate soak mutants \
 	load bench bench-programs bench-build bench-publish bench-instructions bench-memory bench-memory-run \
 	bench-micro bench-fair test-immortal test-immortal-run clean
 

@@ -89,10 +89,10 @@ class Duty:
             line=self.assignment.line,
             channel=self.assignment.channel_fd,
             max_requests=view.max_requests,
-            modules=self.modules,
             access_logger=self.hooks.server.log.access_log.info
             if self.hooks.server.log.configured
             else None,
+            modules=self.modules,
             request_hooks=self.hooks.request_hooks(view) if "tasks" not in loop else None,
             **loop,
         )

@@ -41,9 +41,9 @@ pub(crate) struct Worker {
     executor: Executor,
     pool: Pool,
     access: Option<AccessLog>,
-    imports: Option<Imports>,
     /// The user's logging, which gets each line as well.
     access_logger: Option<Py<PyAny>>,
+    imports: Option<Imports>,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
     /// When time limits were last applied.
@@ -159,8 +159,8 @@ impl Worker {
             executor,
             pool: Pool::default(),
             access,
-            imports: Imports::new(py, modules)?,
             access_logger,
+            imports: Imports::new(py, modules)?,
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),

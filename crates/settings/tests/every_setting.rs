@@ -23,7 +23,7 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
         }
         Kind::Seconds(_) => (vec!["7".to_owned()], json!(7)),
         Kind::Bytes { .. } => (vec!["4096".to_owned()], json!(4096)),
-        Kind::Memory => one("300M"),
+        Kind::Memory => one("512M"),
         Kind::Share => one("0.5"),
         Kind::Mode => (vec!["0o22".to_owned()], json!(0o22)),
         Kind::Level => one("debug"),
