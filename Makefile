@@ -12,9 +12,9 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 	-o -name '*.toml' -o -name 'py.typed' \) -print) Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs simulate soak mutants \
-	load bench bench-programs bench-build bench-publish bench-instructions bench-memory bench-memory-run \
-	bench-micro bench-fair test-immortal test-immortal-run clean
+.PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs recycles simulate soak \
+	mutants load bench bench-programs bench-build bench-publish bench-instructions bench-memory \
+	bench-memory-run bench-micro bench-fair test-immortal test-immortal-run clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
@@ -67,6 +67,9 @@ test-immortal-run: bench-build
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	$(BENCH_VENV)/bin/python -m pytest tests/memory
 	$(BENCH_VENV)/bin/python tests/memory/cpython_suite.py
+
+recycles: build $(VENV)/.tools ## Recycle RECYCLES=10000 workers, and compare the master before and after
+	RECYCLES=$(or $(RECYCLES),10000) $(BIN)/python -m pytest -s -k many_recycles --timeout 7200 tests/process/test_shortage.py
 
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -132,8 +132,12 @@ def serving(
     ready: bool = True,
     port: int | None = None,
     bind: bool = True,
+    before: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Run ``remuda ARGS APP`` with a clean environment; wait until all workers are ready."""
+    """Run ``remuda ARGS APP`` with a clean environment; wait until all workers are ready.
+
+    ``before``: a command that runs it, as ``unshare`` does.
+    """
     port = port or free_port()
     number = len(list(folder.glob("stderr*.log")))
     log, out = folder / f"stderr{number}.log", folder / f"stdout{number}.log"
@@ -143,7 +147,7 @@ def serving(
     clean.update(env or {})
     if bind:
         clean.setdefault("GUNICORN_BIND", f"127.0.0.1:{port}")
-    command = [str(REMUDA), *args, *([app] if app else [])]
+    command = [*before, str(REMUDA), *args, *([app] if app else [])]
     with log.open("wb") as stderr, out.open("wb") as stdout:
         process = (
             subprocess.Popen(

@@ -4,6 +4,7 @@ import contextvars
 import gc
 import json
 import os
+import subprocess
 import tempfile
 import threading
 import time
@@ -461,6 +462,32 @@ def leave(environ, start_response):
     os._exit(7)
 
 
+def orphan(environ, start_response):
+    """A program that nobody waits for: its parent, a shell, is gone at once."""
+    command = f"sleep {float(environ['QUERY_STRING'])} &"
+    subprocess.run(["sh", "-c", command], stdout=subprocess.DEVNULL, check=True)
+    return plain(start_response, "left behind")
+
+
+GOODBYE = """
+trap 'echo got TERM >> "$WITNESS"; exit 0' TERM
+echo started > "$WITNESS.new"; mv "$WITNESS.new" "$WITNESS"
+while :; do sleep 0.05; done
+"""
+
+
+def orphan_with_witness(environ, start_response):
+    """The same, and it writes down which signal it got."""
+    subprocess.run(["sh", "-c", 'sh -c "$0" &', GOODBYE], stdout=subprocess.DEVNULL, check=True)
+    return plain(start_response, "left behind")
+
+
+def eat(environ, start_response):
+    """So many MiB, each page of them touched."""
+    eaten = b"x" * (int(environ["QUERY_STRING"]) << 20)
+    return plain(start_response, str(len(eaten)))
+
+
 def context(environ, start_response):
     """Whether a context variable of an earlier request is still set."""
     before = VARIABLE.get()
@@ -528,6 +555,9 @@ PAGES = {
     "/hang-in-c": hang_in_c,
     "/crash": crash,
     "/leave": leave,
+    "/orphan": orphan,
+    "/orphan-with-witness": orphan_with_witness,
+    "/eat": eat,
     "/context": context,
     "/stack": stack,
 }

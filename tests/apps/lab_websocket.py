@@ -96,7 +96,7 @@ async def flood(scope, receive, send):
 async def deaf(scope, receive, send):
     """Accepts, and takes no message for a while."""
     await accept(receive, send)
-    await asyncio.sleep(1)
+    await asyncio.sleep(5)
     count = 0
     while (event := await receive())["type"] == "websocket.receive":
         count += len(event["bytes"])

@@ -284,8 +284,8 @@ def test_no_environ_outlives_its_request(serve, wsgi_class):
         "GUNICORN_ACCESSLOG": "-",
         "GUNICORN_ACCESS_LOG_FORMAT": "%(m)s %({REMOTE_ADDR}e)s",
     }
-    with serve(app="lab:app", env=env) as server, Client(server.port) as client:
-        before = int(client.request("/environs").text)
+    with serve(app="lab:app", env=env) as server:
+        before = int(get(server.port, "/environs").text)
         for page in ["/pid", "/stream", "/error", "/write"] * 5:
-            client.request(page)
-        assert int(client.request("/environs").text) == before
+            get(server.port, page)
+        assert int(get(server.port, "/environs").text) == before

@@ -8,6 +8,8 @@
 //! - master ↔ worker: one word a packet, since Rust reads and writes it inside the worker's own
 //!   epoll loop ([`ToWorker`], [`FromWorker`]); and a worker's list of what it has imported late.
 //!
+//! And the control socket, a line of JSON each way: operator ↔ master ([`Ask`], [`Answer`]).
+//!
 //! End of file on either means that the other side is dead.
 //!
 //! This crate holds the words only; who says them when is decided in `supervisor`, and the
@@ -15,12 +17,16 @@
 
 #![forbid(unsafe_code)]
 
+mod control;
 mod herald;
 mod imported;
 mod plan;
 mod word;
 mod zygote;
 
+pub use control::{
+    Answer, Ask, REQUEST_BYTES_MAX, RequestStatus, Status, WorkerStatus, ZygoteStatus,
+};
 pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm};
 pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{

@@ -41,6 +41,9 @@ words! {
         Drain = b"drain",
         /// The same, but first accept what already waits in the accept queue: no successor will.
         DrainQueue = b"drain-queue",
+        /// Accept no more, and take what siblings have passed on, for nobody else will; finish,
+        /// leave. Another master's workers will accept, and may not be there yet.
+        HandOver = b"hand-over",
         /// Close and open the log files again.
         Reopen = b"reopen",
     }

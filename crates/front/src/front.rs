@@ -151,6 +151,9 @@ pub enum Drain {
     ToSiblings,
     /// Each connection is closed after its answer.
     Alone,
+    /// The same, but first what siblings have passed on is taken: they drain as well. What waits
+    /// in the accept queues belongs to another master's workers.
+    Succeeded,
     /// The same, but first what waits in the queues is accepted: nobody else will.
     Last,
 }

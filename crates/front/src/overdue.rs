@@ -208,6 +208,8 @@ impl Front {
                     self.welcome(socket, peer, index);
                 }
             }
+        }
+        if matches!(how, Drain::Last | Drain::Succeeded) {
             while let Some(passed) = self.next_passed() {
                 self.welcome_passed(passed);
             }

@@ -61,8 +61,6 @@ events! {
         "An operator or the platform has sent a signal to the master.";
     SIGNAL_CHILD = "master.signal_child", Debug, "Handling signal: chld",
         "A child has ended.";
-    SIGNAL_IGNORED = "master.signal_ignored", Warning, "Signal {signal} is not supported yet: nothing was done",
-        "A signal that gunicorn knows and this version does not.";
     ZYGOTE_HELLO = "zygote.hello", Debug, "Zygote {generation} runs Python {python} (pid: {pid})",
         "The interpreter was found and has the package.";
     ZYGOTE_READY = "zygote.ready", Info, "Application loaded in {took_ms} ms, shared by all workers: {preloaded} (zygote pid: {pid})",
@@ -109,6 +107,8 @@ events! {
         "A worker did not leave in time and was ended by the master.";
     WORKER_OUT_OF_MEMORY = "worker.sigkill", Error, "Worker (pid:{pid}) was sent SIGKILL! Perhaps out of memory?",
         "Somebody else killed a worker: most often the kernel, for want of memory.";
+    WORKER_OOM_KILLED = "worker.oom_killed", Error, "Worker (pid:{pid}) was sent SIGKILL! Out of memory: the kernel has killed it to keep the container within its limit",
+        "The memory group's count of kernel kills has grown. Lower `workers`, or raise the container's limit.";
     WORKER_SIGNALED = "worker.signaled", Warning, "Worker (pid:{pid}) was sent {signal}!",
         "A worker crashed, or somebody sent it a signal.";
     FORK_FAILED = "worker.fork_failed", Error, "A worker could not be forked (slot {slot}); trying again",
@@ -149,6 +149,36 @@ events! {
         "The service ends; requests in flight and in the accept queue are answered first.";
     STOP_REASON = "master.stop_reason", Error, "Reason: {reason}",
         "Why the service cannot run.";
+    UPGRADE_STARTED = "upgrade.started", Info, "Upgrade: a new master boots beside this one (pid: {pid})",
+        "It was executed as this one was, with the listeners. This one serves until the new one does.";
+    UPGRADE_NOT_STARTED = "upgrade.not_started", Error, "The new master could not be executed: {error}",
+        "The program is missing, or the kernel has no room for another process.";
+    UPGRADE_REFUSED = "upgrade.refused", Warning, "Signal usr2 ignored: {why}",
+        "There is no upgrade now.";
+    UPGRADE_GIVEN_UP = "upgrade.given_up", Error, "Upgrade given up, this master serves on: the new master does not serve, {why}",
+        "Nothing has changed for the clients. What the new master said stands above, with its own pid.";
+    HANDED_OVER = "upgrade.handed_over", Info, "Upgrade done: the new master serves after {took_ms} ms (pid: {pid}); this one finishes what it holds",
+        "The old master leaves when its workers have drained.";
+    HANDED_OVER_UNREADY = "upgrade.handed_over_unready", Warning, "Told to leave during an upgrade: the new master has to go on alone, and is not ready yet (pid: {pid})",
+        "Connections wait in the accept queue until it is.";
+    HEIR_LOST = "upgrade.heir_lost", Critical, "The new master {ending} (pid: {pid}) after it had taken over; this one is on its way out",
+        "Nobody serves any more. Start the service again.";
+    PROMOTED = "upgrade.promoted", Info, "Master has been promoted.",
+        "The master before this one has left, or has left everything to this one.";
+    PIDFILE_NOT_RENAMED = "upgrade.pidfile", Error, "The pid file keeps its second name: {error}",
+        "Whoever looks for the master there finds the old one.";
+    NOTIFY_FAILED = "systemd.failed", Warning, "The service manager cannot be told how the service stands: {error}",
+        "`NOTIFY_SOCKET` names a socket that does not work. The service runs without.";
+    CONTROL_LISTENING = "control.listening", Debug, "Control socket listening at {path}",
+        "`remuda status`, `reload`, `upgrade` and `stop` ask there.";
+    CONTROL_UNAVAILABLE = "control.unavailable", Warning, "There is no control socket: {error}",
+        "The service runs without. Signals work as ever.";
+    CONTROL_ACCEPT_FAILED = "control.accept_failed", Warning, "A client of the control socket could not be accepted: {error}",
+        "Said once; it is tried again and again. Most often there are no descriptors left.";
+    CONTROL_NOT_RENAMED = "upgrade.control_socket", Error, "The control socket keeps its second name: {error}",
+        "Whoever asks at the old name finds nobody.";
+    LEFTOVERS = "master.leftovers", Warning, "{count} processes that the application has started are left; they are told to leave, then killed",
+        "Children of workers that nobody has waited for. A stop leaves nothing behind, except what has made itself a daemon.";
     LOG_NOT_REOPENED = "log.not_reopened", Error, "The log file could not be opened again: {error}",
         "The old file is kept.";
     UNKNOWN_MESSAGE = "channel.unknown", Warning, "A message on the channel of {who} was not understood and is ignored",

@@ -5,9 +5,10 @@
 //! ```
 //!
 //! Every process writes its own lines, each by one `write(2)` to a file opened for appending, so
-//! lines of several processes never mix. A log that cannot be written never stops service: lost
-//! lines are counted, and the count is said once writing works again. The metrics that gunicorn's log
-//! sends to StatsD are here as well.
+//! lines of several processes never mix. A log that cannot be written (a full disk, a reader
+//! that is gone or stuck) never stops service: lost lines are counted, and the count is said once
+//! writing works again.
+//! The metrics that gunicorn's log sends to StatsD are here as well.
 
 #![forbid(unsafe_code)]
 

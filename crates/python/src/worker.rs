@@ -445,6 +445,7 @@ impl Worker {
                 Ok(length) => match ToWorker::try_from(&packet[..length]) {
                     Ok(ToWorker::Drain) => self.front().drain(Drain::ToSiblings),
                     Ok(ToWorker::DrainQueue) => self.front().drain(Drain::Last),
+                    Ok(ToWorker::HandOver) => self.front().drain(Drain::Succeeded),
                     Ok(ToWorker::Reopen) => self.reopen(),
                     Err(_) => self.serving.log(Level::Warning, "The master said an unknown word"),
                 },

@@ -7,16 +7,21 @@
 
 mod banner;
 mod check;
+mod control;
 mod failure;
 mod master_hooks;
 mod python;
 mod reading;
 
+use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use remuda_journal::{Journal, JournalLayer, Level, Statsd, exit, log};
-use remuda_runtime::{Config, Herald, Identity, Listeners, Pidfile};
+use remuda_runtime::{
+    Config, ControlSocket, Heirloom, Herald, Identity, Launch, Listeners, Notifier, Pidfile, Place,
+    Signals,
+};
 use remuda_settings::{Outcome, PythonFile, Settings, StatsdSettings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -27,7 +32,11 @@ use crate::master_hooks::MasterHooks;
 use crate::reading::{Again, Given, Read};
 
 fn main() -> ExitCode {
-    match run(&Given::of_this_process()) {
+    let given = Given::of_this_process();
+    if let Some(status) = control::run(given.arguments()) {
+        return status;
+    }
+    match run(&given) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             eprintln!("\nError: {failure}\n");
@@ -37,10 +46,11 @@ fn main() -> ExitCode {
 }
 
 fn run(given: &Given) -> Result<u8, Failure> {
+    let heirloom = Heirloom::from_env(|name| env::var(name).ok());
     let Read { outcome, file, herald } = given.read()?;
     match outcome {
         Outcome::Run(settings, warnings) => {
-            serve(given, &settings, &warnings, file.as_ref(), herald)
+            serve(given, &settings, &warnings, file.as_ref(), herald, heirloom)
         }
         Outcome::Check { settings, warnings, page } => {
             print!("{page}");
@@ -71,18 +81,24 @@ fn serve(
     warnings: &[Warning],
     file: Option<&PythonFile>,
     herald: Option<Herald>,
+    heirloom: Option<Heirloom>,
 ) -> Result<u8, Failure> {
+    let is_heir = heirloom.is_some();
     let identity = plan::identity(settings)?;
     let identity = identity.as_ref();
     let python = python::find(settings.python.as_deref())?;
-    let herald = if settings.daemon { go_to_background(settings, herald)? } else { herald };
+    // A new master is in the background already, as a child of the old one.
+    let to_background = settings.daemon && !is_heir;
+    let herald = if to_background { go_to_background(settings, herald)? } else { herald };
     let journal = open_journal(settings, identity)?;
+    let signals = Signals::install().map_err(Failure::Kernel)?;
     banner::show(settings, warnings);
     let hooks = MasterHooks::prepare(settings, file, identity, herald, &python)?;
     log!(STARTING, version = env!("CARGO_PKG_VERSION"));
-    let pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
+    let pidfile = settings.pidfile.as_deref().map(|path| Pidfile::create(path, is_heir));
+    let pidfile = pidfile.transpose()?;
     hooks.call("on_starting")?;
-    let listeners = Listeners::bind(&plan::binding(settings, identity))?;
+    let listeners = Listeners::bind(&plan::binding(settings, identity, heirloom.as_ref()))?;
     let urls = listeners.urls(if settings.tls.is_some() { "https" } else { "http" });
     log!(LISTENING, addresses = urls, pid = std::process::id());
     log!(USING_WORKER, class = settings.worker_class.name());
@@ -91,7 +107,7 @@ fn serve(
     let room = limits::Room::ask();
     let again = Again::new(given.clone(), settings.clone(), listeners.plans());
     let config = Config {
-        plan: plan::for_supervisor(settings, room),
+        plan: plan::for_supervisor(settings, room, is_heir),
         total_of: limits::of_total(settings.memory.max_memory_total, room).1,
         worker_plan: plan::for_workers(settings, listeners.plans(), file, identity),
         listeners,
@@ -100,8 +116,34 @@ fn serve(
         renewal: Box::new(again),
         herald: hooks.into_herald(),
         pidfile,
+        notifier: Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref()),
+        launch: Launch::of_this_process(),
+        control: open_control(settings, is_heir),
+        addresses: urls,
+        heirloom,
     };
-    remuda_runtime::run(config).map_err(Failure::Kernel)
+    remuda_runtime::run(config, signals).map_err(Failure::Kernel)
+}
+
+/// Opens the control socket. The service runs without it as well.
+fn open_control(settings: &Settings, is_heir: bool) -> Option<ControlSocket> {
+    let control = settings.control.as_ref()?;
+    let place = control.path.clone().map_or(Place::OfThisProcess, Place::At);
+    match ControlSocket::bind(&place, control.mode, is_heir) {
+        Ok(socket) => {
+            log!(CONTROL_LISTENING, path = socket.path().display());
+            Some(socket)
+        }
+        // Nobody has asked for one; a read-only root is no reason for a warning.
+        Err(error) if control.path.is_none() => {
+            tracing::debug!("There is no control socket: {error}");
+            None
+        }
+        Err(error) => {
+            log!(CONTROL_UNAVAILABLE, error = error);
+            None
+        }
+    }
 }
 
 /// The herald would not be the child of the process that is in the background: another one follows.

@@ -8,7 +8,7 @@ use remuda_channel::{
     MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
     StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
-use remuda_runtime::{Address, Binding, Identity, IdentityError, listen_fds};
+use remuda_runtime::{Address, Binding, Heirloom, Identity, IdentityError, listen_fds};
 use remuda_settings::{
     AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings,
     MemorySettings, Place, PythonFile, Settings, StatsdSettings, TlsSettings, table,
@@ -18,7 +18,7 @@ use remuda_supervisor::Plan;
 use crate::limits::{self, Room};
 
 /// What the supervisor decides by.
-pub fn for_supervisor(settings: &Settings, room: Room) -> Plan {
+pub fn for_supervisor(settings: &Settings, room: Room, is_heir: bool) -> Plan {
     let (timeout, request_timeout) = match settings.worker_class {
         // Nobody in such a worker could break its only request off, so the master does.
         remuda_settings::WorkerClass::Sync => {
@@ -44,11 +44,21 @@ pub fn for_supervisor(settings: &Settings, room: Room) -> Plan {
         crash_loop_window: settings.crash_loop_window,
         crash_loop_exit: settings.crash_loop_exit,
         refresh_after: settings.memory.prefetch_after.filter(|_| settings.memory.prefetch_imports),
+        watchdog: watchdog(|name| std::env::var(name).ok()),
+        is_pid_1: std::process::id() == 1,
+        is_heir,
         seed: seed(),
         ..Plan::default()
     }
 }
 
+/// Half the time that the service manager waits for a sign of life, if it is ours that it waits for.
+fn watchdog(env: impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let ours = std::process::id().to_string();
+    let micros: u64 = env("WATCHDOG_USEC")?.parse().ok()?;
+    let is_ours = env("WATCHDOG_PID").is_none_or(|pid| pid == ours);
+    (is_ours && micros > 0).then(|| Duration::from_micros(micros) / 2)
+}
 /// What a worker gets to break a request off by itself: a few beats of its loop, and what the app
 /// does in its `finally`.
 const BREAK_GRACE: Duration = Duration::from_secs(3);
@@ -214,7 +224,11 @@ fn logging(settings: &LoggingSettings) -> LoggingPlan {
 }
 
 /// What to bind.
-pub fn binding(settings: &Settings, identity: Option<&Identity>) -> Binding {
+pub fn binding(
+    settings: &Settings,
+    identity: Option<&Identity>,
+    heirloom: Option<&Heirloom>,
+) -> Binding {
     let env = |name| std::env::var(name).ok();
     Binding {
         addresses: settings.binds.iter().map(address).collect(),
@@ -222,7 +236,11 @@ pub fn binding(settings: &Settings, identity: Option<&Identity>) -> Binding {
         reuse_port: settings.reuse_port,
         umask: settings.umask,
         owner: identity.map(|identity| (identity.uid, identity.gid)),
-        inherited: listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
+        inherited: match heirloom {
+            Some(heirloom) => heirloom.listeners.clone(),
+            None => listen_fds(env("LISTEN_PID").as_deref(), env("LISTEN_FDS").as_deref()),
+        },
+        heirlooms: heirloom.map(Heirloom::own).unwrap_or_default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use remuda_channel::{ConfigValue, FromHerald, ListenerPlan, ToHerald, ValueForm};
-use remuda_runtime::{Herald, HeraldError, Renewal, Renewed, Unreadable};
+use remuda_runtime::{Herald, HeraldError, PRIVATE_VARIABLES, Renewal, Renewed, Unreadable};
 use remuda_settings::{
     Kind, Outcome, PythonFile, PythonForm, PythonValue, Settings, Sources, Warning, table,
 };
@@ -41,13 +41,20 @@ impl Given {
     /// What this process was started with.
     pub(crate) fn of_this_process() -> Self {
         let text = |(key, value): (OsString, OsString)| {
-            Some((key.into_string().ok()?, value.into_string().ok()?))
+            let key =
+                key.into_string().ok().filter(|key| !PRIVATE_VARIABLES.contains(&&key[..]))?;
+            Some((key, value.into_string().ok()?))
         };
         Self {
             arguments: env::args_os().skip(1).collect(),
             variables: env::vars_os().filter_map(text).collect(),
             start: env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         }
+    }
+
+    /// Those after the program's name.
+    pub(crate) fn arguments(&self) -> &[OsString] {
+        &self.arguments
     }
 
     fn sources(&self) -> Result<Sources, Outcome> {
@@ -156,7 +163,7 @@ impl Renewal for Again {
         let listeners = self.listeners.clone();
         let room = limits::Room::ask();
         Ok(Renewed {
-            plan: plan::for_supervisor(&settings, room),
+            plan: plan::for_supervisor(&settings, room, false),
             total_of: limits::of_total(settings.memory.max_memory_total, room).1,
             worker_plan: plan::for_workers(&settings, listeners, file.as_ref(), identity.as_ref()),
             has_herald_hooks: plan::has_herald_hooks(&settings),

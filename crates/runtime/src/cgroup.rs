@@ -3,6 +3,9 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use remuda_supervisor::Tick;
 
 /// The memory limit that applies to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,28 +52,28 @@ pub fn machine_memory() -> Option<u64> {
 }
 
 fn used_under(mount: &Path, groups: &str) -> Option<u64> {
-    groups.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, group) = (parts.next()?, parts.next()?);
-        if controllers.is_empty() {
-            used_in(mount, group, "memory.max", "memory.current", "inactive_file")
-        } else if controllers.split(',').any(|name| name == "memory") {
-            let mount = mount.join("memory");
+    memory_groups(mount, groups).find_map(|(folder, is_v1)| {
+        if is_v1 {
             let (most, used) = ("memory.limit_in_bytes", "memory.usage_in_bytes");
-            used_in(&mount, group, most, used, "total_inactive_file")
+            used_in(&mount.join("memory"), folder, most, used, "total_inactive_file")
         } else {
-            None
+            used_in(mount, folder, "memory.max", "memory.current", "inactive_file")
         }
     })
 }
 
 /// Of a group and its ancestors the first that sets the least limit.
-fn used_in(mount: &Path, group: &str, most: &str, used: &str, inactive: &str) -> Option<u64> {
+fn used_in(
+    mount: &Path,
+    mut folder: PathBuf,
+    most: &str,
+    used: &str,
+    inactive: &str,
+) -> Option<u64> {
     let read = |folder: &Path, file: &str| {
         fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok()
     };
-    let least = least_in(mount, group, most)?;
-    let mut folder: PathBuf = mount.join(group.trim_start_matches('/'));
+    let least = least_in(mount, folder.clone(), most)?;
     while read(&folder, most) != Some(least) {
         if folder == mount || !folder.pop() {
             return None;
@@ -86,24 +89,37 @@ fn used_in(mount: &Path, group: &str, most: &str, used: &str, inactive: &str) ->
 }
 
 fn limit_under(mount: &Path, groups: &str) -> MemoryLimit {
-    let least = groups.lines().filter_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, group) = (parts.next()?, parts.next()?);
-        if controllers.is_empty() {
-            least_in(mount, group, "memory.max")
-        } else if controllers.split(',').any(|name| name == "memory") {
-            least_in(&mount.join("memory"), group, "memory.limit_in_bytes")
+    let least = memory_groups(mount, groups).filter_map(|(folder, is_v1)| {
+        if is_v1 {
+            least_in(&mount.join("memory"), folder, "memory.limit_in_bytes")
         } else {
-            None
+            least_in(mount, folder, "memory.max")
         }
     });
     least.min().map_or(MemoryLimit::None, MemoryLimit::Bytes)
 }
 
+/// The folders of the groups that may count memory, and whether they are of version 1.
+fn memory_groups<'a>(
+    mount: &'a Path,
+    groups: &'a str,
+) -> impl Iterator<Item = (PathBuf, bool)> + 'a {
+    groups.lines().filter_map(move |line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, group) = (parts.next()?, parts.next()?.trim_start_matches('/'));
+        if controllers.is_empty() {
+            Some((mount.join(group), false))
+        } else if controllers.split(',').any(|name| name == "memory") {
+            Some((mount.join("memory").join(group), true))
+        } else {
+            None
+        }
+    })
+}
+
 /// The least number in `file` of a group and its ancestors. Inside a container the group's own
 /// path is often not visible, and the mount itself is the group.
-fn least_in(mount: &Path, group: &str, file: &str) -> Option<u64> {
-    let mut folder: PathBuf = mount.join(group.trim_start_matches('/'));
+fn least_in(mount: &Path, mut folder: PathBuf, file: &str) -> Option<u64> {
     let mut least: Option<u64> = None;
     loop {
         let limit = fs::read_to_string(folder.join(file)).ok();
@@ -117,9 +133,83 @@ fn least_in(mount: &Path, group: &str, file: &str) -> Option<u64> {
     }
 }
 
+/// How long after the kernel has counted a kill the exit may come.
+const OOM_EXIT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Whether the kernel has lately killed somebody of this group for want of memory.
+pub(crate) struct OomWatch {
+    /// The group's counters: `memory.events` (v2) or `memory.oom_control` (v1).
+    file: Option<PathBuf>,
+    count: u64,
+    struck_at: Option<Tick>,
+}
+
+impl OomWatch {
+    pub(crate) fn new() -> Self {
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Self::under(Path::new("/sys/fs/cgroup"), &groups)
+    }
+
+    fn under(mount: &Path, groups: &str) -> Self {
+        let file = memory_groups(mount, groups).find_map(|(folder, is_v1)| {
+            let name = if is_v1 { "memory.oom_control" } else { "memory.events" };
+            nearest(&folder, name, if is_v1 { mount.join("memory") } else { mount.to_owned() })
+        });
+        let count = file.as_deref().and_then(oom_kills).unwrap_or(0);
+        Self { file, count, struck_at: None }
+    }
+
+    /// Looks at the counter; once a second is often enough.
+    pub(crate) fn look(&mut self, now: Tick) {
+        let Some(count) = self.file.as_deref().and_then(oom_kills) else { return };
+        if count > self.count {
+            self.struck_at = Some(now);
+        }
+        self.count = count;
+    }
+
+    /// Whether a KILL that nobody of us has sent is the kernel's.
+    pub(crate) fn has_struck(&mut self, now: Tick) -> bool {
+        self.look(now);
+        self.struck_at.is_some_and(|at| now.since(at) <= OOM_EXIT_WITHIN)
+    }
+}
+
+fn oom_kills(file: &Path) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+/// The file in the group's folder, or in the nearest one above that is visible.
+fn nearest(folder: &Path, name: &str, mount: PathBuf) -> Option<PathBuf> {
+    let folders = folder.ancestors().take_while(|folder| folder.starts_with(&mount));
+    folders.map(|folder| folder.join(name)).find(|file| oom_kills(file).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kill_by_the_kernel_is_known_for_a_few_seconds() {
+        let files = [("memory.events", "low 0\noom 4\noom_kill 3\n")];
+        let mount = tree(&files);
+        let mut watch = OomWatch::under(mount.path(), "0::/not/visible\n");
+        let at = |seconds: u64| Tick(seconds * 1_000_000_000);
+        assert!(!watch.has_struck(at(1)), "those before us do not count");
+        fs::write(mount.path().join("memory.events"), "oom_kill 4\n").expect("file");
+        assert!(watch.has_struck(at(2)));
+        assert!(watch.has_struck(at(7)));
+        assert!(!watch.has_struck(at(8)));
+    }
+
+    #[test]
+    fn counters_of_both_versions_are_found() {
+        let old = tree(&[("memory/a/memory.oom_control", "under_oom 0\noom_kill 7\n")]);
+        assert_eq!(OomWatch::under(old.path(), "4:memory:/a/b\n0::/\n").count, 7);
+        let none = tree(&[]);
+        assert!(!OomWatch::under(none.path(), "0::/\n").has_struck(Tick(5)));
+    }
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let mount = tempfile::tempdir().expect("folder");

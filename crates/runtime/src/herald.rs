@@ -20,6 +20,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use remuda_channel::{CHANNEL_FD, FromHerald, MESSAGE_BYTES_MAX, ToHerald};
 use remuda_supervisor::Pid;
 
+use crate::upgrade::PRIVATE_VARIABLES;
 use crate::wire;
 
 /// A herald that is asked and waited for.
@@ -136,6 +137,9 @@ fn spawn(python: &Path) -> io::Result<Herald> {
     let mut command = Command::new(python);
     // A group of its own: the terminal's signals are the master's business.
     command.args(["-m", "remuda.herald"]).process_group(0);
+    for name in PRIVATE_VARIABLES {
+        command.env_remove(name);
+    }
     let mapping = FdMapping { parent_fd: theirs, child_fd: CHANNEL_FD };
     command.fd_mappings(vec![mapping]).map_err(io::Error::other)?;
     let child = command.spawn()?;

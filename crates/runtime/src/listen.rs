@@ -60,8 +60,11 @@ pub struct Binding {
     pub umask: u32,
     /// Who gets the unix sockets: user and group.
     pub owner: Option<(u32, u32)>,
-    /// Descriptors from a service manager replace the addresses.
+    /// Descriptors from a service manager, or from the master before this one, replace the
+    /// addresses.
     pub inherited: Vec<i32>,
+    /// Those of them that will be this master's own when the one before it is gone.
+    pub heirlooms: Vec<i32>,
 }
 
 /// Why a listener could not be opened.
@@ -95,8 +98,10 @@ struct Listener {
     port: Option<u16>,
     /// A socket file to remove at the end.
     path: Option<PathBuf>,
-    /// Bound by somebody else, who goes on using it after us.
+    /// It belongs to somebody else, who uses it beside us or goes on using it after us.
     inherited: bool,
+    /// It will be ours when the master before us is gone.
+    is_heirloom: bool,
 }
 
 /// The bound sockets.
@@ -130,7 +135,12 @@ impl Listeners {
         let addresses = if inherited.is_empty() { &binding.addresses } else { &inherited };
         addresses
             .iter()
-            .map(|address| bind_patiently(address, binding))
+            .map(|address| {
+                let mut listener = bind_patiently(address, binding)?;
+                listener.is_heirloom =
+                    matches!(address, Address::Fd(fd) if binding.heirlooms.contains(fd));
+                Ok(listener)
+            })
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -151,6 +161,23 @@ impl Listeners {
         self.0.iter().map(|listener| listener.socket.as_fd())
     }
 
+    /// The descriptors, and whether they are this master's own.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        self.0.iter().map(|listener| (listener.socket.as_fd(), !listener.inherited))
+    }
+
+    /// They belong to the master after this one: nothing of what we do later may touch them.
+    pub(crate) fn give_away(&mut self) {
+        self.0.iter_mut().for_each(|listener| listener.inherited = true);
+    }
+
+    /// The master before this one has left them to us.
+    pub(crate) fn take_over(&mut self) {
+        for listener in self.0.iter_mut().filter(|listener| listener.is_heirloom) {
+            listener.inherited = false;
+        }
+    }
+
     /// Lets no new connection into the accept queues, while those inside can still be accepted.
     /// A filter that drops every packet does that for TCP: `shutdown` would reset the queue, and
     /// closing later would reset whoever came in between.
@@ -169,7 +196,7 @@ impl Listeners {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        if let Some(path) = self.path.as_ref().filter(|_| !self.inherited) {
             // Gone already is what we want.
             let _ = std::fs::remove_file(path);
         }
@@ -250,7 +277,7 @@ fn bind_unix(path: &Path, binding: &Binding) -> io::Result<Listener> {
 }
 
 /// A socket file that nobody listens on any more.
-fn is_stale(path: &Path, address: &SockAddr) -> bool {
+pub(crate) fn is_stale(path: &Path, address: &SockAddr) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let is_socket = path.symlink_metadata().is_ok_and(|data| data.file_type().is_socket());
     let connect = || Socket::new(Domain::UNIX, Type::STREAM, None)?.connect(address);
@@ -260,7 +287,8 @@ fn is_stale(path: &Path, address: &SockAddr) -> bool {
 fn adopt(fd: i32) -> io::Result<Listener> {
     let socket = Socket::from(sys::take_inherited(fd)?);
     socket.set_cloexec(true)?;
-    finish(socket, None, true)
+    let path = socket.local_addr()?.as_pathname().map(Path::to_owned);
+    finish(socket, path, true)
 }
 
 fn finish(socket: Socket, path: Option<PathBuf>, inherited: bool) -> io::Result<Listener> {
@@ -272,7 +300,7 @@ fn finish(socket: Socket, path: Option<PathBuf>, inherited: bool) -> io::Result<
         (None, Some(path)) => (path.display().to_string(), None),
         (None, None) => (String::new(), None),
     };
-    Ok(Listener { socket, host, port, path, inherited })
+    Ok(Listener { socket, host, port, path, inherited, is_heirloom: false })
 }
 
 /// Descriptors that a service manager has handed over by `LISTEN_FDS`.
@@ -301,6 +329,7 @@ mod tests {
             umask: 0,
             owner: None,
             inherited: Vec::new(),
+            heirlooms: Vec::new(),
         }
     }
 

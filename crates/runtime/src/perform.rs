@@ -5,11 +5,11 @@ use nix::sys::signal::{Signal as UnixSignal, kill, killpg};
 use nix::unistd::Pid as UnixPid;
 use remuda_channel::{ToHerald, ToWorker, ToZygote};
 use remuda_journal::log;
-use remuda_supervisor::{Action, Event, Generation, Order, Pid, Refusal, Signal};
+use remuda_supervisor::{Action, Ending, Event, Generation, Notice, Order, Pid, Refusal, Signal};
 
-use crate::shell::{From, Shell, Worker};
+use crate::shell::{From, Shell, Worker, now};
 use crate::wire::Wire;
-use crate::{sample, sys, words, zygote};
+use crate::{sample, sys, upgrade, words, zygote};
 
 impl Shell {
     /// Performs one action; returns what is known of its outcome at once.
@@ -28,6 +28,7 @@ impl Shell {
                 let word = match order {
                     Order::Drain => ToWorker::Drain,
                     Order::DrainQueue => ToWorker::DrainQueue,
+                    Order::HandOver => ToWorker::HandOver,
                     Order::Reopen => ToWorker::Reopen,
                 };
                 if let Some(worker) = self.workers.get(&worker) {
@@ -48,6 +49,19 @@ impl Shell {
                 self.config.listeners.close_gate();
                 None
             }
+            Action::StartUpgrade => Some(self.start_upgrade()),
+            Action::HandOver { to } => {
+                self.hand_over(to);
+                None
+            }
+            Action::Publish(standing) => {
+                self.config.notifier.publish(standing, now());
+                None
+            }
+            Action::FeedWatchdog => {
+                self.config.notifier.feed();
+                None
+            }
             Action::ReopenLogs => {
                 self.tell_herald(&ToHerald::Reopen);
                 for &generation in self.zygotes.keys() {
@@ -64,6 +78,13 @@ impl Shell {
                 None
             }
             Action::Report(notice) => {
+                if matches!(notice, Notice::ReloadStarted { .. }) {
+                    self.last_failure.clear();
+                }
+                self.tickets.hear(&notice, &self.last_failure);
+                if matches!(notice, Notice::Serving { .. }) {
+                    self.tell_predecessor();
+                }
                 self.tell_herald_of(&notice);
                 let load = |generation| self.loads.get(&generation).copied().unwrap_or_default();
                 let class = self.config.worker_plan.worker_class;
@@ -73,13 +94,53 @@ impl Shell {
                     }
                     None => String::new(),
                 };
-                words::say(&notice, &load, &request);
+                match notice {
+                    Notice::WorkerExited {
+                        pid,
+                        ending: Ending::Signaled(libc::SIGKILL),
+                        cause: None,
+                        ..
+                    } if self.oom.has_struck(now()) => log!(WORKER_OOM_KILLED, pid = pid.0),
+                    _ => words::say(&notice, &load, &request),
+                }
                 None
             }
             Action::Exit { status } => {
                 self.exit = Some(status);
                 None
             }
+        }
+    }
+
+    fn start_upgrade(&mut self) -> Event {
+        match self.config.launch.again(&self.config.listeners, &self.shared.relay) {
+            Ok((pid, wire)) => {
+                wire.listen(From::Heir(pid), self.inbox.clone());
+                self.heir = Some((pid, wire));
+                Event::UpgradeSpawned { pid }
+            }
+            Err(error) => {
+                log!(UPGRADE_NOT_STARTED, error = error);
+                Event::UpgradeSpawnFailed
+            }
+        }
+    }
+
+    /// From now on nothing that we do may touch what the new master serves with.
+    fn hand_over(&mut self, to: Pid) {
+        self.config.listeners.give_away();
+        if let Some((pid, wire)) = &self.heir
+            && *pid == to
+        {
+            // Without the word it takes over when we are gone.
+            log_failure("cannot tell the new master", wire.send(upgrade::YOURS, None));
+        }
+    }
+
+    /// All our workers serve: the master before us can go.
+    fn tell_predecessor(&self) {
+        if let Some(wire) = &self.predecessor {
+            log_failure("cannot tell the old master", wire.send(upgrade::READY, None));
         }
     }
 
@@ -164,6 +225,7 @@ fn refusal_of(error: &std::io::Error) -> Refusal {
 fn send(pid: Pid, signal: Signal) {
     let unix = UnixPid::from_raw(pid.0);
     let sent = match signal {
+        Signal::Terminate => kill(unix, UnixSignal::SIGTERM),
         Signal::Quit => kill(unix, UnixSignal::SIGQUIT),
         Signal::Abort => kill(unix, UnixSignal::SIGABRT),
         Signal::Kill => {
@@ -175,7 +237,7 @@ fn send(pid: Pid, signal: Signal) {
     log_failure("cannot send a signal", sent);
 }
 
-fn log_failure(what: &str, outcome: Result<(), Errno>) {
+fn log_failure(what: &str, outcome: Result<(), impl std::fmt::Display>) {
     if let Err(error) = outcome {
         tracing::debug!("{what}: {error}");
     }

@@ -33,16 +33,22 @@ pub enum PidfileError {
 #[derive(Debug)]
 pub struct Pidfile {
     path: PathBuf,
+    /// The name that it has in the end.
+    name: PathBuf,
     pid: i32,
 }
 
 impl Pidfile {
-    /// Writes the file, over a stale one if need be.
+    /// Writes the file, over a stale one if need be. A new master beside an old one writes one
+    /// with `.2` behind its name, as gunicorn does, until it is promoted.
     ///
     /// # Errors
     ///
     /// When it names another living process, or cannot be written.
-    pub fn create(path: &Path) -> Result<Self, PidfileError> {
+    pub fn create(path: &Path, is_heir: bool) -> Result<Self, PidfileError> {
+        let name = path;
+        let second = suffixed(name);
+        let path = if is_heir { second.as_path() } else { name };
         let pid = Pid::this().as_raw();
         if let Some(other) = named_in(path)
             && other != pid
@@ -53,8 +59,28 @@ impl Pidfile {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         write(folder.unwrap_or(Path::new(".")), path, pid)
             .map_err(|source| PidfileError::Unwritable { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), pid })
+        Ok(Self { path: path.to_owned(), name: name.to_owned(), pid })
     }
+
+    /// Takes the name over from the master before this one.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be renamed; it keeps its second name then.
+    pub(crate) fn promote(&mut self) -> io::Result<()> {
+        if self.path != self.name {
+            fs::rename(&self.path, &self.name)?;
+            self.path.clone_from(&self.name);
+        }
+        Ok(())
+    }
+}
+
+/// gunicorn's name for what a new master has while the old one is still there.
+pub(crate) fn suffixed(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".2");
+    name.into()
 }
 
 /// By a temporary file in the same folder, so that no reader ever sees half a number.
@@ -93,7 +119,7 @@ mod tests {
     fn it_names_us_and_goes_with_us() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("remuda.pid");
-        let pidfile = Pidfile::create(&path).expect("create");
+        let pidfile = Pidfile::create(&path, false).expect("create");
         assert_eq!(named_in(&path), Some(Pid::this().as_raw()));
         drop(pidfile);
         assert!(!path.exists());
@@ -104,25 +130,39 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("remuda.pid");
         fs::write(&path, "1\n").expect("write");
-        let error = Pidfile::create(&path).expect_err("pid 1 lives");
+        let error = Pidfile::create(&path, false).expect_err("pid 1 lives");
         assert!(error.to_string().starts_with("Already running on PID 1 (or pid file"));
         fs::write(&path, "garbage").expect("write");
-        drop(Pidfile::create(&path).expect("garbage is overwritten"));
+        drop(Pidfile::create(&path, false).expect("garbage is overwritten"));
     }
 
     #[test]
     fn a_file_that_another_has_taken_over_stays() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("remuda.pid");
-        let pidfile = Pidfile::create(&path).expect("create");
+        let pidfile = Pidfile::create(&path, false).expect("create");
         fs::write(&path, "1\n").expect("write");
         drop(pidfile);
         assert!(path.exists());
     }
 
     #[test]
+    fn a_new_master_takes_the_name_over() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("remuda.pid");
+        fs::write(&path, "1\n").expect("the old master's");
+        let mut pidfile = Pidfile::create(&path, true).expect("create");
+        assert_eq!(named_in(&folder.path().join("remuda.pid.2")), Some(Pid::this().as_raw()));
+        assert_eq!(named_in(&path), Some(1));
+        pidfile.promote().expect("rename");
+        assert_eq!(named_in(&path), Some(Pid::this().as_raw()));
+        drop(pidfile);
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 0);
+    }
+
+    #[test]
     fn a_missing_folder_is_named() {
-        let error = Pidfile::create(Path::new("/nonexistent/x.pid")).expect_err("no folder");
+        let error = Pidfile::create(Path::new("/nonexistent/x.pid"), false).expect_err("no folder");
         assert!(error.to_string().starts_with("cannot write the pid file /nonexistent/x.pid:"));
     }
 }

@@ -2,30 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remuda_channel::{FromWorker, FromZygote, ToHerald, WorkerPlan};
+use remuda_channel::{Answer, Ask, FromWorker, FromZygote, ToHerald, WorkerPlan};
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
-    BootFailure, Event, Generation, Line, Pid, Plan, Refusal, Supervisor, Tick, WorkerId,
+    BootFailure, Event, Generation, Line, Phase, Pid, Plan, Refusal, Supervisor, Tick, Wish,
+    WorkerId,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
-use crate::children;
+use crate::cgroup::OomWatch;
+use crate::control::{self, Asked, CLIENTS_MAX, ControlSocket, Tickets};
 use crate::herald::Herald;
 use crate::learned::Learned;
 use crate::listen::Listeners;
 use crate::memory::{self, TotalOf};
+use crate::notify::Notifier;
 use crate::pidfile::Pidfile;
 use crate::renewal::{Attached, Renewal, Renewing};
 use crate::sample;
-use crate::signals::{Meaning, Signals};
+use crate::signals::{Meaning, Signals, Watch};
+use crate::upgrade::{self, Heirloom, Launch};
 use crate::wire::{Incoming, Wire};
 use crate::zygote::{Shared, Start, Zygote};
+use crate::{children, leftovers};
 
 /// Everything the master runs with.
 pub struct Config {
@@ -41,11 +47,21 @@ pub struct Config {
     pub total_of: TotalOf,
     /// The error log, to be opened again on USR1.
     pub journal: Arc<Journal>,
+    /// Who is told how the service stands.
+    pub notifier: Notifier,
+    /// How a new master is started.
+    pub launch: Launch,
+    /// Where operators ask.
+    pub control: Option<ControlSocket>,
+    /// Where it listens, for people.
+    pub addresses: String,
+    /// What the master before this one has given to it.
+    pub heirloom: Option<Heirloom>,
     /// Reads the settings again at a reload.
     pub renewal: Box<dyn Renewal>,
     /// Calls hooks, if there are any for it.
     pub herald: Option<Herald>,
-    /// Removed before the last hook is called.
+    /// The file that names the master; removed before the last hook is called.
     pub pidfile: Option<Pidfile>,
 }
 
@@ -54,6 +70,10 @@ pub struct Config {
 pub(crate) enum From {
     Zygote(Generation),
     Worker(WorkerId),
+    /// The new master of an upgrade.
+    Heir(Pid),
+    /// The master that we are the new one of.
+    Predecessor,
     Herald,
 }
 
@@ -80,6 +100,16 @@ pub(crate) struct Shell {
     pub(crate) renewing: Renewing,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
     pub(crate) letters: UnboundedReceiver<(From, Incoming)>,
+    pub(crate) oom: OomWatch,
+    pub(crate) started: Tick,
+    pub(crate) tickets: Tickets,
+    asked: Receiver<Asked>,
+    /// What the zygote that failed last has said.
+    pub(crate) last_failure: String,
+    /// To the new master of an upgrade.
+    pub(crate) heir: Option<(Pid, Wire)>,
+    /// To the master before this one, as long as it is there.
+    pub(crate) predecessor: Option<Wire>,
     pub(crate) exit: Option<u8>,
     /// Workers that the gauge was told of.
     counted: usize,
@@ -90,16 +120,15 @@ pub(crate) struct Shell {
 /// # Errors
 ///
 /// When the kernel refuses what the loop itself needs.
-pub fn run(config: Config) -> io::Result<u8> {
+pub fn run(config: Config, signals: Signals) -> io::Result<u8> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, async {
-        // Before the first child, whose end must not be missed.
-        let signals = Signals::install()?;
-        Shell::new(config)?.serve(signals).await
-    })
+    let (status, heir) =
+        tasks.block_on(&runtime, async { Shell::new(config)?.serve(signals.watch()?).await })?;
+    leftovers::end(heir);
+    Ok(status)
 }
 
 pub(crate) fn now() -> Tick {
@@ -109,6 +138,19 @@ pub(crate) fn now() -> Tick {
 impl Shell {
     fn new(mut config: Config) -> io::Result<Self> {
         let (inbox, letters) = unbounded_channel();
+        let predecessor = config.heirloom.as_mut().and_then(Heirloom::take_wire);
+        if let Some(wire) = &predecessor {
+            wire.listen(From::Predecessor, inbox.clone());
+        }
+        let (ask, asked) = channel(CLIENTS_MAX);
+        if let Some(control) = &config.control {
+            let listener = UnixListener::from(control.socket.try_clone()?);
+            control::listen(tokio::net::UnixListener::from_std(listener)?, ask);
+        }
+        if config.heirloom.is_some() {
+            config.notifier.mute();
+        }
+        let relay = config.heirloom.as_mut().and_then(|heirloom| heirloom.relay.take());
         let herald = config.herald.take();
         let herald = herald.map(|herald| Attached::new(herald, &inbox)).transpose()?;
         let (board, board_fd) = Board::create(lines(&config.plan))?;
@@ -116,7 +158,7 @@ impl Shell {
             supervisor: Supervisor::new(config.plan.clone()),
             start: Start { python: config.python.clone() },
             board,
-            shared: Shared::new(board_fd)?,
+            shared: Shared::new(board_fd, relay)?,
             zygotes: BTreeMap::new(),
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
@@ -125,22 +167,31 @@ impl Shell {
             renewing: Renewing::default(),
             inbox,
             letters,
+            oom: OomWatch::new(),
+            started: now(),
+            tickets: Tickets::default(),
+            asked,
+            last_failure: String::new(),
+            heir: None,
+            predecessor,
             exit: None,
             counted: 0,
             config,
         })
     }
 
-    async fn serve(mut self, signals: Signals) -> io::Result<u8> {
+    async fn serve(mut self, signals: Watch) -> io::Result<(u8, Option<Pid>)> {
         let mut watched = self.config.plan.watched();
         let mut sampling = sampling(watched);
         let mut measuring = interval(memory::PACE);
         measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut parent = interval(PARENT_PACE);
         self.handle(Event::Start);
         loop {
             if let Some(status) = self.exit {
+                let heir = self.supervisor.snapshot().upgrade.heir();
                 self.take_leave().await;
-                return Ok(status);
+                return Ok((status, heir));
             }
             // A reload may have brought other limits.
             if watched != self.config.plan.watched() {
@@ -148,6 +199,8 @@ impl Shell {
                 sampling = self::sampling(watched);
             }
             let deadline = self.supervisor.next_deadline();
+            let is_heir = self.config.heirloom.is_some();
+            let is_behind = self.config.notifier.is_behind();
             tokio::select! {
                 biased;
                 Some((from, incoming)) = self.letters.recv() => self.receive(from, &incoming),
@@ -155,6 +208,9 @@ impl Shell {
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
                 _ = sampling.tick(), if watched.is_some() => self.sample(),
                 _ = measuring.tick(), if self.config.plan.limits_memory() => self.measure(),
+                _ = parent.tick(), if is_heir => self.look_for_the_parent(),
+                Some(asked) = self.asked.recv() => self.answer(asked),
+                () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
             }
         }
     }
@@ -194,10 +250,6 @@ impl Shell {
                     self.handle(Event::Asked(*wish));
                 }
                 Meaning::ChildEnded => self.reap(),
-                Meaning::NotSupported => {
-                    log!(SIGNAL, signal = signal);
-                    log!(SIGNAL_IGNORED, signal = signal);
-                }
                 Meaning::Nothing => tracing::debug!("SIGWINCH ignored. Not daemonized"),
             }
         }
@@ -231,7 +283,57 @@ impl Shell {
         self.lose_zygote(generation);
     }
 
+    /// An operator asks on the control socket.
+    fn answer(&mut self, (ask, client): Asked) {
+        let now = match ask {
+            Ask::Status => Answer::status(self.status()),
+            // The notices that follow answer it.
+            Ask::Reload | Ask::Upgrade if !self.is_running() => Answer::failed("the service stops"),
+            Ask::Reload => {
+                self.tickets.wait_for_reload(client);
+                return self.handle(Event::Asked(Wish::Reload));
+            }
+            Ask::Upgrade => {
+                self.tickets.wait_for_upgrade(client);
+                return self.handle(Event::Asked(Wish::Upgrade));
+            }
+            Ask::Stop | Ask::Quit => Answer::done("it stops"),
+        };
+        // One that is gone does not want to know.
+        let _ = client.send(now);
+        match ask {
+            Ask::Stop => self.handle(Event::Asked(Wish::Stop)),
+            Ask::Quit => self.handle(Event::Asked(Wish::Quit)),
+            Ask::Status | Ask::Reload | Ask::Upgrade => {}
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.supervisor.snapshot().phase == Phase::Running
+    }
+
+    fn look_for_the_parent(&mut self) {
+        if self.config.heirloom.as_ref().is_some_and(Heirloom::parent_is_gone) {
+            self.take_over();
+        }
+    }
+
+    /// The master before this one has left everything to us.
+    fn take_over(&mut self) {
+        self.config.heirloom = None;
+        self.config.listeners.take_over();
+        if let Some(Err(error)) = self.config.pidfile.as_mut().map(Pidfile::promote) {
+            log!(PIDFILE_NOT_RENAMED, error = error);
+        }
+        if let Some(Err(error)) = self.config.control.as_mut().map(ControlSocket::promote) {
+            log!(CONTROL_NOT_RENAMED, error = error);
+        }
+        self.config.notifier.speak(now());
+        self.handle(Event::Promoted);
+    }
+
     fn sample(&mut self) {
+        self.oom.look(now());
         let workers: Vec<_> =
             self.workers.iter().filter_map(|(id, w)| Some((*id, w.line, w.pid?))).collect();
         let class = self.config.worker_plan.worker_class;
@@ -265,6 +367,17 @@ impl Shell {
             },
             // Its exit follows.
             (From::Herald, Incoming::End) => {}
+            (From::Heir(pid), Incoming::Packet(word)) if word == upgrade::READY => {
+                self.handle(Event::UpgradeReady { pid });
+            }
+            (From::Predecessor, Incoming::Packet(word)) if word == upgrade::YOURS => {
+                self.take_over();
+            }
+            (From::Heir(_) | From::Predecessor, Incoming::Packet(_)) => {
+                log!(UNKNOWN_MESSAGE, who = "another master");
+            }
+            // The exit of the one, and the change of parent by the other, say it.
+            (From::Heir(_) | From::Predecessor, Incoming::End) => {}
         }
     }
 
@@ -309,6 +422,7 @@ impl Shell {
             FromZygote::Failed { failure, message } => {
                 zygote.failed = true;
                 log!(ZYGOTE_FAILED, message = message);
+                self.last_failure = message;
                 let failure = match failure {
                     remuda_channel::BootFailure::Import => BootFailure::Import,
                     remuda_channel::BootFailure::App | remuda_channel::BootFailure::Interface => {
@@ -355,6 +469,7 @@ impl Shell {
 
     pub(crate) fn give_up(&mut self, generation: Generation, message: &str) {
         log!(ZYGOTE_UNUSABLE, message = message);
+        message.clone_into(&mut self.last_failure);
         if let Some(zygote) = self.zygotes.get_mut(&generation) {
             zygote.failed = true;
         }
@@ -367,6 +482,11 @@ impl Shell {
 fn lines(plan: &Plan) -> u16 {
     plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge)
 }
+
+/// How often a new master looks whether the old one is gone.
+const PARENT_PACE: Duration = Duration::from_millis(200);
+/// How soon a service manager that did not read is tried again.
+const NOTIFY_PACE: Duration = Duration::from_millis(50);
 
 /// Looks at the scoreboard as often as the shortest limit asks for.
 fn sampling(watched: Option<(Duration, Duration)>) -> Interval {

@@ -16,7 +16,6 @@ use signal_hook::{flag, low_level::pipe};
 pub(crate) enum Meaning {
     Asked(Wish),
     ChildEnded,
-    NotSupported,
     Nothing,
 }
 
@@ -27,7 +26,13 @@ struct Watched {
 }
 
 /// The signals of the master, and a pipe that wakes the loop at each of them.
-pub(crate) struct Signals {
+pub struct Signals {
+    watched: Vec<Watched>,
+    wake: UnixStream,
+}
+
+/// The same, once there is a loop.
+pub(crate) struct Watch {
     watched: Vec<Watched>,
     wake: tokio::net::UnixStream,
 }
@@ -41,14 +46,20 @@ const MEANINGS: [(i32, &str, Meaning); 10] = [
     (SIGTTIN, "ttin", Meaning::Asked(Wish::MoreWorkers)),
     (SIGTTOU, "ttou", Meaning::Asked(Wish::FewerWorkers)),
     (SIGUSR1, "usr1", Meaning::Asked(Wish::ReopenLogs)),
-    (SIGUSR2, "usr2", Meaning::NotSupported),
+    (SIGUSR2, "usr2", Meaning::Asked(Wish::Upgrade)),
     (SIGWINCH, "winch", Meaning::Nothing),
     (SIGCHLD, "chld", Meaning::ChildEnded),
 ];
 
 impl Signals {
-    /// Installs the handlers. To be called inside the loop's runtime.
-    pub(crate) fn install() -> io::Result<Self> {
+    /// Installs the handlers. To be called first of all: what is raised while the settings are
+    /// read and the sockets bound is obeyed as soon as the loop runs. PID 1 has no default actions,
+    /// so there it would be lost.
+    ///
+    /// # Errors
+    ///
+    /// When there are no descriptors left.
+    pub fn install() -> io::Result<Self> {
         let (wake, raise) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         raise.set_nonblocking(true)?;
@@ -60,9 +71,17 @@ impl Signals {
             pipe::register(number, raise.try_clone()?)?;
             watched.push(Watched { name, meaning, raised });
         }
-        Ok(Self { watched, wake: tokio::net::UnixStream::from_std(wake)? })
+        Ok(Self { watched, wake })
     }
 
+    /// To be called inside the loop's runtime.
+    pub(crate) fn watch(self) -> io::Result<Watch> {
+        let wake = tokio::net::UnixStream::from_std(self.wake)?;
+        Ok(Watch { watched: self.watched, wake })
+    }
+}
+
+impl Watch {
     /// Waits for at least one signal.
     pub(crate) async fn next(&self) -> Vec<(&'static str, Meaning)> {
         loop {

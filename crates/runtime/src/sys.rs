@@ -13,12 +13,19 @@ pub(crate) fn ask_for_stacks(pid: Pid) -> Result<(), Errno> {
     Errno::result(unsafe { libc::kill(pid.0, libc::SIGRTMIN() + 4) }).map(drop)
 }
 
+/// Keeps a descriptor that was handed to this process from those that it starts.
+pub(crate) fn keep_private(fd: i32) -> std::io::Result<()> {
+    // SAFETY: only its flag is set; if nothing is open there, fcntl says EBADF.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let flag = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
+    nix::fcntl::fcntl(borrowed, flag)?;
+    Ok(())
+}
+
 /// Takes a descriptor that the environment says was handed to this process.
 pub(crate) fn take_inherited(fd: i32) -> std::io::Result<std::os::fd::OwnedFd> {
-    use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
-    // SAFETY: only looked at; if nothing is open there, fcntl says EBADF.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_GETFD)?;
+    use std::os::fd::{FromRawFd, OwnedFd};
+    keep_private(fd)?;
     // SAFETY: it is open, was opened by whoever started us, and nothing else here owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -2,7 +2,9 @@
 
 use nix::sys::signal::Signal;
 use remuda_journal::{event, log};
-use remuda_supervisor::{BootFailure, Cause, Ending, Notice, Reason, Stood, WorkerId};
+use remuda_supervisor::{
+    BootFailure, Cause, Ending, Notice, Reason, Stood, UpgradeFailure, WorkerId,
+};
 
 /// The request that a worker is held up by, or what stands instead of it.
 pub(crate) type RequestOf<'a> = &'a dyn Fn(WorkerId, Stood) -> String;
@@ -122,6 +124,24 @@ fn say_of_service(notice: &Notice) {
                 log!(STOP_REASON, reason = stop_reason(*reason));
             }
         }
+        Notice::UpgradeStarted { pid } => log!(UPGRADE_STARTED, pid = pid.0),
+        Notice::UpgradeRefused { why } => log!(UPGRADE_REFUSED, why = why),
+        Notice::UpgradeGivenUp { why } => {
+            let why = match why {
+                UpgradeFailure::Spawn => "it could not be executed".to_owned(),
+                UpgradeFailure::Exited(ending) => format!("it {}", ending_words(*ending)),
+                UpgradeFailure::TimedOut => "it was not ready within twice boot_timeout".to_owned(),
+            };
+            log!(UPGRADE_GIVEN_UP, why = why);
+        }
+        Notice::HandedOver { pid, took: Some(took) } => {
+            log!(HANDED_OVER, pid = pid.0, took_ms = took.as_millis());
+        }
+        Notice::HandedOver { pid, took: None } => log!(HANDED_OVER_UNREADY, pid = pid.0),
+        Notice::HeirLost { pid, ending } => {
+            log!(HEIR_LOST, pid = pid.0, ending = ending_words(*ending));
+        }
+        Notice::Promoted => log!(PROMOTED),
         Notice::Surprise { what } => log!(SURPRISE, what = what),
         // All others were said by the caller.
         _ => {}
@@ -147,7 +167,10 @@ fn say_exit(pid: i32, ending: Ending, cause: Option<Cause>) {
         }
         (Ending::Exited(0), None) => log!(WORKER_EXITED, pid = pid, cause = "its own"),
         // The master has said why when it broke the request off.
-        (Ending::Exited(code), Some(Cause::Hang | Cause::Stop | Cause::DrainTimeout)) => {
+        (
+            Ending::Exited(code),
+            Some(Cause::Hang | Cause::Stop | Cause::HandOver | Cause::DrainTimeout),
+        ) => {
             let message = event::WORKER_FAILED.fill(&[("pid", &pid), ("code", &code)]);
             tracing::debug!("{message}");
         }
@@ -194,6 +217,7 @@ fn cause_name(cause: Cause) -> &'static str {
         Cause::Reload => "reload",
         Cause::Scale => "fewer workers wanted",
         Cause::Stop => "stop",
+        Cause::HandOver => "a new master serves",
         Cause::Hang => "it hung",
         Cause::BootTimeout => "boot_timeout",
         Cause::DrainTimeout => "graceful_timeout",

@@ -12,6 +12,7 @@ use remuda_channel::{CHANNEL_FD, FIRST_LISTENER_FD, RELAY_GIVE_FD, RELAY_TAKE_FD
 use remuda_supervisor::Pid;
 
 use crate::listen::Listeners;
+use crate::upgrade::PRIVATE_VARIABLES;
 use crate::wire::Wire;
 
 /// How a zygote is started.
@@ -37,13 +38,18 @@ pub(crate) struct Shared {
     pub(crate) board: OwnedFd,
     /// Both ends of the queue through which workers pass connections on to each other. The master
     /// only keeps it: what lies in it outlives the worker that has sent it.
-    relay: (OwnedFd, OwnedFd),
+    pub(crate) relay: Relay,
 }
 
+/// The end where connections are given, and the end where they are taken.
+pub(crate) type Relay = (OwnedFd, OwnedFd);
+
 impl Shared {
-    pub(crate) fn new(board: OwnedFd) -> io::Result<Self> {
+    /// `relay`: the one that the master before this one uses.
+    pub(crate) fn new(board: OwnedFd, relay: Option<Relay>) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
-        let relay = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        let fresh = || socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+        let relay = relay.map_or_else(fresh, Ok)?;
         Ok(Self { board, relay })
     }
 }
@@ -63,6 +69,10 @@ pub(crate) fn start(start: &Start, shared: &Shared, listeners: &Listeners) -> io
     }
     let mut command = Command::new(&start.python);
     command.args(["-m", "remuda.zygote"]).process_group(0);
+    // The app is not the service: what it said there would be believed.
+    for name in PRIVATE_VARIABLES {
+        command.env_remove(name);
+    }
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     // Reaped by pid together with all other children, so the handle is of no use.
     let child = command.spawn()?;

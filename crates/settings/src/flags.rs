@@ -17,6 +17,8 @@ const HELP_COLUMNS: usize = 96;
 const LONG_HELP_INDENT: usize = 10;
 
 const AFTER_HELP: &str = "\
+remuda status, reload, upgrade and stop ask a running service (remuda status --help).
+
 Each setting can also be given as a variable, GUNICORN_<SETTING> (GUNICORN_WORKERS=2), or in
 gunicorn.conf.py or remuda.toml (workers = 2). Later wins: PORT, WEB_CONCURRENCY,
 FORWARDED_ALLOW_IPS, SENDFILE; the file; GUNICORN_<SETTING>; GUNICORN_CMD_ARGS; command line.

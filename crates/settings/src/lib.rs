@@ -46,8 +46,8 @@ pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
 pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
 pub use settings::{
-    AsgiSettings, Changed, ForwardedSettings, Http2Settings, IdentitySettings, Lenience,
-    LoggingSettings, MemorySettings, MemorySize, ProxySettings, Settings, StatsdSettings,
+    AsgiSettings, Changed, ControlSettings, ForwardedSettings, Http2Settings, IdentitySettings,
+    Lenience, LoggingSettings, MemorySettings, MemorySize, ProxySettings, Settings, StatsdSettings,
     TlsSettings,
 };
 pub use worker_class::WorkerClass;

@@ -39,7 +39,8 @@ const NOTES: &[(&Setting, When, &str)] = &[
     (
         &DAEMON,
         Is("true"),
-        "USR2 and WINCH, which go with it, are not supported; a reload takes new code and settings",
+        "after USR2 the new master takes over by itself once its workers are ready; WINCH, which goes \
+         with it, does nothing",
     ),
     (
         &LIMIT_REQUEST_FIELD_SIZE,

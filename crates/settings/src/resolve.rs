@@ -8,8 +8,8 @@ use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
-    Address, AsgiSettings, Changed, ForwardedSettings, IdentitySettings, Lenience, LoggingSettings,
-    Origin, Problem, Settings, StatsdSettings, Warning, WorkerClass, table,
+    Address, AsgiSettings, Changed, ControlSettings, ForwardedSettings, IdentitySettings, Lenience,
+    LoggingSettings, Origin, Problem, Settings, StatsdSettings, Warning, WorkerClass, table,
 };
 use crate::{address, cfg, worker_class};
 
@@ -37,6 +37,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         raw_env: reader.raw_env(),
         pythonpath: reader.pythonpath(&chdir),
         pidfile: reader.pidfile(&chdir),
+        control: reader.control(&chdir),
         binds: reader.binds(&chdir),
         backlog: reader.whole(&BACKLOG) as u32,
         reuse_port: reader.switch(&REUSE_PORT),
@@ -306,6 +307,14 @@ impl Reader<'_> {
         let text = self.text(&PIDFILE);
         let given = !text.is_empty() && !text.eq_ignore_ascii_case("none");
         given.then(|| absolute(chdir, Path::new(&text)))
+    }
+
+    fn control(&mut self, chdir: &Path) -> Option<ControlSettings> {
+        let text = self.text(&CONTROL_SOCKET);
+        let mode = self.read(&CONTROL_SOCKET_MODE, |given| value::mode(&given.text()));
+        let is_off = self.switch(&CONTROL_SOCKET_DISABLE) || text.eq_ignore_ascii_case("none");
+        let path = (!text.is_empty()).then(|| absolute(chdir, Path::new(&text)));
+        (!is_off).then_some(ControlSettings { path, mode })
     }
 
     fn log_target(&mut self, setting: &Setting, chdir: &Path) -> Option<String> {

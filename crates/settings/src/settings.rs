@@ -99,6 +99,8 @@ pub struct Settings {
     pub raw_env: Vec<(String, String)>,
     /// File for the master's process id; absolute.
     pub pidfile: Option<PathBuf>,
+    /// The control socket; `None` = none.
+    pub control: Option<ControlSettings>,
     /// Who zygotes and workers are.
     pub identity: IdentitySettings,
     /// Whether the master goes to the background.
@@ -161,6 +163,15 @@ pub struct MemorySettings {
     pub max_memory_total: Option<MemorySize>,
     /// Share of the requests after which memory is logged, in millionths.
     pub sample_rate: u32,
+}
+
+/// Where operators ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlSettings {
+    /// Absolute; `None` = a name of the master's own.
+    pub path: Option<PathBuf>,
+    /// Its permission bits.
+    pub mode: u32,
 }
 
 /// What is accepted although it is out of date or out of form.

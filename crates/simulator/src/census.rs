@@ -24,6 +24,10 @@ pub struct Census {
     pub reloads_done: u64,
     /// Reloads that were given up.
     pub reloads_given_up: u64,
+    /// Upgrades after which another master served.
+    pub upgrades_done: u64,
+    /// Upgrades that were given up.
+    pub upgrades_given_up: u64,
     /// Requests that reached a worker.
     pub requests: u64,
     /// Requests answered.
@@ -45,11 +49,13 @@ impl Census {
         *self.faults.entry(kind).or_default() += 1;
     }
 
-    pub(crate) fn count_reloads(&mut self, actions: &[Action]) {
+    pub(crate) fn count_ends(&mut self, actions: &[Action]) {
         for action in actions {
             match action {
                 Action::Report(Notice::ReloadDone { .. }) => self.reloads_done += 1,
                 Action::Report(Notice::ReloadGivenUp { .. }) => self.reloads_given_up += 1,
+                Action::Report(Notice::HandedOver { .. }) => self.upgrades_done += 1,
+                Action::Report(Notice::UpgradeGivenUp { .. }) => self.upgrades_given_up += 1,
                 _ => {}
             }
         }
@@ -64,6 +70,8 @@ impl Census {
         self.zygotes += other.zygotes;
         self.reloads_done += other.reloads_done;
         self.reloads_given_up += other.reloads_given_up;
+        self.upgrades_done += other.upgrades_done;
+        self.upgrades_given_up += other.upgrades_given_up;
         self.requests += other.requests;
         self.answered += other.answered;
         self.lost_by_crash += other.lost_by_crash;
@@ -86,6 +94,8 @@ impl fmt::Display for Census {
         writeln!(f, "zygotes started       {}", self.zygotes)?;
         writeln!(f, "reloads done          {}", self.reloads_done)?;
         writeln!(f, "reloads given up      {}", self.reloads_given_up)?;
+        writeln!(f, "upgrades done         {}", self.upgrades_done)?;
+        writeln!(f, "upgrades given up     {}", self.upgrades_given_up)?;
         writeln!(f, "requests              {}", self.requests)?;
         writeln!(f, "  answered            {}", self.answered)?;
         writeln!(f, "  lost in a crash     {}", self.lost_by_crash)?;

@@ -16,6 +16,7 @@ pub(crate) enum Subject {
     Leave,
     Thaw,
     Order,
+    Heir,
 }
 
 /// All draws of one run.

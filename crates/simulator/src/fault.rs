@@ -77,6 +77,19 @@ pub enum ZygoteFault {
     KillTakes(Duration),
 }
 
+/// What a new master does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeirFault {
+    /// The kernel does not make the process, or there is no such program.
+    SpawnFails,
+    /// Takes this much longer to boot.
+    BootSlow(Duration),
+    /// Ends so long after it began, ready or not.
+    Ends(Duration, Ending),
+    /// Is never ready, and does not listen to TERM.
+    Hangs,
+}
+
 /// Who speaks on a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Speaker {
@@ -137,6 +150,8 @@ pub enum Fault {
     Worker(WorkerId, WorkerFault),
     /// The zygote of a generation.
     Zygote(Generation, ZygoteFault),
+    /// The new master of the n-th upgrade.
+    Heir(u8, HeirFault),
     /// The n-th message of these speakers.
     Message(Speaker, u64, Mishap),
 }
@@ -156,7 +171,7 @@ impl Fault {
             | Self::Strangers(at, _)
             | Self::Nonsense(at, _)
             | Self::Garbage(at, ..) => Some(at),
-            Self::Worker(..) | Self::Zygote(..) | Self::Message(..) => None,
+            Self::Worker(..) | Self::Zygote(..) | Self::Heir(..) | Self::Message(..) => None,
         }
     }
 
@@ -178,6 +193,7 @@ impl Fault {
             Self::Nonsense(..) => "words about what does not exist",
             Self::Worker(_, fault) => fault.kind(),
             Self::Zygote(_, fault) => fault.kind(),
+            Self::Heir(_, fault) => fault.kind(),
             Self::Message(_, _, Mishap::Late(_)) => "message late",
             Self::Message(_, _, Mishap::Lost) => "message lost",
             Self::Message(_, _, Mishap::Truncated(_)) => "message truncated",
@@ -199,6 +215,17 @@ impl WorkerFault {
             Self::IgnoresQuit => "worker ignores QUIT",
             Self::KillTakes(_) => "worker cannot be killed for a while",
             Self::Grandchildren(_) => "worker has children of its own",
+        }
+    }
+}
+
+impl HeirFault {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::SpawnFails => "new master cannot be executed",
+            Self::BootSlow(_) => "new master boots slowly",
+            Self::Ends(..) => "new master dies",
+            Self::Hangs => "new master hangs",
         }
     }
 }

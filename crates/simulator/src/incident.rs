@@ -1,6 +1,6 @@
 //! What goes wrong at a time.
 
-use remuda_supervisor::{BootFailure, Event, Generation, Refusal, Sample, Tick, WorkerId};
+use remuda_supervisor::{BootFailure, Event, Generation, Pid, Refusal, Sample, Tick, WorkerId};
 
 use crate::fault::{Fault, Target};
 use crate::process::Serial;
@@ -50,7 +50,7 @@ impl<M: Master> World<'_, M> {
             Fault::Strangers(_, count) => self.adopt_strangers(count, None),
             Fault::Garbage(_, pick, seconds) => self.write_garbage(pick, seconds),
             Fault::Nonsense(_, pick) => self.talk_nonsense(pick),
-            Fault::Worker(..) | Fault::Zygote(..) | Fault::Message(..) => {}
+            Fault::Worker(..) | Fault::Zygote(..) | Fault::Heir(..) | Fault::Message(..) => {}
         }
     }
 
@@ -70,6 +70,10 @@ impl<M: Master> World<'_, M> {
             Event::ZygoteFailed { generation, failure: BootFailure::App },
             Event::ZygoteSpawnFailed { generation, refusal: Refusal::Shortage },
             Event::Start,
+            Event::UpgradeReady { pid: Pid(-1) },
+            Event::UpgradeSpawned { pid: Pid(-1) },
+            Event::UpgradeSpawnFailed,
+            Event::Promoted,
         ];
         self.post(Letter::Nonsense(words[usize::from(pick) % words.len()].clone()));
     }

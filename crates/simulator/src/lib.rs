@@ -7,8 +7,8 @@
 //! `invariants` look at what happened; when one is broken, the script is cut down to what is
 //! needed for it (`shrink`), and told as a time line.
 //!
-//! Read `world` first (the agenda), then `shell` (the master's runtime in the model), `zygote` and
-//! `worker` (what processes do by themselves), then `invariants`, one file each. Nothing here
+//! Read `world` first (the agenda), then `shell` (the master's runtime in the model), `zygote`,
+//! `worker` and `heir` (what processes do by themselves), then `invariants`, one file each. Nothing here
 //! knows how the supervisor decides.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ mod census;
 mod chronicle;
 mod dice;
 mod fault;
+mod heir;
 mod incident;
 mod invariants;
 mod kernel;
@@ -31,7 +32,7 @@ mod zygote;
 use remuda_supervisor::{Plan, Supervisor};
 
 pub use census::Census;
-pub use fault::{Code, Fault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
+pub use fault::{Code, Fault, HeirFault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
 pub use invariants::Violation;
 pub use script::{Class, Finale, Script};
 pub use shrink::Failure;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use remuda_supervisor::{Ending, Generation, Pid, Tick, WorkerId};
 
-use crate::fault::{Code, WorkerFault, ZygoteFault};
+use crate::fault::{Code, HeirFault, WorkerFault, ZygoteFault};
 
 /// A process, however often its number is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +61,12 @@ pub(crate) enum Role {
     Zygote(ZygoteLife),
     /// Serves.
     Worker(Box<WorkerLife>),
+    /// A new master, which will serve in our stead.
+    Heir {
+        fault: Option<HeirFault>,
+        /// It has said that it serves.
+        is_ready: bool,
+    },
     /// Somebody's orphan, or a program that a worker started.
     Stranger {
         /// The worker whose process group it is in.
@@ -147,14 +153,14 @@ impl Process {
     pub(crate) fn worker(&self) -> Option<&WorkerLife> {
         match &self.role {
             Role::Worker(life) => Some(life),
-            Role::Zygote(_) | Role::Stranger { .. } => None,
+            Role::Zygote(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
         }
     }
 
     pub(crate) fn worker_mut(&mut self) -> Option<&mut WorkerLife> {
         match &mut self.role {
             Role::Worker(life) => Some(life),
-            Role::Zygote(_) | Role::Stranger { .. } => None,
+            Role::Zygote(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
         }
     }
 
@@ -163,14 +169,14 @@ impl Process {
     pub(crate) fn zygote(&self) -> Option<&ZygoteLife> {
         match &self.role {
             Role::Zygote(life) => Some(life),
-            Role::Worker(_) | Role::Stranger { .. } => None,
+            Role::Worker(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
         }
     }
 
     pub(crate) fn zygote_mut(&mut self) -> Option<&mut ZygoteLife> {
         match &mut self.role {
             Role::Zygote(life) => Some(life),
-            Role::Worker(_) | Role::Stranger { .. } => None,
+            Role::Worker(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
         }
     }
 }

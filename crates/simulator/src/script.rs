@@ -9,7 +9,7 @@ use fastrand::Rng;
 use remuda_supervisor::{Ending, Generation, Limit, Plan, Wish, WorkerId};
 
 use crate::dice::{between, millis_between};
-use crate::fault::{Code, Fault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
+use crate::fault::{Code, Fault, HeirFault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
 
 /// How a worker runs requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
 }
 
 /// The last two are both of a worker: there are many more of them than of anything else.
-const KINDS: u8 = 18;
+const KINDS: u8 = 19;
 
 fn some_fault(rng: &mut Rng, kind: u8, calm: Duration) -> Fault {
     let at = between(rng, Duration::ZERO, calm);
@@ -166,6 +166,8 @@ fn some_fault(rng: &mut Rng, kind: u8, calm: Duration) -> Fault {
             Fault::Message(speakers[rng.usize(..3)], rng.u64(..30), some_mishap(rng))
         }
         15 => Fault::Nonsense(at, rng.u8(..)),
+        16 if rng.u8(..4) > 0 => Fault::Heir(rng.u8(1..=3), some_heir_fault(rng)),
+        16 => Fault::Asks(at, Wish::Upgrade, rng.u8(1..=2)),
         _ => Fault::Worker(WorkerId(rng.u64(1..=20)), some_worker_fault(rng)),
     }
 }
@@ -230,6 +232,15 @@ fn some_zygote_fault(rng: &mut Rng) -> ZygoteFault {
         5 => ZygoteFault::Hangs(rng.u64(1..=8)),
         6 => ZygoteFault::IgnoresRetirement,
         _ => ZygoteFault::KillTakes(some_length(rng)),
+    }
+}
+
+fn some_heir_fault(rng: &mut Rng) -> HeirFault {
+    match rng.u8(..5) {
+        0 => HeirFault::SpawnFails,
+        1 => HeirFault::BootSlow(some_length(rng)),
+        2 | 3 => HeirFault::Ends(millis_between(rng, 0, 10_000), some_ending(rng)),
+        _ => HeirFault::Hangs,
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Letter {
     Zygote(Generation, ZygoteWord),
     /// A worker has imported late so many modules.
     Learned(u32),
+    /// The new master serves.
+    Heir(Pid),
     /// Something about who never lived.
     Nonsense(Event),
 }
@@ -51,8 +53,15 @@ const WORKER_BYTES: u64 = 20 << 20;
 const REQUEST_BYTES: u64 = 1 << 20;
 
 /// Wishes in the order in which the runtime obeys signals that came together.
-const ORDER: [Wish; 6] =
-    [Wish::Quit, Wish::Stop, Wish::Reload, Wish::MoreWorkers, Wish::FewerWorkers, Wish::ReopenLogs];
+const ORDER: [Wish; 7] = [
+    Wish::Quit,
+    Wish::Stop,
+    Wish::Reload,
+    Wish::MoreWorkers,
+    Wish::FewerWorkers,
+    Wish::ReopenLogs,
+    Wish::Upgrade,
+];
 
 pub(crate) struct Shell {
     letters: VecDeque<Letter>,
@@ -150,14 +159,14 @@ impl<M: Master> World<'_, M> {
     pub(crate) fn say(&mut self, serial: Serial, letter: Letter) {
         let speaker = match letter {
             Letter::Worker(..) | Letter::Learned(_) => Speaker::Worker,
-            Letter::Zygote(..) | Letter::Nonsense(_) => Speaker::Zygote,
+            Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) => Speaker::Zygote,
         };
         match (self.mishap(speaker), letter) {
             (None, letter) => self.post(letter),
             (Some(Mishap::Lost), _)
             | (
                 Some(Mishap::Truncated(_)),
-                Letter::Zygote(..) | Letter::Nonsense(_) | Letter::Learned(_),
+                Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) | Letter::Learned(_),
             ) => {}
             (Some(Mishap::Truncated(bytes)), Letter::Worker(id, mut word)) => {
                 word.truncate(usize::from(bytes).min(word.len()));
@@ -221,6 +230,7 @@ impl<M: Master> World<'_, M> {
         match letter {
             Letter::Nonsense(event) => self.hand(event),
             Letter::Learned(modules) => self.hand(Event::Learned { modules }),
+            Letter::Heir(pid) => self.hand(Event::UpgradeReady { pid }),
             Letter::Worker(worker, word) => match FromWorker::try_from(&word[..]) {
                 Ok(FromWorker::Ready) => self.hand(Event::WorkerReady { worker }),
                 Ok(FromWorker::Spent) => self.hand(Event::WorkerSpent { worker }),
@@ -337,11 +347,21 @@ impl<M: Master> World<'_, M> {
                 self.gate_closed = true;
                 None
             }
+            Action::StartUpgrade => Some(self.start_upgrade()),
+            Action::HandOver { .. } => {
+                self.handed_over = true;
+                self.queue.clear();
+                None
+            }
             Action::Exit { status } => {
                 self.exit = Some(status);
                 None
             }
-            Action::ReopenLogs | Action::Adopt { .. } | Action::Report(_) => None,
+            Action::ReopenLogs
+            | Action::Adopt { .. }
+            | Action::Report(_)
+            | Action::Publish(_)
+            | Action::FeedWatchdog => None,
         }
     }
 
@@ -379,6 +399,7 @@ impl<M: Master> World<'_, M> {
         let word = match order {
             Order::Drain => ToWorker::Drain,
             Order::DrainQueue => ToWorker::DrainQueue,
+            Order::HandOver => ToWorker::HandOver,
             Order::Reopen => ToWorker::Reopen,
         };
         let mut word = word.as_bytes().to_vec();
@@ -409,7 +430,7 @@ impl<M: Master> World<'_, M> {
         let Some(process) = self.with_pid_mut(pid) else { return };
         let (serial, takes) = (process.serial, process.kill_takes);
         match signal {
-            Signal::Quit => process.told.quit.get_or_insert(now),
+            Signal::Terminate | Signal::Quit => process.told.quit.get_or_insert(now),
             Signal::Abort => process.told.abort.get_or_insert(now),
             Signal::Kill => process.told.kill.get_or_insert(now),
         };
@@ -419,6 +440,7 @@ impl<M: Master> World<'_, M> {
         match signal {
             Signal::Kill if takes.is_zero() => self.end(serial, Ending::Signaled(9)),
             Signal::Kill => self.act(serial, takes, Deed::End(Ending::Signaled(9))),
+            Signal::Terminate => self.end_heir(serial),
             Signal::Quit => self.quit_worker(serial),
             Signal::Abort => self.abort_worker(serial),
         }

@@ -89,7 +89,9 @@ impl<M: Master> World<'_, M> {
         let Some(life) = self.life(serial) else { return };
         for word in inbox {
             match ToWorker::try_from(&word[..]) {
-                Ok(ToWorker::Drain) if !ignores => life.accepts = Accepts::Nothing,
+                Ok(ToWorker::Drain | ToWorker::HandOver) if !ignores => {
+                    life.accepts = Accepts::Nothing
+                }
                 Ok(ToWorker::DrainQueue) if !ignores && life.accepts == Accepts::All => {
                     life.accepts = Accepts::Queue;
                 }
@@ -240,7 +242,10 @@ impl<M: Master> World<'_, M> {
 
     /// A client sends a request; the next one follows.
     pub(crate) fn arrive(&mut self, nth: u64) {
-        if self.gate_closed || self.now >= BEGINNING + self.script.calm + TRAFFIC_AFTER_CALM {
+        if self.gate_closed
+            || self.handed_over
+            || self.now >= BEGINNING + self.script.calm + TRAFFIC_AFTER_CALM
+        {
             return;
         }
         self.queue.push_back(nth);

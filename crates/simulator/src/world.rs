@@ -102,6 +102,9 @@ pub(crate) struct World<'s, M> {
     /// Requests that wait to be accepted.
     pub(crate) queue: VecDeque<u64>,
     pub(crate) gate_closed: bool,
+    /// A new master serves what comes.
+    pub(crate) handed_over: bool,
+    pub(crate) heirs: u8,
     pub(crate) asked_to_quit: bool,
     stopping_since: Option<Tick>,
     spoken: BTreeMap<Speaker, u64>,
@@ -133,6 +136,8 @@ impl<'s, M: Master> World<'s, M> {
             code: script.code,
             queue: VecDeque::new(),
             gate_closed: false,
+            handed_over: false,
+            heirs: 0,
             asked_to_quit: false,
             stopping_since: None,
             spoken: BTreeMap::new(),
@@ -239,6 +244,7 @@ impl<'s, M: Master> World<'s, M> {
                     (_, Deed::Say(letter)) => self.post(letter),
                     (Role::Zygote(_), deed) => self.zygote_acts(serial, &deed),
                     (Role::Worker(_), deed) => self.worker_acts(serial, &deed),
+                    (Role::Heir { .. }, _) => self.heir_is_ready(serial),
                     (Role::Stranger { .. }, _) => {}
                 }
             }
@@ -279,7 +285,7 @@ impl<'s, M: Master> World<'s, M> {
     fn children_of(&self, serial: Serial) -> Vec<Serial> {
         let is_child = |process: &&Process| match process.role {
             Role::Stranger { leader } => leader == Some(serial),
-            Role::Zygote(_) | Role::Worker(_) => false,
+            Role::Zygote(_) | Role::Worker(_) | Role::Heir { .. } => false,
         };
         self.kernel.living().filter(is_child).map(|process| process.serial).collect()
     }
@@ -328,7 +334,7 @@ impl<'s, M: Master> World<'s, M> {
             };
             self.violation =
                 self.invariants.iter_mut().find_map(|invariant| invariant.check(&step).err());
-            self.census.count_reloads(&actions);
+            self.census.count_ends(&actions);
             if after.phase == Phase::Stopping {
                 self.stopping_since.get_or_insert(self.now);
             }
@@ -455,6 +461,7 @@ pub(crate) fn name(process: &Process) -> String {
     match &process.role {
         Role::Zygote(life) => format!("zygote {} (pid {pid})", life.generation.0),
         Role::Worker(life) => format!("worker {} (pid {pid})", life.id.0),
+        Role::Heir { .. } => format!("new master (pid {pid})"),
         Role::Stranger { .. } => format!("stranger (pid {pid})"),
     }
 }

@@ -362,6 +362,28 @@ fn starting_workers_while_there_is_no_room() {
     });
 }
 
+#[test]
+fn handing_over_to_a_new_master_that_only_boots() {
+    is_caught_by("upgrade", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if let Event::UpgradeSpawned { pid } = *seen.event {
+                out.push(Action::HandOver { to: pid });
+            }
+        })
+    });
+}
+
+#[test]
+fn closing_the_gate_of_the_new_master() {
+    is_caught_by("gate", |plan| {
+        Saboteur::new(plan, |_, out| {
+            if out.iter().any(|action| matches!(action, Action::HandOver { .. })) {
+                out.push(Action::CloseGate);
+            }
+        })
+    });
+}
+
 /// What a failure looks like to whoever has to mend it.
 #[test]
 fn a_failure_is_cut_down_and_told() {

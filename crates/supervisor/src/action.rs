@@ -1,10 +1,12 @@
 //! What we may ask of the runtime.
 
-use crate::{Generation, Line, Notice, Pid, SlotId, WorkerId};
+use crate::{Generation, Line, Notice, Pid, SlotId, Standing, WorkerId};
 
 /// The signals we send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// Drain and leave; to a new master only, since workers are told on their channel.
+    Terminate,
     /// Leave at once, but by the worker's own code: requests in flight get a 500.
     Quit,
     /// Break out of what hangs.
@@ -20,6 +22,9 @@ pub enum Order {
     Drain,
     /// First accept what waits in the accept queue, then drain.
     DrainQueue,
+    /// Accept no more, take what others have passed on, finish, leave: another master will serve,
+    /// and nobody knows when.
+    HandOver,
     /// Open the log files again.
     Reopen,
 }
@@ -48,6 +53,15 @@ pub enum Action {
     Send { pid: Pid, signal: Signal },
     /// Let no new connection into the accept queues; those inside can still be accepted.
     CloseGate,
+    /// Execute a new master beside this one, with our listeners. Answered by `UpgradeSpawned` or
+    /// `UpgradeSpawnFailed`.
+    StartUpgrade,
+    /// The listeners, and all that bears the service's name, are the new master's from now on.
+    HandOver { to: Pid },
+    /// Tell the service manager how the service stands.
+    Publish(Standing),
+    /// Tell the service manager that decisions are still made.
+    FeedWatchdog,
     /// Open the master's own log files again.
     ReopenLogs,
     /// What this generation was planned with counts from now on, also for zygotes to come.

@@ -52,6 +52,8 @@ pub enum Wish {
     FewerWorkers,
     /// Close and open the log files again (USR1).
     ReopenLogs,
+    /// Hand over to a new master (USR2).
+    Upgrade,
 }
 
 /// What a worker's line of the scoreboard says of time. `None` = there is no such request, or the
@@ -101,7 +103,15 @@ pub enum Event {
     Measured { workers: Vec<(WorkerId, u64)>, total: u64 },
     /// Workers have imported so many modules, all in all, that the newest zygote was not told of.
     Learned { modules: u32 },
-    /// A child was reaped: a worker, a zygote, or a stranger.
+    /// A new master's process exists.
+    UpgradeSpawned { pid: Pid },
+    /// A new master's process could not be made.
+    UpgradeSpawnFailed,
+    /// The new master serves with all its workers.
+    UpgradeReady { pid: Pid },
+    /// The master before us has left everything to us.
+    Promoted,
+    /// A child was reaped: a worker, a zygote, a new master, or a stranger.
     Exited { pid: Pid, ending: Ending },
     /// An operator asks.
     Asked(Wish),

@@ -8,7 +8,8 @@
 //!
 //! Read `supervisor` first (which event goes where), then `settle` (the rules that keep the pool),
 //! then
-//! `worker` and `zygote` (one life each), `zygotes`, `reload` and `stop` (what follows for all).
+//! `worker` and `zygote` (one life each), `zygotes`, `reload`, `upgrade` and `stop` (what follows for
+//! all).
 
 #![forbid(unsafe_code)]
 
@@ -30,12 +31,15 @@ mod reload;
 mod settle;
 mod shortage;
 mod snapshot;
+mod standing;
 mod standstill;
 mod stop;
 mod strangers;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+#[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
+mod upgrade;
 mod worker;
 mod zygote;
 mod zygotes;
@@ -44,10 +48,12 @@ pub use action::{Action, Order, Signal};
 pub use event::{BootFailure, Ending, Event, Refusal, Sample, Wish};
 pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
 pub use memory::Limit;
-pub use notice::{Cause, Notice, Reason, Stood};
+pub use notice::{Cause, Notice, Reason, Stood, UpgradeFailure};
 pub use plan::Plan;
 pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};
+pub use standing::{Stage, Standing};
 pub use stop::status_of;
 pub use supervisor::Supervisor;
+pub use upgrade::UpgradeState;
 pub use worker::WorkerState;
 pub use zygote::ZygoteState;

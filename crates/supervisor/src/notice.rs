@@ -19,6 +19,8 @@ pub enum Cause {
     Scale,
     /// The service stops.
     Stop,
+    /// A new master serves.
+    HandOver,
     /// It hung.
     Hang,
     /// It was not ready in time.
@@ -34,6 +36,17 @@ pub enum Reason {
     Boot(BootFailure),
     /// Workers died too often, and the plan says that this is the end.
     CrashLoop,
+}
+
+/// Why an upgrade was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeFailure {
+    /// The new master could not be executed.
+    Spawn,
+    /// It ended before it was ready.
+    Exited(Ending),
+    /// It was not ready in time.
+    TimedOut,
 }
 
 /// What has stood for too long.
@@ -122,6 +135,19 @@ pub enum Notice {
     ReloadGivenUp { generation: Generation, serving: Generation, failure: Option<BootFailure> },
     /// A reload was asked for while one is under way; it follows afterwards.
     ReloadQueued,
+    /// A new master boots beside this one.
+    UpgradeStarted { pid: Pid },
+    /// No upgrade begins.
+    UpgradeRefused { why: &'static str },
+    /// The new master will not serve; we serve on.
+    UpgradeGivenUp { why: UpgradeFailure },
+    /// The new master serves, and we leave; `took` is `None` when it was not ready, and we were
+    /// told to leave.
+    HandedOver { pid: Pid, took: Option<Duration> },
+    /// The new master has ended while we were on our way out.
+    HeirLost { pid: Pid, ending: Ending },
+    /// The master before us has left everything to us.
+    Promoted,
     /// The service is complete for the first time: all wanted workers are ready.
     Serving { workers: u16 },
     /// The number of wanted workers has changed.

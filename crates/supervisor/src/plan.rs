@@ -59,6 +59,12 @@ pub struct Plan {
     /// After the first word of modules that are imported late, the app is loaded again with them,
     /// once; `None` = they wait for a reload that is asked for.
     pub refresh_after: Option<Duration>,
+    /// How often the service manager's watchdog is fed; `None` = there is none.
+    pub watchdog: Option<Duration>,
+    /// The process whose end is the end of the container; it cannot hand over to another.
+    pub is_pid_1: bool,
+    /// Another master serves beside this one, and will leave for it.
+    pub is_heir: bool,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -90,6 +96,9 @@ impl Default for Plan {
             crash_loop_window: Duration::from_secs(60),
             crash_loop_exit: false,
             refresh_after: None,
+            watchdog: None,
+            is_pid_1: false,
+            is_heir: false,
             seed: 1,
         }
     }

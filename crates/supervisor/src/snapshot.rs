@@ -3,7 +3,7 @@
 use crate::supervisor::Supervisor;
 use crate::worker::WorkerState;
 use crate::zygote::ZygoteState;
-use crate::{Generation, Line, Pid, SlotId, WorkerId};
+use crate::{Generation, Line, Pid, SlotId, Tick, UpgradeState, WorkerId};
 
 /// Where the service is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct WorkerView {
     pub generation: Generation,
     /// Its process, once it is known.
     pub pid: Option<Pid>,
+    /// When it was asked for.
+    pub asked_at: Tick,
     /// It has asked to be replaced.
     pub spent: bool,
     /// Where it is in its life.
@@ -65,6 +67,8 @@ pub struct Snapshot {
     pub wanted: u16,
     /// The generation that a reload is bringing in.
     pub reloading: Option<Generation>,
+    /// How far an upgrade has come.
+    pub upgrade: UpgradeState,
     /// All workers that are not gone, oldest first.
     pub workers: Vec<WorkerView>,
     /// All zygotes that are not gone, oldest first.
@@ -96,6 +100,7 @@ impl Supervisor {
             line: worker.line,
             generation: worker.generation,
             pid: worker.pid(),
+            asked_at: worker.asked_at,
             spent: worker.spent.is_some(),
             state: worker.state,
         });
@@ -108,6 +113,7 @@ impl Supervisor {
             phase: self.life.phase(),
             wanted: self.wanted,
             reloading: self.reload.generation(),
+            upgrade: self.upgrade,
             workers: workers.collect(),
             zygotes: zygotes.collect(),
         }

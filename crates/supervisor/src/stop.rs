@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use crate::supervisor::{Life, Supervisor};
+use crate::upgrade::{UpgradeInput, UpgradeState};
 use crate::worker::Input;
 use crate::zygote::{Zygote, ZygoteInput};
 use crate::{Action, BootFailure, Cause, Notice, Order, Plan, Reason, Tick};
@@ -90,9 +91,8 @@ impl Supervisor {
         let stop = Stop::begin(status, grace + self.plan.dump_grace, now, &self.plan);
         self.life = Life::Stopping(stop);
         out.push(Action::Report(Notice::Stopping { reason }));
-        // First the gate: what comes after it could be promised to nobody.
-        out.push(Action::CloseGate);
-        let (cause, order) = (Cause::Stop, Order::DrainQueue);
+        self.step_upgrade(UpgradeInput::LeftAlone, now, out);
+        let (cause, order) = self.leave_the_listeners(now, out);
         let drain = Input::Drain { order, cause, deadline: now + grace };
         for id in self.pool.ids(|_| true) {
             self.step_worker(id, Input::Cancel(cause), now, out);
@@ -105,6 +105,22 @@ impl Supervisor {
         }
     }
 
+    /// First of all at an end: nobody new comes in, except to the new master if there is one.
+    /// Returns what workers have to do about it.
+    fn leave_the_listeners(&mut self, now: Tick, out: &mut Vec<Action>) -> (Cause, Order) {
+        if let Some(to) = self.upgrade.heir() {
+            // The new master speaks for the service from then on: not before that is told.
+            self.publish(now, out);
+            out.push(Action::HandOver { to });
+            // Idle connections go to the workers of one that serves, as to any sibling.
+            let serves = matches!(self.upgrade, UpgradeState::Succeeded { ready: true, .. });
+            return (Cause::HandOver, if serves { Order::Drain } else { Order::HandOver });
+        }
+        // What comes after the gate could be promised to nobody.
+        out.push(Action::CloseGate);
+        (Cause::Stop, Order::DrainQueue)
+    }
+
     /// Begins the end without drain, or shortens one that has begun.
     pub(crate) fn quit(&mut self, now: Tick, out: &mut Vec<Action>) {
         match &mut self.life {
@@ -113,7 +129,8 @@ impl Supervisor {
                 self.life = Life::Stopping(Stop::begin(0, self.plan.abort_grace, now, &self.plan));
                 out.push(Action::Report(Notice::Stopping { reason: None }));
                 // Whoever comes now is better refused than reset when we are gone.
-                out.push(Action::CloseGate);
+                self.step_upgrade(UpgradeInput::LeftAlone, now, out);
+                self.leave_the_listeners(now, out);
             }
         }
         for id in self.pool.ids(|_| true) {

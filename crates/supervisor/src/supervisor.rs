@@ -19,11 +19,12 @@ use crate::shortage::{self, Shortage};
 use crate::standstill::Standstill;
 use crate::stop::{Due, Stop};
 use crate::strangers::{Latest, Strangers};
+use crate::upgrade::{UpgradeInput, UpgradeState};
 use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{NO_RETRY_STATUS, Zygote, ZygoteInput, failure_of};
 use crate::{
     Action, BootFailure, Cause, Ending, Event, Generation, Notice, Order, Phase, Pid, Plan, Reason,
-    Refusal, Sample, Signal, SlotId, Stood, Tick, Wish, WorkerId,
+    Refusal, Sample, Signal, SlotId, Standing, Stood, Tick, Wish, WorkerId,
 };
 
 /// Where the service is in its life.
@@ -62,6 +63,13 @@ pub struct Supervisor {
     pub(crate) reload_queued: bool,
     pub(crate) refresh: Refresh,
     pub(crate) memory: Memory,
+    pub(crate) upgrade: UpgradeState,
+    /// Another master serves beside us, and will leave for us.
+    is_heir: bool,
+    /// What was published last.
+    pub(crate) told: Option<Standing>,
+    /// The watchdog is fed then.
+    pub(crate) next_feed: Tick,
     /// What counts once the generation that is being loaded serves.
     pub(crate) next_plan: Option<Plan>,
     /// Killed processes whose worker or zygote was given up before we knew them.
@@ -72,7 +80,7 @@ pub struct Supervisor {
     pub(crate) announced: bool,
     standstill: Standstill,
     pub(crate) zygote_ever_ready: bool,
-    worker_ever_ready: bool,
+    pub(crate) worker_ever_ready: bool,
 }
 
 impl Supervisor {
@@ -82,7 +90,6 @@ impl Supervisor {
         Self {
             wanted: plan.workers.max(1),
             random: Random::new(plan.seed),
-            plan,
             life: Life::Waiting,
             pool: Pool::default(),
             zygotes: BTreeMap::new(),
@@ -94,6 +101,10 @@ impl Supervisor {
             reload_queued: false,
             refresh: Refresh::default(),
             memory: Memory::default(),
+            upgrade: UpgradeState::Idle,
+            is_heir: plan.is_heir,
+            told: None,
+            next_feed: Tick::default(),
             next_plan: None,
             strays: BTreeSet::new(),
             strangers: Strangers::default(),
@@ -101,6 +112,7 @@ impl Supervisor {
             standstill: Standstill::default(),
             zygote_ever_ready: false,
             worker_ever_ready: false,
+            plan,
         }
     }
 
@@ -143,6 +155,16 @@ impl Supervisor {
             }
             Event::Measured { workers, total } => self.on_measured(&workers, total, now, out),
             Event::Learned { modules } => self.refresh.on_learned(modules, now, &self.plan),
+            Event::UpgradeSpawned { pid } => {
+                self.step_upgrade(UpgradeInput::Spawned(pid), now, out);
+            }
+            Event::UpgradeSpawnFailed => self.step_upgrade(UpgradeInput::SpawnFailed, now, out),
+            Event::UpgradeReady { pid } => self.on_upgrade_ready(pid, now, out),
+            Event::Promoted => {
+                if std::mem::take(&mut self.is_heir) {
+                    out.push(Action::Report(Notice::Promoted));
+                }
+            }
             Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
             Event::Asked(wish) => self.on_asked(wish, now, out),
             Event::Replanned { generation, plan } => self.on_replanned(generation, *plan),
@@ -153,6 +175,7 @@ impl Supervisor {
         self.shortage.let_time_pass(now);
         self.refresh.let_time_pass(now);
         self.settle(now, out);
+        self.publish(now, out);
     }
 
     /// When [`Event::Tick`] is due; `None` = nothing is waited for.
@@ -177,7 +200,8 @@ impl Supervisor {
             }
             Life::Stopping(stop) => Some(stop.next_deadline()),
         };
-        children.chain(own).min()
+        let feed = self.plan.watchdog.map(|_| self.next_feed);
+        children.chain(own).chain(self.upgrade.deadline()).chain(feed).min()
     }
 
     fn on_start(&mut self, out: &mut Vec<Action>) {
@@ -196,6 +220,9 @@ impl Supervisor {
         let late: Vec<_> = self.zygotes.values().filter(late).map(|z| z.generation).collect();
         for generation in late {
             self.step_zygote(generation, ZygoteInput::DeadlinePassed, now, out);
+        }
+        if self.upgrade.deadline().is_some_and(|at| at <= now) {
+            self.step_upgrade(UpgradeInput::DeadlinePassed, now, out);
         }
         if let Life::Stopping(stop) = &mut self.life {
             match stop.on_tick(now, &self.plan) {
@@ -338,6 +365,8 @@ impl Supervisor {
         } else if let Some(generation) = self.zygote_with_pid(pid) {
             self.step_zygote(generation, ZygoteInput::Exited(ending), now, out);
             self.fail_forks_of(generation, now, out);
+        } else if self.upgrade.pid() == Some(pid) {
+            self.step_upgrade(UpgradeInput::Exited(ending), now, out);
         } else if !self.strays.remove(&pid) && self.is_owed_a_pid() {
             let generation = Generation(self.next_generation.0 - 1);
             let latest = Latest { worker: self.pool.latest(), generation };
@@ -421,8 +450,34 @@ impl Supervisor {
             Wish::FewerWorkers if is_running && self.wanted > 1 => {
                 self.want(self.wanted - 1, out);
             }
+            Wish::Upgrade => self.on_asked_to_upgrade(is_running, now, out),
             Wish::Reload | Wish::MoreWorkers | Wish::FewerWorkers => {}
         }
+    }
+
+    fn on_asked_to_upgrade(&mut self, is_running: bool, now: Tick, out: &mut Vec<Action>) {
+        let why = if self.plan.is_pid_1 {
+            "as PID 1 this master cannot leave without ending the container"
+        } else if self.is_heir {
+            "the master before this one has not left yet"
+        } else if !is_running {
+            "the service stops"
+        } else {
+            return self.step_upgrade(UpgradeInput::Asked, now, out);
+        };
+        out.push(Action::Report(Notice::UpgradeRefused { why }));
+    }
+
+    /// The new master serves: we are only needed for what is in flight.
+    fn on_upgrade_ready(&mut self, pid: Pid, now: Tick, out: &mut Vec<Action>) {
+        self.step_upgrade(UpgradeInput::Ready(pid), now, out);
+        if self.upgrade.heir() == Some(pid) {
+            self.stop(None, now, out);
+        }
+    }
+
+    pub(crate) fn step_upgrade(&mut self, input: UpgradeInput, now: Tick, out: &mut Vec<Action>) {
+        self.upgrade.step(input, now, &self.plan, out)
     }
 
     fn reopen_logs(&mut self, out: &mut Vec<Action>) {

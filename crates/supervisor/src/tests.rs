@@ -8,6 +8,8 @@ mod memory;
 mod recycle;
 mod refresh;
 mod reload;
+mod standing;
 mod start;
 mod stop;
 mod table;
+mod upgrade;

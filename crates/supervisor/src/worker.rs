@@ -495,7 +495,11 @@ impl Worker {
 
     /// Nobody else takes what waits in the queue when the service stops.
     fn tell_to_drain(&self, cause: Cause) -> Action {
-        let order = if cause == Cause::Stop { Order::DrainQueue } else { Order::Drain };
+        let order = match cause {
+            Cause::Stop => Order::DrainQueue,
+            Cause::HandOver => Order::HandOver,
+            _ => Order::Drain,
+        };
         Action::Tell { worker: self.id, order }
     }
 

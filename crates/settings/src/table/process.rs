@@ -3,8 +3,20 @@
 use super::FULL;
 use crate::declare::{Group, Kind, Setting};
 
-pub(super) const ALL: &[Setting] =
-    &[CONFIG, CHECK_CONFIG, PRINT_CONFIG, WSGI_APP, CHDIR, PYTHONPATH, PYTHON, RAW_ENV, PIDFILE];
+pub(super) const ALL: &[Setting] = &[
+    CONFIG,
+    CHECK_CONFIG,
+    PRINT_CONFIG,
+    WSGI_APP,
+    CHDIR,
+    PYTHONPATH,
+    PYTHON,
+    RAW_ENV,
+    PIDFILE,
+    CONTROL_SOCKET,
+    CONTROL_SOCKET_MODE,
+    CONTROL_SOCKET_DISABLE,
+];
 
 pub(crate) const CONFIG: Setting = Setting {
     name: "config",
@@ -102,5 +114,39 @@ pub(crate) const PIDFILE: Setting = Setting {
     flags: &["pid"],
     short_flag: Some('p'),
     short: "File to write the master's process id to",
+    ..FULL
+};
+
+pub(crate) const CONTROL_SOCKET: Setting = Setting {
+    name: "control_socket",
+    group: Group::Process,
+    kind: Kind::Path,
+    flags: &["control-socket"],
+    short: "Unix socket where `remuda status`, `reload`, `upgrade` and `stop` ask",
+    long: "\
+Without it, each master has one of its own: `<pid>.ctl` in `$XDG_RUNTIME_DIR/remuda`, or in \
+`remuda-<uid>` in the folder of temporary files. Where that cannot be written the service runs \
+without, and says so at level debug. Only the service's user and root are heard, whatever the \
+file's mode. `none`: the same as `control_socket_disable`.",
+    ..FULL
+};
+
+pub(crate) const CONTROL_SOCKET_MODE: Setting = Setting {
+    name: "control_socket_mode",
+    group: Group::Process,
+    kind: Kind::Mode,
+    default: "0o600",
+    flags: &["control-socket-mode"],
+    short: "Permission bits of the control socket",
+    ..FULL
+};
+
+pub(crate) const CONTROL_SOCKET_DISABLE: Setting = Setting {
+    name: "control_socket_disable",
+    group: Group::Process,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["no-control-socket"],
+    short: "Do without the control socket",
     ..FULL
 };

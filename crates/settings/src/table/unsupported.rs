@@ -12,7 +12,6 @@ const NO_SYSLOG: &str = "the log goes to `errorlog` and `accesslog` only";
 const NO_BACKLOG: &str = "the length of the accept queue is not measured yet";
 const NO_LOGGER: &str =
     "remuda writes its own log; `logconfig_dict` and its like format what workers log";
-const NO_CONTROL: &str = "this version has no control socket";
 
 /// One setting without effect.
 const fn no(
@@ -67,7 +66,4 @@ pub(super) const ALL: &[Setting] = &[
     no("dirty_timeout", &["dirty-timeout"], G::Dirty, Text, "300", "Time for a long job", NO_DIRTY),
     no("dirty_threads", &["dirty-threads"], G::Dirty, Text, "1", "Threads for long jobs", NO_DIRTY),
     no("dirty_graceful_timeout", &["dirty-graceful-timeout"], G::Dirty, Text, "30", "Time for long jobs at stop", NO_DIRTY),
-    no("control_socket", &["control-socket"], G::Process, Path, "", "Socket to control the server", NO_CONTROL),
-    no("control_socket_mode", &["control-socket-mode"], G::Process, Text, "0o600", "Permission bits of that socket", NO_CONTROL),
-    no("control_socket_disable", &["no-control-socket"], G::Process, Switch, "false", "Do without that socket", NO_CONTROL),
 ];

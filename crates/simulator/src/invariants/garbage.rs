@@ -45,12 +45,17 @@ fn concerns(step: &Step<'_>, action: &Action, speaker: WorkerId, slot: Option<Sl
             let stood_in = its.is_some_and(|its| its.0 >= step.after.wanted);
             worker == speaker || slot.is_some() && (its == slot || stood_in)
         }
-        Action::CloseGate | Action::Exit { .. } | Action::ReopenLogs | Action::Adopt { .. } => {
-            false
-        }
+        Action::CloseGate
+        | Action::StartUpgrade
+        | Action::HandOver { .. }
+        | Action::Exit { .. }
+        | Action::Adopt { .. }
+        | Action::ReopenLogs => false,
         Action::StartZygote { .. }
         | Action::RetireZygote { .. }
         | Action::Fork { .. }
+        | Action::Publish(_)
+        | Action::FeedWatchdog
         | Action::Report(_) => true,
     }
 }

@@ -1,5 +1,6 @@
 //! 12: The listeners are closed at a stop only, and once; whoever serves then takes what waits in
-//! the queue, and hears of it after the gate is closed.
+//! the queue, and hears of it after the gate is closed. When a new master has taken over they are
+//! its own: they are never closed, and the queue is left to it.
 
 use remuda_supervisor::{Action, Event, Order, Phase, Wish, WorkerState};
 
@@ -10,21 +11,35 @@ const NAME: &str = "gate";
 #[derive(Default)]
 pub(super) struct Gate {
     closed: bool,
+    handed_over: bool,
 }
 
 impl Invariant for Gate {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        let handing_over =
+            step.actions.iter().position(|action| matches!(action, Action::HandOver { .. }));
+        if let Some(at) = handing_over {
+            self.handed_over = true;
+            if !matches!(step.event, Event::Asked(Wish::Quit)) {
+                let is_ready = matches!(step.event, Event::UpgradeReady { .. });
+                let order = if is_ready { Order::Drain } else { Order::HandOver };
+                everybody_is_told(step, at, order)?;
+            }
+        }
         let closing = step.actions.iter().position(|action| *action == Action::CloseGate);
         if let Some(at) = closing {
+            if self.handed_over {
+                return Err(step.violation(NAME, "the new master's gate is closed".to_owned()));
+            }
             if self.closed || step.after.phase == Phase::Running {
                 return Err(step.violation(NAME, "the gate is closed without a stop".to_owned()));
             }
             self.closed = true;
             if !matches!(step.event, Event::Asked(Wish::Quit)) {
-                return everybody_takes_the_queue(step, at);
+                return everybody_is_told(step, at, Order::DrainQueue);
             }
         }
-        if !self.closed && step.after.phase == Phase::Stopping {
+        if !self.closed && !self.handed_over && step.after.phase == Phase::Stopping {
             return Err(step.violation(NAME, "it stops, and the gate is open".to_owned()));
         }
         for (id, order) in step.told_to_drain() {
@@ -37,7 +52,7 @@ impl Invariant for Gate {
     }
 }
 
-fn everybody_takes_the_queue(step: &Step<'_>, gate: usize) -> Result<(), Violation> {
+fn everybody_is_told(step: &Step<'_>, gate: usize, order: Order) -> Result<(), Violation> {
     for worker in &step.before.workers {
         // One that has ended or hangs in this very step takes nothing.
         let is_left = step.is(worker.worker).is_some_and(|view| {
@@ -46,11 +61,9 @@ fn everybody_takes_the_queue(step: &Step<'_>, gate: usize) -> Result<(), Violati
         if !matches!(worker.state, WorkerState::Serving { .. }) || !is_left {
             continue;
         }
-        let is_told = |action: &Action| {
-            *action == Action::Tell { worker: worker.worker, order: Order::DrainQueue }
-        };
+        let is_told = |action: &Action| *action == Action::Tell { worker: worker.worker, order };
         if !step.actions[gate..].iter().any(is_told) {
-            let what = format!("worker {} serves, and leaves the queue alone", worker.worker.0);
+            let what = format!("worker {} serves, and is not told: {order:?}", worker.worker.0);
             return Err(step.violation(NAME, what));
         }
     }

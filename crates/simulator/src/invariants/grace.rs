@@ -45,6 +45,8 @@ impl Grace {
         let has_had = |at: Option<Tick>, grace| since(at).is_some_and(|length| length >= grace);
         let fair = match signal {
             Signal::Quit => self.quit_since.is_some(),
+            // Workers are told on their channel.
+            Signal::Terminate => false,
             Signal::Abort => has_had(told.dump, plan.dump_grace),
             Signal::Kill => {
                 let never_served = step.was(life.id).is_none_or(|view| {

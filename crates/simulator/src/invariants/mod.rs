@@ -23,6 +23,7 @@ mod shortage;
 mod stop;
 mod targets;
 mod untouched;
+mod upgrade;
 mod zygote_loss;
 
 use std::fmt;
@@ -103,12 +104,14 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(log::Log::default()),
         Box::new(crash_loop::CrashLoop::default()),
         Box::new(shortage::Shortage::default()),
+        Box::new(upgrade::Upgrade::default()),
     ]
 }
 
 /// Judges a service that had time enough, good code and no faults.
 pub(crate) fn at_rest(state: &State<'_>) -> Result<(), Violation> {
     rest::check(state)?;
+    upgrade::check_rest(state)?;
     left_behind::check_running(state)
 }
 
@@ -143,9 +146,7 @@ impl<'a> Step<'a> {
     /// The workers that are told to drain in this step.
     pub(crate) fn told_to_drain(&self) -> impl Iterator<Item = (WorkerId, Order)> + use<'a> {
         self.actions.iter().filter_map(|action| match *action {
-            Action::Tell { worker, order: order @ (Order::Drain | Order::DrainQueue) } => {
-                Some((worker, order))
-            }
+            Action::Tell { worker, order } if order != Order::Reopen => Some((worker, order)),
             _ => None,
         })
     }

@@ -4,6 +4,7 @@
 use remuda_supervisor::{Action, Generation, Pid, WorkerId};
 
 use super::{Invariant, Step, Violation};
+use crate::process::Role;
 
 const NAME: &str = "targets";
 
@@ -22,7 +23,10 @@ impl Invariant for Targets {
             let meant = match (process.worker(), process.zygote()) {
                 (Some(life), _) => is_meant(step, pid, Some(life.id), None),
                 (_, Some(life)) => is_meant(step, pid, None, Some(life.generation)),
-                _ => false,
+                _ => {
+                    let is_heir = matches!(process.role, Role::Heir { .. });
+                    is_heir && step.before.upgrade.pid() == Some(pid)
+                }
             };
             if !meant {
                 return Err(step.violation(NAME, format!("{action:?} hits {name}")));

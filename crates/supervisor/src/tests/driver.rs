@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     Action, BootFailure, Ending, Event, Generation, Line, Notice, Order, Phase, Pid, Plan, Sample,
-    Signal, SlotId, Snapshot, Supervisor, Tick, Wish, WorkerId, WorkerState,
+    Signal, SlotId, Snapshot, Standing, Supervisor, Tick, Wish, WorkerId, WorkerState,
 };
 
 pub(crate) const CRASH: Ending = Ending::Signaled(11);
@@ -30,13 +30,15 @@ pub(crate) struct Driver {
     pub(crate) now: Tick,
     /// Actions since the last `take`.
     out: Vec<Action>,
+    /// What was published since the last `published`.
+    published: Vec<Standing>,
     next_pid: i32,
 }
 
 impl Driver {
     pub(crate) fn new(plan: Plan) -> Self {
         let supervisor = Supervisor::new(plan);
-        Self { supervisor, now: Tick(0), out: Vec::new(), next_pid: 100 }
+        Self { supervisor, now: Tick(0), out: Vec::new(), published: Vec::new(), next_pid: 100 }
     }
 
     /// Started, all workers ready, actions so far forgotten.
@@ -66,7 +68,22 @@ impl Driver {
 
     /// Actions since the last call.
     pub(crate) fn take(&mut self) -> Vec<Action> {
+        self.sort_out_what_is_published();
         std::mem::take(&mut self.out)
+    }
+
+    /// What was published since the last call.
+    pub(crate) fn published(&mut self) -> Vec<Standing> {
+        self.sort_out_what_is_published();
+        std::mem::take(&mut self.published)
+    }
+
+    fn sort_out_what_is_published(&mut self) {
+        let published = self.out.extract_if(.., |action| matches!(action, Action::Publish(_)));
+        self.published.extend(published.filter_map(|action| match action {
+            Action::Publish(standing) => Some(standing),
+            _ => None,
+        }));
     }
 
     /// Lets time pass, with a tick at each deadline on the way, as the runtime does.
@@ -151,6 +168,13 @@ impl Driver {
 
     pub(crate) fn exit(&mut self, worker: u64, ending: Ending) {
         let pid = self.pid_of(worker).expect("the worker has a process");
+        self.give(Event::Exited { pid, ending });
+    }
+
+    pub(crate) fn exit_zygote(&mut self, generation: u32, ending: Ending) {
+        let zygotes = self.snapshot().zygotes;
+        let zygote = zygotes.iter().find(|zygote| zygote.generation == Generation(generation));
+        let pid = zygote.and_then(|zygote| zygote.pid).expect("the zygote has a process");
         self.give(Event::Exited { pid, ending });
     }
 

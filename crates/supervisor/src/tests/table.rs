@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::driver::{plan, secs};
+use crate::upgrade::{UpgradeInput, UpgradeState};
 use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput, ZygoteState};
 use crate::{
@@ -161,6 +162,47 @@ fn every_zygote_state_meets_every_input() {
     insta::assert_snapshot!("zygotes", table.replace(" => Nothing", ""));
 }
 
+fn upgrade_states() -> Vec<UpgradeState> {
+    let (pid, deadline, since) = (PID, LATER, Tick(0));
+    vec![
+        UpgradeState::Idle,
+        UpgradeState::Starting,
+        UpgradeState::Booting { pid, since, deadline },
+        UpgradeState::Draining { pid, deadline },
+        UpgradeState::Dying { pid },
+        UpgradeState::Succeeded { pid, ready: true },
+    ]
+}
+
+fn upgrade_inputs() -> Vec<UpgradeInput> {
+    vec![
+        UpgradeInput::Asked,
+        UpgradeInput::Spawned(PID),
+        UpgradeInput::SpawnFailed,
+        UpgradeInput::Ready(PID),
+        UpgradeInput::LeftAlone,
+        UpgradeInput::DeadlinePassed,
+        UpgradeInput::Exited(Ending::Exited(3)),
+    ]
+}
+
+#[test]
+fn every_state_of_an_upgrade_meets_every_input() {
+    let mut table = String::new();
+    for from in upgrade_states() {
+        for input in upgrade_inputs() {
+            let mut state = from;
+            let mut out = Vec::new();
+            state.step(input, NOW, &plan(), &mut out);
+            let names = [format!("{from:?}"), format!("{input:?}"), format!("{state:?}")];
+            let [from, input, to] = names.map(|debug| name(&debug));
+            writeln!(table, "{}", line(&from, &input, &to, &out)).unwrap();
+        }
+        table.push('\n');
+    }
+    insta::assert_snapshot!("upgrade", table);
+}
+
 /// Which deadline a state waits for; the others wait for an event only.
 #[test]
 fn every_state_carries_its_own_deadline() {
@@ -194,4 +236,12 @@ fn every_state_carries_its_own_deadline() {
         .map(|zygote| name(&format!("{:?}", zygote.state)))
         .collect();
     assert_eq!(waits, ["Ready", "Stuck", "Dying"]);
+
+    let waits: Vec<_> = upgrade_states()
+        .into_iter()
+        .filter(|state| state.deadline().is_none())
+        .map(|state| name(&format!("{state:?}")))
+        .collect();
+    // Starting is answered at once, by whoever was asked.
+    assert_eq!(waits, ["Idle", "Starting", "Dying", "Succeeded"]);
 }
