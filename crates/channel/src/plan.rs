@@ -111,6 +111,8 @@ pub struct MemoryPlan {
     pub prefetch_imports: bool,
     /// Whether what is there before the fork gets an immortal reference count, where that is known.
     pub immortal_heap: bool,
+    /// Share of the requests after which memory is logged, in millionths.
+    pub sample_rate: u32,
 }
 
 /// A user and a group.

@@ -28,6 +28,7 @@ use crate::asgi::Asgi;
 use crate::context::FreshContext;
 use crate::imports::Imports;
 use crate::journal::PyJournal;
+use crate::memory_samples::MemorySamples;
 use crate::overdue::Flights;
 use crate::serving::Serving;
 use crate::setup;
@@ -152,6 +153,7 @@ impl Worker {
                 served: Cell::new(0),
                 max_requests,
                 closing: Closing::default(),
+                memory: MemorySamples::new(plan.memory.sample_rate),
                 phrases: Phrases::default(),
             }),
             executor,

@@ -149,6 +149,7 @@ fn for_memory(settings: &MemorySettings) -> MemoryPlan {
         warmup_requests: settings.warmup_requests,
         prefetch_imports: settings.prefetch_imports,
         immortal_heap: settings.immortal_heap,
+        sample_rate: settings.sample_rate,
     }
 }
 

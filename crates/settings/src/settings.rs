@@ -163,6 +163,8 @@ pub struct MemorySettings {
     pub max_memory: MemorySize,
     /// Memory of all processes; `None` = a share of the container's limit, if it has one.
     pub max_memory_total: Option<MemorySize>,
+    /// Share of the requests after which memory is logged, in millionths.
+    pub sample_rate: u32,
 }
 
 /// Where operators ask.
