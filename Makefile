@@ -13,7 +13,8 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs recycles simulate soak mutants \
-	load bench bench-programs bench-publish bench-instructions bench-micro bench-fair clean
+	load bench bench-programs bench-build bench-publish bench-instructions bench-memory bench-memory-run \
+	bench-micro bench-fair test-immortal test-immortal-run clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
@@ -60,6 +61,16 @@ fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
 recycles: build $(VENV)/.tools ## Recycle RECYCLES=10000 workers, and compare the master before and after
 	RECYCLES=$(or $(RECYCLES),10000) $(BIN)/python -m pytest -s -k many_recycles --timeout 7200 tests/process/test_shortage.py
 
+# The immortal heap needs Python 3.12 or 3.13; `make test-python` says NOT RUN with others.
+test-immortal: ## The immortal heap with Python 3.13 (or PYTHON=), CPython's own tests in it included
+	$(MAKE) --no-print-directory test-immortal-run \
+		PYTHON=$(if $(filter file,$(origin PYTHON)),$(or $(PYTHON_313),$(PYTHON)),$(PYTHON))
+
+test-immortal-run: bench-build
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(BENCH_VENV)/bin/python -m pytest tests/memory
+	$(BENCH_VENV)/bin/python tests/memory/cpython_suite.py
+
 docs: ## Write the generated reference pages again
 	UPDATE=1 cargo test --quiet -p remuda-settings -p remuda-journal
 
@@ -93,10 +104,23 @@ bench-fair: bench-programs ## Who waits for whom: mixed requests, thousands of i
 bench-instructions: bench-programs ## Instructions a request, where no two times are the same
 	$(BENCH_VENV)/bin/python benches/instructions.py $(BENCH)
 
-bench-programs: load
+bench-programs: load bench-build
 	cargo build --quiet --release --locked -p remuda-front --example hello
+	$(BENCH_VENV)/bin/python benches/install.py servers
+
+bench-build:
 	env -u SETUPTOOLS_RUST_CARGO_PROFILE $(MAKE) --no-print-directory build VENV=$(BENCH_VENV)
-	$(BENCH_VENV)/bin/python benches/install.py
+
+# Memory depends on the version of Python: 3.13 where pyenv has it, unless PYTHON says otherwise.
+PYTHON_313 := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3))
+
+bench-memory: ## Memory of remuda and gunicorn with the same workers (BENCH="--quick", BENCH="--help")
+	$(MAKE) --no-print-directory bench-memory-run \
+		PYTHON=$(if $(filter file,$(origin PYTHON)),$(or $(PYTHON_313),$(PYTHON)),$(PYTHON))
+
+bench-memory-run: load bench-build
+	$(BENCH_VENV)/bin/python benches/install.py memory
+	$(BENCH_VENV)/bin/python benches/memory.py $(BENCH)
 
 # PYO3_PYTHON: the interpreter that is linked into the benchmark.
 bench-micro: ## What one request costs, without other servers: front alone, then with Python

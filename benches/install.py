@@ -1,6 +1,7 @@
-"""Install the servers of the comparison, and the example site, beside this build of remuda.
+"""Install what a comparison needs, and the example site, beside this build of remuda.
 
-Run by `make bench` with the Python of the environment to install into.
+Run by `make bench` (`servers`) and `make bench-memory` (`memory`) with the Python of the
+environment to install into.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from pathlib import Path
 from scenarios import SITE
 
 HERE = Path(__file__).resolve().parent
+LISTS = {"servers": "requirements.txt", "memory": "requirements-memory.txt"}
 
 
 def main() -> None:
-    done = Path(sys.prefix) / ".peers"
-    wanted = requirements()
+    purpose = sys.argv[1] if len(sys.argv) > 1 else "servers"
+    done = Path(sys.prefix) / f".peers-{purpose}"
+    wanted = requirements(LISTS[purpose])
     if done.exists() and done.read_text().splitlines() == wanted:
         return
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -31,9 +34,9 @@ def main() -> None:
         done.write_text("\n".join(wanted))
 
 
-def requirements() -> list[str]:
-    """The servers' and the site's; but gunicorn needs a newer gevent than the site pins."""
-    files = [HERE / "requirements.txt", SITE / "requirements.txt"]
+def requirements(file: str) -> list[str]:
+    """The peers' and the site's; but gunicorn needs a newer gevent than the site pins."""
+    files = [HERE / file, SITE / "requirements.txt"]
     lines = [line.strip() for file in files for line in file.read_text().splitlines()]
     return [line for line in lines if line and not line.startswith(("#", "gevent=="))]
 

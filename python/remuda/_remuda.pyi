@@ -32,6 +32,9 @@ class Journal:
     def reopen(self) -> None:
         """Close the file and open it again by its name, at the same descriptor."""
 
+    def hand_to(self, logger: Callable[[int, str], object]) -> None:
+        """From now on what a worker has to say goes to ``logger(level, message)``."""
+
     def measure(self, host: str, prefix: str, tags: str) -> None:
         """From now on warnings and errors are counted as metrics.
 
@@ -60,7 +63,9 @@ class Worker:
         line: int,
         channel: int,
         max_requests: int,
+        modules: int | None = None,
         request_hooks: RequestHooks | None = None,
+        access_logger: Callable[[str], object] | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
@@ -78,7 +83,10 @@ class Worker:
             line: This worker's line of it.
             channel: Descriptor of the channel to the master.
             max_requests: Requests after which it asks to be replaced; 0 = never.
+            modules: How many modules were imported before the fork; the master is told of later
+                ones. ``None``: it does not want to know.
             request_hooks: Called around each request of a WSGI app.
+            access_logger: Gets each access line, beside the file.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
                 bytes, at most so many seconds, while others run; for cooperative loops. Without it
                 the process blocks.
@@ -134,7 +142,7 @@ class Worker:
     def connections(self) -> int: ...
 
 class StartResponse:
-    """PEP 3333's ``start_response`` and ``write``, and ``wsgi.early_hints``; one a request."""
+    """PEP 3333's ``start_response`` and ``write``, and what else an app may call; one a request."""
 
     @overload
     def __call__(
@@ -143,6 +151,10 @@ class StartResponse:
     @overload
     def __call__(self, status: bytes) -> None:
         """Send a piece of the body: the ``write`` that ``start_response`` returns."""
+
+    @overload
+    def __call__(self, status: float) -> None:
+        """Let the request run for so many seconds more: ``remuda.extend_timeout``."""
 
     @overload
     def __call__(self, status: list[tuple[str, str]]) -> None:
@@ -216,3 +228,20 @@ def name_process(name: str) -> None:
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""
+
+def release_file_pages() -> None:
+    """Unmap clean pages of files; they are mapped again when they are needed."""
+
+def can_make_immortal() -> bool:
+    """Whether this interpreter's count of references is one that ``make_immortal`` knows."""
+
+def make_immortal(through: list[type]) -> int:
+    """Make objects immortal that live as long as the process; how many.
+
+    Args:
+        through: Types that may stand between an owner and what it owns, and whose own end nobody
+            notices.
+
+    Raises:
+        RuntimeError: The interpreter is another one than ``can_make_immortal`` wants.
+    """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from remuda import _remuda, loading
+from remuda import _remuda, loading, logconfig
 from remuda.loading import BootError
 from remuda.zygote import prepare
 
@@ -15,7 +15,9 @@ def main() -> int:
     plan = json.loads(sys.stdin.buffer.read())
     journal = _remuda.Journal("-", "critical")
     try:
-        prepare(plan, journal)
+        _, module = prepare(plan, journal)
+        if plan["logging"]:
+            logconfig.apply(plan["logging"], module)
         loading.load_app(plan["app"], plan["worker_class"])
     except BootError as error:
         print("\nError while loading the application:\n", file=sys.stderr)

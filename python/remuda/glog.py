@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import traceback
+from types import ModuleType
 from typing import Any
 
-from remuda import _remuda
+from remuda import _remuda, logconfig
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -64,6 +65,21 @@ class Log:
         self.access_log = logging.getLogger("gunicorn.access")
         self.access_log.propagate = False
         self.access_log.setLevel(logging.INFO)
+        self.configured = False
+
+    def configure(self, wish: dict[str, Any], module: ModuleType | None) -> None:
+        """Have the user's setup of logging write what workers say, and access lines.
+
+        Raises:
+            BootError: It cannot be used.
+        """
+        logconfig.apply(wish, module)
+        ours = [h for h in self.error_log.handlers if isinstance(h, JournalHandler)]
+        for handler in ours if len(self.error_log.handlers) > 1 else ():
+            # An INI file adds to what is there; a table replaces it.
+            self.error_log.removeHandler(handler)
+        self.journal.hand_to(self.error_log.log)
+        self.configured = True
 
     def debug(self, message: str, *args: Any, **kwargs: Any) -> None:
         """Log at this level."""

@@ -19,6 +19,7 @@ from remuda.channel import Channel
 from remuda.config_file import ConfigError
 from remuda.glog import trace_of
 from remuda.hooks import Hooks
+from remuda.loading import BootError
 from remuda.views import Listener, Worker
 
 Message = dict[str, Any]
@@ -39,6 +40,9 @@ class Herald:
         while (received := self._channel.receive()) is not None:
             message, _ = received
             getattr(self, f"on_{message['type']}")(message)
+            # What hooks print must not wait for the end of the service.
+            sys.stdout.flush()
+            sys.stderr.flush()
 
     def on_read(self, message: Message) -> None:
         """Run the file, in the directory in which the master was started."""
@@ -50,8 +54,6 @@ class Herald:
             self._channel.send(type="values", values=values)
         except ConfigError as error:
             self._channel.send(type="unreadable", text=str(error))
-        sys.stdout.flush()
-        sys.stderr.flush()
         ignore_operators()
 
     def on_settled(self, message: Message) -> None:
@@ -62,7 +64,9 @@ class Herald:
         journal = _remuda.Journal(plan["errorlog"], plan["loglevel"])
         try:
             hooks = Hooks(plan, self._module, journal, message["master"])
-        except ConfigError as error:
+            if plan["logging"]:
+                hooks.server.log.configure(plan["logging"], self._module)
+        except (ConfigError, BootError) as error:
             journal.error(str(error))
             return
         before = None
@@ -104,8 +108,6 @@ class Herald:
                 self.hooks.call(name, self.hooks.server)
         except Exception as raised:
             error = trace_of(raised)
-        sys.stdout.flush()
-        sys.stderr.flush()
         self._channel.send(type="called", hook=name, error=error)
 
     def on_forked(self, message: Message) -> None:

@@ -61,6 +61,7 @@ class Duty:
         groundwork: What the zygote has made of it.
         app: What it serves.
         hooks: The user's hooks.
+        modules: How many modules were imported before the fork, if late ones are of interest.
     """
 
     assignment: Assignment
@@ -68,6 +69,7 @@ class Duty:
     groundwork: _remuda.Groundwork
     app: App
     hooks: Hooks
+    modules: int | None
 
     @property
     def journal(self) -> _remuda.Journal:
@@ -87,6 +89,10 @@ class Duty:
             line=self.assignment.line,
             channel=self.assignment.channel_fd,
             max_requests=view.max_requests,
+            access_logger=self.hooks.server.log.access_log.info
+            if self.hooks.server.log.configured
+            else None,
+            modules=self.modules,
             request_hooks=self.hooks.request_hooks(view) if "tasks" not in loop else None,
             **loop,
         )
@@ -143,6 +149,8 @@ def _serve(
     app: App | None,
     hooks: Hooks,
 ) -> int:
+    learns = app is not None and plan["memory"]["prefetch_imports"]
+    modules = len(sys.modules) if learns else None
     journal = hooks.server.log.journal
     dump_stacks_on_signal(journal)
     view = assignment.view
@@ -162,7 +170,7 @@ def _serve(
         return loading.BOOT_STATUS
 
     loop = importlib.import_module(LOOPS[plan["worker_class"]])
-    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks))
+    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks, modules))
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 
@@ -245,6 +253,7 @@ def handle_signals(
     def leave(*_: object) -> None:
         worker.leave()
         duty.hooks.try_call("worker_int", duty.assignment.view)
+        statuses.append(0)
         statuses.append(0)
         if may_raise():
             raise broken(0)

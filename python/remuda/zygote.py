@@ -9,7 +9,7 @@ looked up at call time since gevent replaces it.
 from __future__ import annotations
 
 import errno
-import gc
+import importlib
 import json
 import os
 import platform
@@ -19,14 +19,25 @@ import time
 from types import ModuleType
 from typing import Any, NoReturn
 
-from remuda import _remuda, config_file, fork_safety, loading, titles, views, worker
+from remuda import (
+    _remuda,
+    config_file,
+    fork_safety,
+    heap,
+    loading,
+    prefetch,
+    titles,
+    views,
+    warmup,
+    worker,
+)
 from remuda.channel import CHANNEL_FD, SCOREBOARD_FD, Channel
 from remuda.config_file import ConfigError
 from remuda.hooks import Hooks
 from remuda.loading import App, BootError
 
 FORK_TIMEOUT_S = 5.0
-BARE_FLAG = "--bare"
+AGAIN_FLAG = "--again"
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
@@ -45,7 +56,7 @@ class Zygote:
         self.environ = dict(os.environ)
         self.start = os.getcwd()
 
-    def load(self, *, bare: bool) -> None:
+    def load(self) -> None:
         """Load what workers will share, and leave it in a state that can be forked."""
         titles.show(f"zygote {self.boot['generation']}", self.plan["proc_name"])
         self.groundwork, module = prepare(self.plan, self.journal)
@@ -53,20 +64,26 @@ class Zygote:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
             raise BootError("setup", str(error)) from None
+        if self.plan["logging"]:
+            self.hooks.server.log.configure(self.plan["logging"], module)
+        # Every worker would import them.
+        importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
+        importlib.import_module("wsgiref.util")
         # Threads that the configuration file has started are meant to stay here.
         meant = self._hazards()
-        if not bare and self.plan["preload"] != "never":
+        if self.plan["preload"] != "never" and not self.boot.get("bare"):
             before = resident_bytes()
             self.app = loading.load_app(self.plan["app"], self.plan["worker_class"])
             self.hooks.server.app.callable = self.app
             hazards = [hazard for hazard in self._hazards() if hazard not in meant]
             self._check_fork_safety(hazards, resident_bytes() - before)
-        gc.collect()
-        # Frozen objects are never visited by the collector again, so their pages stay shared.
-        gc.freeze()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        _remuda.trim_heap()
+            if self.boot["prefetch"] and not self.boot.get("unlearned"):
+                self._prefetch()
+            if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
+                self._warm_up(self.app)
+        immortal = self.app is not None and self.plan["memory"]["immortal_heap"]
+        count = heap.seal(immortal=immortal)
+        self.journal.debug(f"{count} objects are immortal from now on")
 
     def _hazards(self) -> list[str]:
         listeners = {listener["fd"] for listener in self.plan["listeners"]}
@@ -74,6 +91,34 @@ class Zygote:
         own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD} | listeners | relay
         event_loops = self.plan["worker_class"] != "gevent"
         return fork_safety.find_hazards(own_fds, event_loops=event_loops)
+
+    def _prefetch(self) -> None:
+        begun, before = time.monotonic(), self._hazards()
+        count = prefetch.prefetch(self.boot["prefetch"], self._hazards, self.journal)
+        if count:
+            took_ms = int((time.monotonic() - begun) * 1000)
+            self.journal.info(
+                f"Imported {count} modules for all workers, in {took_ms} ms: "
+                "earlier workers have imported them late"
+            )
+        if any(hazard not in before for hazard in self._hazards()):
+            self.journal.warning("Loading the application again without these modules")
+            self._start_again("unlearned")
+
+    def _warm_up(self, app: App) -> None:
+        before = self._hazards()
+        warmup.warm_up(app, self.plan, self.journal)
+        warmup.close_connections()
+        heap.collect()
+        hazards = [hazard for hazard in self._hazards() if hazard not in before]
+        if hazards:
+            self.journal.warning(
+                "Loading the application again without warm-up: its requests have left behind what "
+                "a fork would break\n"
+                + "\n".join(f"    {hazard}" for hazard in hazards)
+                + "\n  hint: choose other pages for `warmup_paths`"
+            )
+            self._start_again("cold")
 
     def _check_fork_safety(self, hazards: list[str], app_bytes: int) -> None:
         if not hazards:
@@ -93,15 +138,15 @@ class Zygote:
             "  hint: open connections and start threads in the first request instead, or set "
             "`preload_app` to true to share it nevertheless, or to false to silence this"
         )
-        self._start_again_bare()
+        self._start_again("bare")
 
-    def _start_again_bare(self) -> NoReturn:
-        """Become a fresh interpreter without the app, in the same process."""
+    def _start_again(self, how: str) -> NoReturn:
+        """Become a fresh interpreter in the same process: ``bare`` (without app) or ``cold``."""
         boot = os.memfd_create("remuda-boot", 0)
-        os.write(boot, json.dumps(self.boot).encode())
+        os.write(boot, json.dumps({**self.boot, how: True}).encode())
         os.lseek(boot, 0, os.SEEK_SET)
         os.chdir(self.start)
-        command = [sys.executable, "-m", "remuda.zygote", BARE_FLAG, str(boot)]
+        command = [sys.executable, "-m", "remuda.zygote", AGAIN_FLAG, str(boot)]
         os.execve(sys.executable, command, self.environ)
 
     def serve(self) -> worker.Assignment | None:
@@ -130,6 +175,9 @@ class Zygote:
             self.hooks.server, request["worker"], request["slot"], request["max_requests"]
         )
         self.hooks.try_call("pre_fork", self.hooks.server, view)
+        # Else what it has printed would be printed by the worker once more.
+        sys.stdout.flush()
+        sys.stderr.flush()
         reader, writer = os.pipe()
         try:
             middle = _remuda.fork_without_hooks()
@@ -298,18 +346,20 @@ def ignore_operators() -> None:
         signal.signal(number, lambda *_: None)
 
 
-def receive_boot(channel: Channel) -> tuple[dict[str, Any], bool] | None:
+def receive_boot(channel: Channel) -> dict[str, Any] | None:
     """The boot message, from the master or from ourselves before we started again."""
-    if BARE_FLAG in sys.argv:
-        fd = int(sys.argv[sys.argv.index(BARE_FLAG) + 1])
-        with open(fd, "rb") as boot:
-            return json.loads(boot.read()), True
+    if AGAIN_FLAG in sys.argv:
+        fd = int(sys.argv[sys.argv.index(AGAIN_FLAG) + 1])
+        with open(fd, "rb") as again:
+            boot: dict[str, Any] = json.loads(again.read())
+            return boot
     version = platform.python_version()
     channel.send(type="hello", version=_remuda.__version__, python=version)
     while (received := channel.receive()) is not None:
         # Logs may be opened again before there are any here.
         if received[0].get("type") == "boot":
-            return received[0], False
+            message: dict[str, Any] = received[0]
+            return message
     return None
 
 
@@ -318,18 +368,18 @@ def main() -> int:
     started = time.monotonic()
     ignore_operators()
     channel = Channel()
-    received = receive_boot(channel)
-    if received is None:
+    boot = receive_boot(channel)
+    if boot is None:
         return 0
-    boot, bare = received
     zygote = Zygote(channel, boot)
     try:
-        zygote.load(bare=bare)
+        zygote.load()
     except BootError as error:
         zygote.journal.error(loading.explain(error, zygote.plan["app"]))
         channel.send(type="failed", failure=error.failure, message=str(error).split("\n")[0])
         return error.status
     took_ms = int((time.monotonic() - started) * 1000)
+    _remuda.release_file_pages()
     channel.send(type="ready", preloaded=zygote.app is not None, took_ms=took_ms)
     assignment = zygote.serve()
     if assignment is None:

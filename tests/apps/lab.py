@@ -1,6 +1,7 @@
 """One app with a page for each thing that a WSGI app may do."""
 
 import contextvars
+import gc
 import json
 import os
 import subprocess
@@ -205,6 +206,13 @@ def odd_headers(environ, start_response):
         "299 Sehr gut", [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Latin", "\xe9")]
     )
     return [b"ok"]
+
+
+def environs(environ, start_response):
+    """How many environs there are in this process, this one included."""
+    gc.collect()
+    count = sum(type(o) is dict and "wsgi.early_hints" in o for o in gc.get_objects())
+    return plain(start_response, str(count))
 
 
 def new_headers(environ, start_response):
@@ -520,6 +528,7 @@ PAGES = {
     "/bad-status": bad_status,
     "/hop-by-hop": hop_by_hop,
     "/odd-headers": odd_headers,
+    "/environs": environs,
     "/new-headers": new_headers,
     "/too-short": too_short,
     "/too-long": too_long,

@@ -59,6 +59,7 @@ async def show_scope(scope, receive, send):
     shown["headers"] = [
         [name.decode(), value.decode("latin-1")] for name, value in scope["headers"]
     ]
+    shown["extensions"] = sorted(scope["extensions"])
     shown["types"] = {key: type(value).__name__ for key, value in scope.items()}
     await text(send, json.dumps(shown))
 

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 # The server that needs no other package, and the row that needs no Python.
 ROWS = ["front without Python", "remuda sync"]
-
-
-@pytest.fixture(scope="module")
-def programs() -> Path:
-    """The load client and the front's example, unoptimised: `make test-rust` has built them."""
-    build = ["cargo", "build", "--quiet", "--locked", "--bins", "--example", "hello"]
-    packages = ["-p", "remuda-load", "-p", "remuda-front"]
-    subprocess.run([*build, *packages], cwd=ROOT, check=True)
-    folder = os.environ.get("CARGO_TARGET_DIR", "target")
-    return ROOT / folder / "debug"
 
 
 def run(programs: Path, results: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -280,6 +280,18 @@ def test_access_lines_are_the_same(site):
     assert same == [re.sub(r"\|200\|\d+\|\d+\|", "|200|n|n|", line) for line in theirs]
 
 
+def test_a_table_of_logging_writes_access_lines_where_gunicorn_does(site):
+    conf(site, "logconfig_dict = {'version': 1}\naccess_log_format = '%(r)s %(s)s'\n")
+    counts = []
+    for program in BOTH:
+        with running(program, site) as server:
+            get(server.port, "/")
+            wait_until(lambda s=server: s.stdout().count("GET / HTTP/1.1 200") >= 2, "two lines")
+            lines = [line for line in server.stdout().splitlines() if "GET /" in line]
+            counts.append([re.sub(r".*\[INFO\]", "[INFO]", line) for line in lines])
+    assert counts[0] == counts[1], "both print them twice: the default propagates"
+
+
 TIMES = r"%(t)s %(T)s %(D)s %(M)s %(L)s %(p)s"
 
 

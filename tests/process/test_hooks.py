@@ -110,7 +110,7 @@ def test_a_hung_worker_calls_its_hook_before_it_is_given_up(serve, site, notes):
     conf(site, notes.head + ALL + "timeout = 1\n")
     with serve(cwd=site, app="lab:app") as server:
         [worker] = server.workers()
-        assert get(server.port, "/sleep?20").status == 500
+        assert get(server.port, "/sleep?20").status == 504
         notes.wait_for("child_exit")
         assert notes.pids("worker_abort") == {worker}
         server.wait_for_log("WORKER TIMEOUT")
@@ -328,7 +328,7 @@ def post_fork(server, worker):
     with serve(cwd=site) as server:
         [worker] = server.workers()
         assert notes.texts() == [
-            "1 5 {'A': 'b'} False sync",
+            "1 5 {'A': 'b'} None sync",
             f"5 {os.geteuid()} None post_fork",
             "7 True True",
             "Invalid access!",

@@ -83,12 +83,10 @@ def app(environ, start_response):
 """
 
 
-def test_opentelemetrys_batches_leave_from_each_worker(serve, site, worker_class):
-    if worker_class == "asgi":
-        pytest.skip("the app of this test is WSGI")
+def test_opentelemetrys_batches_leave_from_each_worker(serve, site, wsgi_class):
     conf(site, OPENTELEMETRY)
     (site / "traced.py").write_text(TRACED)
-    with serve("-k", worker_class, cwd=site, app="traced:app") as server:
+    with serve("-k", wsgi_class, cwd=site, app="traced:app") as server:
         [worker] = server.workers()
         assert f"Worker spawned (pid: {worker})" in server.messages()
         assert "shared by all workers: yes" in server.log()

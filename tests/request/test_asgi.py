@@ -54,6 +54,11 @@ def test_scope_says_what_the_specification_says(lab):
         assert shown["headers"] == [["host", "localhost"], ["x-one", "1"], ["cookie", "a=1"]]
         assert shown["types"]["raw_path"] == shown["types"]["query_string"] == "bytes"
         assert shown["types"]["client"] == "tuple"
+        assert shown["extensions"] == [
+            "http.response.early_hint",
+            "http.response.trailers",
+            "remuda.extend_timeout",
+        ]
 
 
 def test_a_trusted_proxy_names_the_client_and_the_scheme(lab):

@@ -132,7 +132,7 @@ def test_scope_says_what_the_specification_says(lab):
         "http_version": "1.1",
         "root_path": "/mount",
         "client": ["127.0.0.1", port],
-        "extensions": ["websocket.http.response"],
+        "extensions": ["remuda.extend_timeout", "websocket.http.response"],
         "has_method": False,
     }
 

@@ -275,3 +275,17 @@ def test_headers_that_change_from_request_to_request_are_never_taken_for_those_o
             assert response.reason == f"Number {number % 7}"
             assert response.get(f"X-{number % 100}") == f"value {number}"
             assert response.get("X-Always") == "the same"
+
+
+def test_no_environ_outlives_its_request(serve, wsgi_class):
+    """Not even one that the access log shows something of."""
+    env = {
+        "GUNICORN_WORKER_CLASS": wsgi_class,
+        "GUNICORN_ACCESSLOG": "-",
+        "GUNICORN_ACCESS_LOG_FORMAT": "%(m)s %({REMOTE_ADDR}e)s",
+    }
+    with serve(app="lab:app", env=env) as server, Client(server.port) as client:
+        before = int(client.request("/environs").text)
+        for page in ["/pid", "/stream", "/error", "/write"] * 5:
+            client.request(page)
+        assert int(client.request("/environs").text) == before

@@ -6,7 +6,7 @@
 //! - master ↔ zygote: JSON, since Python reads and writes it ([`ToZygote`], [`FromZygote`]).
 //! - master ↔ herald: JSON as well ([`ToHerald`], [`FromHerald`]).
 //! - master ↔ worker: one word a packet, since Rust reads and writes it inside the worker's own
-//!   epoll loop ([`ToWorker`], [`FromWorker`]).
+//!   epoll loop ([`ToWorker`], [`FromWorker`]); and a worker's list of what it has imported late.
 //!
 //! And the control socket, a line of JSON each way: operator ↔ master ([`Ask`], [`Answer`]).
 //!
@@ -19,6 +19,7 @@
 
 mod control;
 mod herald;
+mod imported;
 mod plan;
 mod word;
 mod zygote;
@@ -27,9 +28,10 @@ pub use control::{
     Answer, Ask, REQUEST_BYTES_MAX, RequestStatus, Status, WorkerStatus, ZygoteStatus,
 };
 pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm};
+pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{
-    AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, Preload, ProtocolPlan, ProxyPlan,
-    RelayPlan, StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
+    AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan, MemoryPlan, Preload,
+    ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

@@ -100,6 +100,19 @@ pub struct AsgiPlan {
     pub root_path: String,
 }
 
+/// What workers share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPlan {
+    /// Paths or URLs that the zygote asks the app for before it forks.
+    pub warmup_paths: Vec<String>,
+    /// How often each.
+    pub warmup_requests: u32,
+    /// Whether workers tell of what they import after the fork.
+    pub prefetch_imports: bool,
+    /// Whether what is there before the fork gets an immortal reference count, where that is known.
+    pub immortal_heap: bool,
+}
+
 /// A user and a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentityPlan {
@@ -109,6 +122,18 @@ pub struct IdentityPlan {
     pub gid: u32,
     /// The user whose groups are all wanted; `None` = no other group.
     pub groups_of: Option<String>,
+}
+
+/// Where Python's logging is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "form", content = "is", rename_all = "snake_case")]
+pub enum LoggingPlan {
+    /// A table, which the configuration file may hold in a better form.
+    Table(serde_json::Value),
+    /// A JSON file.
+    Json(String),
+    /// An INI file.
+    Ini(String),
 }
 
 /// StatsD.
@@ -179,6 +204,8 @@ pub struct WorkerPlan {
     pub worker_class: WorkerClass,
     /// Whether the app is imported in the zygote.
     pub preload: Preload,
+    /// What workers share.
+    pub memory: MemoryPlan,
     /// The Python configuration file, which the zygote runs before it imports the app.
     pub config: Option<ConfigPlace>,
     /// Added to the environment after that.
@@ -191,6 +218,8 @@ pub struct WorkerPlan {
     pub proc_name: String,
     /// Whether what the app prints goes to the error log, if that is a file.
     pub capture_output: bool,
+    /// Where Python's logging is set up.
+    pub logging: Option<LoggingPlan>,
     /// Where metrics go.
     pub statsd: Option<StatsdPlan>,
     /// Every setting as hooks see it on `cfg`, except for functions of the file.

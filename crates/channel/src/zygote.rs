@@ -27,6 +27,8 @@ pub enum ToZygote {
         master: i32,
         /// Everything a zygote and its workers need to know.
         plan: Box<WorkerPlan>,
+        /// Modules that earlier workers have imported after the fork.
+        prefetch: Vec<String>,
     },
     /// Open the log files again: workers to come inherit them.
     Reopen,

@@ -29,13 +29,13 @@ use crate::relay::Relay;
 const MOMENT: Duration = Duration::from_millis(2);
 /// How long the lookout of a stuck worker waits for new requests before it looks at the worker again.
 const WATCH: Duration = Duration::from_millis(20);
-/// Before the lookout looks again whether a sibling is idle.
-const NOBODY_IDLE: Duration = Duration::from_micros(200);
 /// How often the front is looked at when nothing else happens.
-const GLANCE: Duration = Duration::from_millis(250);
+const GLANCE: Duration = Duration::from_millis(500);
 /// Also fit for HEAD.
 const GATEWAY_TIMEOUT: &[u8] = b"HTTP/1.1 504 Gateway Timeout\r\nServer: remuda\r\n\
     Connection: close\r\nContent-Length: 0\r\n\r\n";
+/// Before the lookout looks again whether a sibling is idle.
+const NOBODY_IDLE: Duration = Duration::from_micros(200);
 const STACK_BYTES: usize = 128 * 1024;
 
 /// The front's side of its lookout.
@@ -172,9 +172,7 @@ impl Shared {
         let is_stuck =
             || self.rounds.load(Ordering::Acquire) == seen && !self.over.load(Ordering::Acquire);
         while is_stuck() && self.has_news(Some(Duration::ZERO)) {
-            if !self.pass_on_what_is_ready(relay, &is_stuck) {
-                std::thread::sleep(WATCH);
-            }
+            self.pass_on_what_is_ready(relay, &is_stuck);
             self.look_at_front(standing);
         }
     }
@@ -212,9 +210,8 @@ impl Shared {
         poll(&mut fds, timeout).is_ok_and(|count| count > 0)
     }
 
-    /// Waits a while for requests on free connections, and passes those on that have one; false when
-    /// they cannot be passed on now.
-    fn pass_on_what_is_ready(&self, relay: &Relay, is_stuck: &dyn Fn() -> bool) -> bool {
+    /// Waits a while for requests on free connections, and passes those on that have one.
+    fn pass_on_what_is_ready(&self, relay: &Relay, is_stuck: &dyn Fn() -> bool) {
         let free: Vec<_> = {
             let claims = lock(&self.claims);
             let free = claims.iter().filter(|(_, claim)| claim.is_free());
@@ -224,21 +221,17 @@ impl Shared {
             free.iter().map(|(_, c)| PollFd::new(c.socket.as_fd(), PollFlags::POLLIN)).collect();
         let timeout = PollTimeout::try_from(WATCH).unwrap_or(PollTimeout::MAX);
         if !poll(&mut fds, timeout).is_ok_and(|count| count > 0) {
-            return true;
+            return;
         }
         let ready = fds.iter().map(|fd| fd.any() == Some(true)).collect::<Vec<_>>();
         for ((key, claim), _) in free.iter().zip(ready).filter(|(_, ready)| *ready) {
-            if !is_stuck() {
-                return true;
-            }
-            if !self.pass_on(relay, *key, claim) {
-                return false;
+            if !is_stuck() || !self.pass_on(relay, *key, claim) {
+                return;
             }
         }
-        true
     }
 
-    /// False when the queue is full, nobody is left to take anything out, or no sibling is idle.
+    /// False when no sibling is idle, or nobody is left to take anything out.
     fn pass_on(&self, relay: &Relay, key: Key, claim: &Claim) -> bool {
         if !relay.is_empty() {
             // What waits there already waits for all of them. Here it is no worse off, and may be
@@ -248,6 +241,8 @@ impl Shared {
         }
         let may_pass = lock(&self.may_pass);
         if !*may_pass {
+            drop(may_pass);
+            std::thread::sleep(WATCH);
             return false;
         }
         // The front was quicker.

@@ -38,10 +38,6 @@ fn siblings() -> Two {
 }
 
 /// `stuck`: see there.
-fn siblings_with(stuck: Option<Duration>) -> Two {
-    two(Counts(None), stuck)
-}
-
 fn two(counts: Counts, stuck: Option<Duration>) -> Two {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     listener.set_nonblocking(true).expect("flag");
@@ -224,7 +220,7 @@ fn the_last_worker_takes_back_what_nobody_has_taken() {
 
 #[test]
 fn a_request_whose_app_does_not_come_back_is_answered_all_the_same() {
-    let siblings = siblings_with(Some(Duration::from_millis(300)));
+    let siblings = two(Counts(None), Some(Duration::from_millis(300)));
     let mut client = siblings.client_of_busy();
     ask(&mut client, "/stuck");
     let in_app = wait_for_request(&siblings.busy);
@@ -241,7 +237,7 @@ fn a_request_whose_app_does_not_come_back_is_answered_all_the_same() {
 
 #[test]
 fn a_request_that_has_asked_for_patience_is_given_it() {
-    let siblings = siblings_with(Some(Duration::from_millis(300)));
+    let siblings = two(Counts(None), Some(Duration::from_millis(300)));
     let mut client = siblings.client_of_busy();
     ask(&mut client, "/long");
     let in_app = wait_for_request(&siblings.busy);

@@ -83,6 +83,14 @@ events! {
         "A worker accepts no more, finishes what it holds, and leaves.";
     WORKER_HUNG = "worker.timeout", Critical, "WORKER TIMEOUT (pid:{pid}) {request} for {stood_s}s",
         "A request (sync) or the loop (other classes) has stood still for longer than `timeout`. The Python stacks of the worker follow, then it is replaced.";
+    WORKER_TOO_LARGE = "worker.memory", Warning, "Worker (pid:{pid}) takes {bytes} MiB of its own, above max_memory ({limit} MiB); it began with {first} MiB and is replaced",
+        "A worker has grown. Its successor is ready before it goes, and no request is lost.";
+    TOTAL_TOO_LARGE = "workers.memory", Warning, "All processes take {total} MiB, above max_memory_total ({limit} MiB): the largest worker (pid:{pid}, {bytes} MiB of its own, {first} MiB when it was new) is replaced",
+        "The same for the whole service.";
+    WORKER_FAR_TOO_LARGE = "worker.memory_kill", Error, "Out of memory soon: {takes} MiB are taken, the hard limit is {limit} MiB; the largest worker (pid:{pid}, {bytes} MiB of its own) is killed",
+        "There is no time to replace it: otherwise the kernel would choose whom to kill, perhaps all. Its requests are lost.";
+    MEMORY_LIMIT_TOO_LOW = "workers.memory_low", Warning, "The memory limit of {limit} MiB is passed ({takes} MiB), but no worker has grown: new ones would take as much",
+        "Raise the limit, or run fewer workers. Said once until the memory is below the limit again.";
     WORKER_SLOW = "worker.slow", Warning, "Slow request (pid:{pid}) {request} for {stood_s}s",
         "A request (sync) or the loop (other classes) has stood still for longer than `slow_request_log`. The Python stacks of the worker follow; it goes on.";
     WORKER_OVERDUE = "worker.overdue", Error, "Worker is replaced (pid:{pid}): a request outlives request_timeout: {request} for {stood_s}s",
@@ -119,6 +127,10 @@ events! {
         "The application knows that another try is of no use. When no worker is left, the service ends with the same status.";
     RELOAD_STARTED = "reload.started", Info, "Hang up: Master",
         "A reload begins: the new code is loaded beside the old.";
+    LEARNED = "worker.imports", Debug, "Imported late by a worker, and before the fork next time: {names}",
+        "Requests have made workers import what the application's own import had not. See `prefetch_imports`.";
+    REFRESH_STARTED = "reload.refresh", Info, "Loading the application again, so that workers share what they have imported late",
+        "Our own reload, once, `prefetch_after` the start; see there.";
     RELOAD_DONE = "reload.done", Info, "Reload done: generation {generation} serves after {took_ms} ms",
         "Every worker runs the new code.";
     RELOAD_GIVEN_UP = "reload.given_up", Error, "Reload given up: the new code does not run{why}; generation {serving} serves on",

@@ -1,12 +1,41 @@
 //! The journal for Python: the zygote's and the workers' own lines in the error log.
 
+use std::sync::OnceLock;
+
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use remuda_journal::{Journal, Level, Statsd};
 
 /// Writes lines in gunicorn's form: `[time] [pid] [LEVEL] message`.
 #[pyclass(name = "Journal", module = "remuda._remuda", frozen)]
-pub(crate) struct PyJournal(pub(crate) Journal);
+pub(crate) struct PyJournal {
+    pub(crate) journal: Journal,
+    /// Takes a level's number and a message, where Python's logging was set up by the user.
+    logger: OnceLock<Py<PyAny>>,
+}
+
+impl PyJournal {
+    /// Logs a message of a worker: by the user's logging if there is any, else as a line of ours.
+    pub(crate) fn say(&self, level: Level, message: &str) {
+        let said = self.logger.get().is_some_and(|logger| {
+            Python::attach(|py| logger.call1(py, (number_of(level), message)).is_ok())
+        });
+        if !said {
+            self.journal.write(level, message);
+        }
+    }
+}
+
+/// As Python's logging counts them.
+fn number_of(level: Level) -> u8 {
+    match level {
+        Level::Debug => 10,
+        Level::Info => 20,
+        Level::Warning => 30,
+        Level::Error => 40,
+        Level::Critical => 50,
+    }
+}
 
 #[pymethods]
 impl PyJournal {
@@ -15,47 +44,53 @@ impl PyJournal {
     fn new(target: &str, level: &str) -> PyResult<Self> {
         let journal = Journal::open(target, Level::parse(level))
             .map_err(|error| PyOSError::new_err(error.to_string()))?;
-        Ok(Self(journal))
+        Ok(Self { journal, logger: OnceLock::new() })
     }
 
     fn debug(&self, message: &str) {
-        self.0.write(Level::Debug, message);
+        self.journal.write(Level::Debug, message);
     }
 
     fn info(&self, message: &str) {
-        self.0.write(Level::Info, message);
+        self.journal.write(Level::Info, message);
     }
 
     fn warning(&self, message: &str) {
-        self.0.write(Level::Warning, message);
+        self.journal.write(Level::Warning, message);
     }
 
     fn error(&self, message: &str) {
-        self.0.write(Level::Error, message);
+        self.journal.write(Level::Error, message);
     }
 
     fn critical(&self, message: &str) {
-        self.0.write(Level::Critical, message);
+        self.journal.write(Level::Critical, message);
     }
 
     /// Closes the file and opens it again by its name.
     fn reopen(&self) -> PyResult<()> {
-        Ok(self.0.reopen()?)
+        Ok(self.journal.reopen()?)
+    }
+
+    /// From now on what a worker has to say goes to `logger(level, message)`.
+    fn hand_to(&self, logger: Py<PyAny>) {
+        // Set once, before there are workers.
+        let _ = self.logger.set(logger);
     }
 
     /// From now on warnings and errors are counted as metrics.
     fn measure(&self, host: &str, prefix: &str, tags: &str) -> PyResult<()> {
-        self.0.measure(Statsd::open(host, prefix, tags)?);
+        self.journal.measure(Statsd::open(host, prefix, tags)?);
         Ok(())
     }
 
     /// From now on standard output and error go to its file as well, if it has one.
     fn capture_output(&self) -> PyResult<()> {
-        Ok(self.0.capture_output()?)
+        Ok(self.journal.capture_output()?)
     }
 
     /// The descriptor that lines go to.
     fn fileno(&self) -> i32 {
-        self.0.fd()
+        self.journal.fd()
     }
 }

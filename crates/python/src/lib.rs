@@ -9,6 +9,9 @@
 
 mod asgi;
 mod context;
+mod file_pages;
+mod immortal;
+mod imports;
 mod journal;
 mod known;
 mod overdue;
@@ -39,6 +42,9 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(process::fork_without_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(process::await_middle, module)?)?;
     module.add_function(wrap_pyfunction!(process::die_with_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(immortal::can_make_immortal, module)?)?;
+    module.add_function(wrap_pyfunction!(immortal::make_immortal, module)?)?;
+    module.add_function(wrap_pyfunction!(file_pages::release_file_pages, module)?)?;
     module.add_function(wrap_pyfunction!(process::name_process, module)?)?;
     module.add_function(wrap_pyfunction!(process::trim_heap, module)?)?;
     module.add_function(wrap_pyfunction!(process::interrupt_thread, module)?)?;

@@ -30,7 +30,6 @@ pyo3::create_exception!(
 /// The time of one request.
 pub(crate) struct Clock {
     ticket: Ticket,
-    start_ns: u64,
     put_off_ns: Cell<u64>,
     /// The app is done with it.
     over: Cell<bool>,
@@ -42,7 +41,6 @@ impl Clock {
     pub(crate) fn new(ticket: Ticket) -> Self {
         Self {
             ticket,
-            start_ns: now_ns(),
             put_off_ns: Cell::default(),
             over: Cell::default(),
             told_slow: Cell::default(),
@@ -79,7 +77,7 @@ impl Clock {
     }
 
     fn age_ns(&self, now_ns: u64) -> u64 {
-        now_ns.saturating_sub(self.start_ns.saturating_add(self.put_off_ns.get()))
+        now_ns.saturating_sub(self.ticket.start_ns().saturating_add(self.put_off_ns.get()))
     }
 }
 

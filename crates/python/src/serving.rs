@@ -80,7 +80,7 @@ impl Serving {
     }
 
     pub(crate) fn log(&self, level: Level, message: &str) {
-        self.journal.get().0.write(level, message);
+        self.journal.get().say(level, message);
     }
 
     /// An app's failure, with its traceback.

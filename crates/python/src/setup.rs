@@ -214,11 +214,14 @@ pub(crate) fn open_access_log(
     plan: &WorkerPlan,
 ) -> PyResult<(Option<AccessLog>, Option<AccessFormat>)> {
     let measures = plan.statsd.is_some();
-    let Some(target) = &plan.accesslog else {
+    if plan.accesslog.is_none() && plan.logging.is_none() {
         return Ok((None, measures.then(|| AccessFormat::default().measuring(true))));
-    };
+    }
     let format = AccessFormat::parse(&plan.access_log_format)
         .map_err(|error| PyValueError::new_err(format!("access_log_format: {error}")))?;
-    let log = AccessLog::open(target).map_err(|error| PyOSError::new_err(error.to_string()))?;
-    Ok((Some(log), Some(format.measuring(measures))))
+    let open = |target: &String| {
+        AccessLog::open(target).map_err(|error| PyOSError::new_err(error.to_string()))
+    };
+    let log = plan.accesslog.as_ref().map(open).transpose()?;
+    Ok((log, Some(format.measuring(measures))))
 }

@@ -26,6 +26,7 @@ use remuda_scoreboard::{Board, now_ns};
 
 use crate::asgi::Asgi;
 use crate::context::FreshContext;
+use crate::imports::Imports;
 use crate::journal::PyJournal;
 use crate::overdue::Flights;
 use crate::serving::Serving;
@@ -39,6 +40,9 @@ pub(crate) struct Worker {
     executor: Executor,
     pool: Pool,
     access: Option<AccessLog>,
+    /// The user's logging, which gets each line as well.
+    access_logger: Option<Py<PyAny>>,
+    imports: Option<Imports>,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
     /// When time limits were last applied.
@@ -79,11 +83,12 @@ impl Worker {
     /// A worker that serves `app`.
     ///
     /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of the scoreboard at `board`; `channel` the
-    /// descriptor of its channel to the master. `wait_socket(fd, readable, seconds) -> bool` and
+    /// descriptor of its channel to the master; `modules` how many were imported before the fork, if
+    /// the master wants to hear of others. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, request_hooks=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, access_logger=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -96,7 +101,9 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
+        modules: Option<usize>,
         request_hooks: Option<Py<PyAny>>,
+        access_logger: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
@@ -150,6 +157,8 @@ impl Worker {
             executor,
             pool: Pool::default(),
             access,
+            access_logger,
+            imports: Imports::new(py, modules)?,
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),
@@ -180,10 +189,11 @@ impl Worker {
                 self.serve(py, exchange);
                 py.check_signals()?;
             }
-            self.sweep_when_due();
+            self.sweep_when_due(py);
             self.serving.close_results(py);
             self.write_access_lines();
         }
+        self.tell_imports(py);
         self.report();
         self.write_access_lines();
         Ok(())
@@ -207,7 +217,7 @@ impl Worker {
                 let waited = self.wait(py, &waiter, &mut batch, pace);
                 self.pool.stop_watching();
                 waited?;
-                self.sweep_when_due();
+                self.sweep_when_due(py);
             } else {
                 // The one that watches knows only what the kernel says.
                 self.come_back(py)?;
@@ -271,7 +281,7 @@ impl Worker {
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
         self.serving.line.beat(now_ns());
         self.serving.flights.look(py, &self.serving);
-        self.sweep();
+        self.sweep(py);
         self.look_at_channel();
         self.wake(py)?;
         self.write_access_lines();
@@ -397,16 +407,23 @@ impl Worker {
         }
     }
 
-    fn sweep_when_due(&self) {
+    fn sweep_when_due(&self, py: Python<'_>) {
         if now_ns() - self.swept.get() >= self.pace().as_nanos() as u64 {
-            self.sweep();
+            self.sweep(py);
         }
     }
 
-    fn sweep(&self) {
+    fn sweep(&self, py: Python<'_>) {
         self.swept.set(now_ns());
         self.front().sweep();
+        self.tell_imports(py);
         self.report();
+    }
+
+    fn tell_imports(&self, py: Python<'_>) {
+        if let Some(imports) = &self.imports {
+            imports.tell(py, self.serving.channel);
+        }
     }
 
     /// What the front has noticed, for the operator.
@@ -446,23 +463,35 @@ impl Worker {
 
     fn reopen(&self) {
         // What cannot be opened again keeps its old file; the journal says so.
-        let _ = self.serving.journal.get().0.reopen();
+        let _ = self.serving.journal.get().journal.reopen();
         if let Some(access) = &self.access {
             let _ = access.reopen();
         }
     }
 
     fn write_access_lines(&self) {
-        if let Some(statsd) = self.serving.journal.get().0.statsd() {
+        if let Some(statsd) = self.serving.journal.get().journal.statsd() {
             for measure in self.front().take_measured() {
                 statsd.request(measure.status, measure.took);
             }
         }
+        if self.access.is_none() && self.access_logger.is_none() {
+            return;
+        }
+        let lines = self.front().take_access_lines();
+        if lines.is_empty() {
+            return;
+        }
         if let Some(access) = &self.access {
-            let lines = self.front().take_access_lines();
-            if !lines.is_empty() {
-                access.write(&lines);
-            }
+            access.write(&lines);
+        }
+        if let Some(logger) = &self.access_logger {
+            Python::attach(|py| {
+                for line in lines.lines() {
+                    // A handler that fails says so by itself; requests go on.
+                    let _ = logger.call1(py, (line,));
+                }
+            });
         }
     }
 }

@@ -25,7 +25,7 @@ use remuda_runtime::{
 use remuda_settings::{Outcome, PythonFile, Settings, StatsdSettings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
-use remuda::plan;
+use remuda::{limits, plan};
 
 use crate::failure::Failure;
 use crate::master_hooks::MasterHooks;
@@ -104,9 +104,11 @@ fn serve(
     log!(USING_WORKER, class = settings.worker_class.name());
     hooks.tell_bound(&urls)?;
     hooks.call("when_ready")?;
+    let room = limits::Room::ask();
     let again = Again::new(given.clone(), settings.clone(), listeners.plans());
     let config = Config {
-        plan: plan::for_supervisor(settings, is_heir),
+        plan: plan::for_supervisor(settings, room, is_heir),
+        total_of: limits::of_total(settings.memory.max_memory_total, room).1,
         worker_plan: plan::for_workers(settings, listeners.plans(), file, identity),
         listeners,
         python,

@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, Preload,
-    ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan, StatsdPlan, TlsPlan,
-    Underscores, WorkerClass, WorkerPlan,
+    AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan,
+    MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
+    StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, Heirloom, Identity, IdentityError, listen_fds};
 use remuda_settings::{
-    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, Place, PythonFile, Settings,
-    StatsdSettings, TlsSettings, table,
+    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings,
+    MemorySettings, Place, PythonFile, Settings, StatsdSettings, TlsSettings, table,
 };
 use remuda_supervisor::Plan;
 
+use crate::limits::{self, Room};
+
 /// What the supervisor decides by.
-pub fn for_supervisor(settings: &Settings, is_heir: bool) -> Plan {
+pub fn for_supervisor(settings: &Settings, room: Room, is_heir: bool) -> Plan {
     let (timeout, request_timeout) = match settings.worker_class {
         // Nobody in such a worker could break its only request off, so the master does.
         remuda_settings::WorkerClass::Sync => {
@@ -25,6 +27,10 @@ pub fn for_supervisor(settings: &Settings, is_heir: bool) -> Plan {
         _ => (settings.timeout, settings.request_timeout.map(|limit| limit + BREAK_GRACE)),
     };
     Plan {
+        max_age: settings.max_worker_age,
+        max_age_jitter: settings.max_worker_age_jitter,
+        worker_memory: limits::of_worker(settings.memory.max_memory, room),
+        total_memory: limits::of_total(settings.memory.max_memory_total, room).0,
         workers: settings.workers,
         max_surge: settings.max_surge,
         max_requests: settings.max_requests,
@@ -40,6 +46,7 @@ pub fn for_supervisor(settings: &Settings, is_heir: bool) -> Plan {
         watchdog: watchdog(|name| std::env::var(name).ok()),
         is_pid_1: std::process::id() == 1,
         is_heir,
+        refresh_after: settings.memory.prefetch_after.filter(|_| settings.memory.prefetch_imports),
         seed: seed(),
         ..Plan::default()
     }
@@ -85,6 +92,7 @@ pub fn for_workers(
             Some(true) => Preload::Always,
             Some(false) => Preload::Never,
         },
+        memory: for_memory(&settings.memory),
         config: file.map(place_of),
         env: settings.raw_env.iter().cloned().collect(),
         identity: identity.map(|identity| IdentityPlan {
@@ -94,6 +102,7 @@ pub fn for_workers(
         }),
         proc_name: settings.identity.name.clone(),
         capture_output: settings.capture_output,
+        logging: settings.logging.as_ref().map(logging),
         statsd: settings.statsd.clone().map(|StatsdSettings { host, prefix, tags }| StatsdPlan {
             host,
             prefix,
@@ -129,6 +138,15 @@ pub fn for_workers(
         accesslog: settings.accesslog.clone(),
         access_log_format: settings.access_log_format.clone(),
         loglevel: settings.loglevel.clone(),
+    }
+}
+
+fn for_memory(settings: &MemorySettings) -> MemoryPlan {
+    MemoryPlan {
+        warmup_paths: settings.warmup_paths.clone(),
+        warmup_requests: settings.warmup_requests,
+        prefetch_imports: settings.prefetch_imports,
+        immortal_heap: settings.immortal_heap,
     }
 }
 
@@ -193,6 +211,14 @@ fn for_asgi(settings: &AsgiSettings) -> AsgiPlan {
         websocket_compression: settings.websocket_compression,
         websocket_ping_interval_s: settings.websocket_ping_interval.as_secs_f64(),
         root_path: settings.root_path.clone(),
+    }
+}
+
+fn logging(settings: &LoggingSettings) -> LoggingPlan {
+    match settings {
+        LoggingSettings::Table(table) => LoggingPlan::Table(table.clone()),
+        LoggingSettings::Json(path) => LoggingPlan::Json(path.display().to_string()),
+        LoggingSettings::Ini(path) => LoggingPlan::Ini(path.display().to_string()),
     }
 }
 

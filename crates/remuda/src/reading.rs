@@ -13,7 +13,7 @@ use remuda_settings::{
 };
 use tracing::warn;
 
-use remuda::plan;
+use remuda::{limits, plan};
 
 use crate::failure::Failure;
 use crate::python;
@@ -161,8 +161,10 @@ impl Renewal for Again {
         }
         let identity = plan::identity(&settings).map_err(|error| Unreadable(error.to_string()))?;
         let listeners = self.listeners.clone();
+        let room = limits::Room::ask();
         Ok(Renewed {
-            plan: plan::for_supervisor(&settings, false),
+            plan: plan::for_supervisor(&settings, room, false),
+            total_of: limits::of_total(settings.memory.max_memory_total, room).1,
             worker_plan: plan::for_workers(&settings, listeners, file.as_ref(), identity.as_ref()),
             has_herald_hooks: plan::has_herald_hooks(&settings),
         })

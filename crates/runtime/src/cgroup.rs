@@ -35,6 +35,59 @@ pub fn memory_limit() -> MemoryLimit {
     limit_under(Path::new("/sys/fs/cgroup"), &groups)
 }
 
+/// What the group is charged, in bytes, without pages of files that nobody has used lately; of the
+/// outermost group that sets a limit, since that is where the kernel ends processes.
+#[must_use]
+pub(crate) fn memory_used() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    used_under(Path::new("/sys/fs/cgroup"), &groups)
+}
+
+/// Memory of the machine, in bytes.
+#[must_use]
+pub fn machine_memory() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_ascii_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+fn used_under(mount: &Path, groups: &str) -> Option<u64> {
+    memory_groups(mount, groups).find_map(|(folder, is_v1)| {
+        if is_v1 {
+            let (most, used) = ("memory.limit_in_bytes", "memory.usage_in_bytes");
+            used_in(&mount.join("memory"), folder, most, used, "total_inactive_file")
+        } else {
+            used_in(mount, folder, "memory.max", "memory.current", "inactive_file")
+        }
+    })
+}
+
+/// Of a group and its ancestors the first that sets the least limit.
+fn used_in(
+    mount: &Path,
+    mut folder: PathBuf,
+    most: &str,
+    used: &str,
+    inactive: &str,
+) -> Option<u64> {
+    let read = |folder: &Path, file: &str| {
+        fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok()
+    };
+    let least = least_in(mount, folder.clone(), most)?;
+    while read(&folder, most) != Some(least) {
+        if folder == mount || !folder.pop() {
+            return None;
+        }
+    }
+    let charged = read(&folder, used)?;
+    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+    let cache = stat.lines().find_map(|line| {
+        let (name, value) = line.split_once(' ')?;
+        if name == inactive { value.trim().parse::<u64>().ok() } else { None }
+    });
+    Some(charged.saturating_sub(cache.unwrap_or(0)))
+}
+
 fn limit_under(mount: &Path, groups: &str) -> MemoryLimit {
     let least = memory_groups(mount, groups).filter_map(|(folder, is_v1)| {
         if is_v1 {
@@ -190,6 +243,25 @@ mod tests {
         ]);
         let groups = "5:cpu,memory:/x\n0::/\n";
         assert_eq!(limit_under(mount.path(), groups), MemoryLimit::Bytes(1 << 28));
+    }
+
+    #[test]
+    fn what_is_used_is_read_where_the_limit_is_set() {
+        let mount = tree(&[
+            ("a/memory.max", "1000\n"),
+            ("a/memory.current", "900\n"),
+            ("a/memory.stat", "anon 500\ninactive_file 300\n"),
+            ("a/b/memory.max", "max\n"),
+            ("a/b/memory.current", "1\n"),
+        ]);
+        assert_eq!(used_under(mount.path(), "0::/a/b\n"), Some(600));
+        assert_eq!(used_under(mount.path(), "0::/\n"), None);
+        let mount = tree(&[
+            ("memory/memory.limit_in_bytes", "1000\n"),
+            ("memory/memory.usage_in_bytes", "700\n"),
+            ("memory/memory.stat", "total_inactive_file 100\n"),
+        ]);
+        assert_eq!(used_under(mount.path(), "4:memory:/\n0::/\n"), Some(600));
     }
 
     #[test]

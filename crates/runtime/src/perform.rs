@@ -169,6 +169,7 @@ impl Shell {
             generation: generation.0,
             master: UnixPid::this().as_raw(),
             plan: Box::new(self.worker_plan(generation).clone()),
+            prefetch: self.learned.tell(),
         };
         if let Err(error) = self.tell_zygote(generation, &boot, None) {
             tracing::error!("The zygote could not be told what to load: {error}");

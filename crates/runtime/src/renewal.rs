@@ -15,6 +15,7 @@ use remuda_supervisor::{Event, Generation, Notice, Pid, Plan};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::herald::{self, Herald};
+use crate::memory::TotalOf;
 use crate::shell::{From, Shell};
 use crate::wire::{Incoming, Wire};
 
@@ -23,6 +24,8 @@ pub struct Unreadable(pub String);
 
 /// What settings have become.
 pub struct Renewed {
+    /// What is compared with the plan's `total_memory`.
+    pub total_of: TotalOf,
     /// What the supervisor decides by.
     pub plan: Plan,
     /// What zygotes and workers are told.
@@ -170,6 +173,7 @@ impl Shell {
         match std::mem::take(&mut self.renewing) {
             Renewing::Settled(of, renewed) if of == generation => {
                 self.config.plan = renewed.plan;
+                self.config.total_of = renewed.total_of;
                 self.config.worker_plan = renewed.worker_plan;
             }
             other => self.renewing = other,

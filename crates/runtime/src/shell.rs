@@ -20,7 +20,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_
 use crate::cgroup::OomWatch;
 use crate::control::{self, Asked, CLIENTS_MAX, ControlSocket, Tickets};
 use crate::herald::Herald;
+use crate::learned::Learned;
 use crate::listen::Listeners;
+use crate::memory::{self, TotalOf};
 use crate::notify::Notifier;
 use crate::pidfile::Pidfile;
 use crate::renewal::{Attached, Renewal, Renewing};
@@ -41,6 +43,8 @@ pub struct Config {
     pub listeners: Listeners,
     /// The interpreter that runs zygotes.
     pub python: PathBuf,
+    /// What is compared with the plan's `total_memory`.
+    pub total_of: TotalOf,
     /// The error log, to be opened again on USR1.
     pub journal: Arc<Journal>,
     /// Who is told how the service stands.
@@ -91,6 +95,7 @@ pub(crate) struct Shell {
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
+    pub(crate) learned: Learned,
     pub(crate) herald: Option<Attached>,
     pub(crate) renewing: Renewing,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
@@ -157,6 +162,7 @@ impl Shell {
             zygotes: BTreeMap::new(),
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
+            learned: Learned::default(),
             herald,
             renewing: Renewing::default(),
             inbox,
@@ -178,6 +184,8 @@ impl Shell {
         let mut watched = self.config.plan.watched();
         let mut sampling = sampling(watched);
         let mut parent = interval(PARENT_PACE);
+        let mut measuring = interval(memory::PACE);
+        measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.handle(Event::Start);
         loop {
             if let Some(status) = self.exit {
@@ -185,6 +193,7 @@ impl Shell {
                 self.take_leave().await;
                 return Ok((status, heir));
             }
+            // A reload may have brought other limits.
             if watched != self.config.plan.watched() {
                 watched = self.config.plan.watched();
                 sampling = self::sampling(watched);
@@ -198,6 +207,7 @@ impl Shell {
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
                 _ = sampling.tick(), if watched.is_some() => self.sample(),
+                _ = measuring.tick(), if self.config.plan.limits_memory() => self.measure(),
                 _ = parent.tick(), if is_heir => self.look_for_the_parent(),
                 Some(asked) = self.asked.recv() => self.answer(asked),
                 () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
@@ -339,7 +349,7 @@ impl Shell {
                 match FromWorker::try_from(&packet[..]) {
                     Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
                     Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
-                    Err(_) => log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0)),
+                    Err(_) => self.hear_imports(worker, packet),
                 }
             }
             // Its exit follows, and says more.
@@ -368,6 +378,18 @@ impl Shell {
             }
             // The exit of the one, and the change of parent by the other, say it.
             (From::Heir(_) | From::Predecessor, Incoming::End) => {}
+        }
+    }
+
+    fn hear_imports(&mut self, worker: WorkerId, packet: &[u8]) {
+        match remuda_channel::imported_names(packet) {
+            Some(names) => {
+                if let Some(modules) = self.learned.add(&names) {
+                    log!(LEARNED, names = names.join(", "));
+                    self.handle(Event::Learned { modules });
+                }
+            }
+            None => log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0)),
         }
     }
 

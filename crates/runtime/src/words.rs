@@ -59,6 +59,32 @@ pub(crate) fn say(
         Notice::ZygoteLost { generation, ending } => {
             log!(ZYGOTE_LOST, generation = generation.0, ending = ending_words(*ending));
         }
+        Notice::WorkerTooLarge { pid, first, bytes, limit, total, .. } => {
+            let (first, bytes, limit) = (mib(*first), mib(*bytes), mib(*limit));
+            match total {
+                None => {
+                    log!(WORKER_TOO_LARGE, pid = pid.0, bytes = bytes, first = first, limit = limit)
+                }
+                Some(total) => log!(
+                    TOTAL_TOO_LARGE,
+                    pid = pid.0,
+                    bytes = bytes,
+                    first = first,
+                    total = mib(*total),
+                    limit = limit
+                ),
+            }
+        }
+        Notice::WorkerFarTooLarge { pid, bytes, takes, limit, .. } => log!(
+            WORKER_FAR_TOO_LARGE,
+            pid = pid.0,
+            bytes = mib(*bytes),
+            takes = mib(*takes),
+            limit = mib(*limit)
+        ),
+        Notice::MemoryLimitTooLow { limit, takes } => {
+            log!(MEMORY_LIMIT_TOO_LOW, limit = mib(*limit), takes = mib(*takes));
+        }
         other => say_of_service(other),
     }
 }
@@ -73,7 +99,8 @@ fn say_of_service(notice: &Notice) {
             log!(SHORTAGE, refusals = refusals, wait_ms = wait.as_millis());
         }
         Notice::ShortageOver => log!(SHORTAGE_OVER),
-        Notice::ReloadStarted { .. } => log!(RELOAD_STARTED),
+        Notice::ReloadStarted { learned: false, .. } => log!(RELOAD_STARTED),
+        Notice::ReloadStarted { learned: true, .. } => log!(REFRESH_STARTED),
         Notice::ReloadDone { generation, took } => {
             log!(RELOAD_DONE, generation = generation.0, took_ms = took.as_millis());
         }
@@ -178,9 +205,15 @@ fn ending_words(ending: Ending) -> String {
     }
 }
 
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
 fn cause_name(cause: Cause) -> &'static str {
     match cause {
         Cause::Recycle => "max_requests",
+        Cause::Memory => "memory",
+        Cause::Age => "max_worker_age",
         Cause::Reload => "reload",
         Cause::Scale => "fewer workers wanted",
         Cause::Stop => "stop",

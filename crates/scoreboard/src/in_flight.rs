@@ -12,7 +12,18 @@ const NONE: u32 = u32::MAX;
 /// A request that has begun and not ended.
 #[must_use = "a request that is never ended makes its worker look hung"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u32);
+pub struct Ticket {
+    at: u32,
+    start_ns: u64,
+}
+
+impl Ticket {
+    /// When the request began, nanoseconds of [`crate::now_ns`].
+    #[must_use]
+    pub fn start_ns(&self) -> u64 {
+        self.start_ns
+    }
+}
 
 #[derive(Debug)]
 struct Slot<const WORDS: usize> {
@@ -70,12 +81,12 @@ impl<const WORDS: usize> InFlight<WORDS> {
         (slot.start_ns, slot.older, slot.newer) = (start_ns, self.newest, NONE);
         slot.put_off_ns = 0;
         self.newest = at;
-        (Ticket(at), &mut slot.text)
+        (Ticket { at, start_ns }, &mut slot.text)
     }
 
     /// A request has ended; true when it was the oldest.
     #[inline]
-    pub(crate) fn end(&mut self, Ticket(at): Ticket) -> bool {
+    pub(crate) fn end(&mut self, Ticket { at, .. }: Ticket) -> bool {
         let Some(slot) = self.slots.get_mut(at as usize) else { return false };
         let (older, newer) = (slot.older, slot.newer);
         self.put_off -= u32::from(slot.put_off_ns > 0);
@@ -92,7 +103,7 @@ impl<const WORDS: usize> InFlight<WORDS> {
     }
 
     /// Puts off the limits of one by so much more.
-    pub(crate) fn put_off(&mut self, Ticket(at): Ticket, length_ns: u64) {
+    pub(crate) fn put_off(&mut self, Ticket { at, .. }: Ticket, length_ns: u64) {
         let Some(slot) = self.slots.get_mut(at as usize) else { return };
         self.put_off += u32::from(slot.put_off_ns == 0 && length_ns > 0);
         slot.put_off_ns = slot.put_off_ns.saturating_add(length_ns);
@@ -104,15 +115,15 @@ impl<const WORDS: usize> InFlight<WORDS> {
         Some((slot.start_ns, &slot.text))
     }
 
-    /// From when the limits of the oldest count, and those of the one for which they count from
-    /// last; 0 = from its start, or from the start of the latest.
+    /// Whether somebody has put off limits.
     #[inline]
-    pub(crate) fn put_off_until(&self) -> (u64, u64) {
-        if self.put_off == 0 { (0, 0) } else { self.search_put_off() }
+    pub(crate) fn has_put_off(&self) -> bool {
+        self.put_off > 0
     }
 
-    #[cold]
-    fn search_put_off(&self) -> (u64, u64) {
+    /// From when the limits of the oldest count, and those of the one for which they count from
+    /// last; 0 = from its start, or from the start of the latest.
+    pub(crate) fn put_off_until(&self) -> (u64, u64) {
         let until = |slot: &Slot<WORDS>| match slot.put_off_ns {
             0 => 0,
             length => slot.start_ns.saturating_add(length),

@@ -18,13 +18,13 @@ pub(crate) const LOOP_BEAT: usize = 2;
 const OLDEST_START: usize = 3;
 const IN_FLIGHT: usize = 4;
 const SERVED: usize = 5;
+/// Connections that the worker holds; [`NOT_IN_THE_CROWD`] when it takes none.
+pub(crate) const CONNECTIONS: usize = 6;
 /// From when the limits of the oldest request count, when the app has put them off; 0 = from its
 /// start.
-const OLDEST_FROM: usize = 6;
+const OLDEST_FROM: usize = 7;
 /// The latest such time among all requests in flight; 0 = none was put off.
-const PUT_OFF_UNTIL: usize = 7;
-/// Connections that the worker holds; [`NOT_IN_THE_CROWD`] when it takes none.
-pub(crate) const CONNECTIONS: usize = 8;
+const PUT_OFF_UNTIL: usize = 8;
 /// The request that began last.
 const LATEST: usize = 10;
 /// The oldest one in flight, when it is not the one that began last.
@@ -111,12 +111,15 @@ impl LineWriter {
     pub fn end(&self, ticket: Ticket) {
         let words = self.words();
         let mut in_flight = self.in_flight.borrow_mut();
+        let had_put_off = in_flight.has_put_off();
         let was_oldest = in_flight.end(ticket);
+        if had_put_off {
+            show_put_off(words, &in_flight);
+        }
         let count = words[IN_FLIGHT].load(Ordering::Relaxed).saturating_sub(1);
         store(&words[IN_FLIGHT], count, Ordering::Relaxed);
         let served = words[SERVED].load(Ordering::Relaxed).wrapping_add(1);
         store(&words[SERVED], served, Ordering::Relaxed);
-        show_put_off(words, &in_flight);
         match in_flight.oldest() {
             None => {
                 store(&words[STATE], 1, Ordering::Relaxed);
@@ -145,7 +148,7 @@ impl LineWriter {
     }
 }
 
-#[inline]
+#[cold]
 fn show_put_off(words: &Words, in_flight: &InFlight<TEXT_WORDS>) {
     let (oldest, latest) = in_flight.put_off_until();
     store(&words[OLDEST_FROM], oldest, Ordering::Relaxed);

@@ -13,6 +13,8 @@ pub enum Group {
     Listening,
     /// How many processes, and how they are replaced.
     Workers,
+    /// What workers share, and how much they may take.
+    Memory,
     /// How long something may last.
     TimeLimits,
     /// How large a request may be.
@@ -39,11 +41,12 @@ pub enum Group {
 
 impl Group {
     /// Every group, in the order of help and reference.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Configuration,
         Self::Application,
         Self::Listening,
         Self::Workers,
+        Self::Memory,
         Self::TimeLimits,
         Self::RequestLimits,
         Self::Proxies,
@@ -65,6 +68,7 @@ impl Group {
             Self::Application => "Application",
             Self::Listening => "Listening",
             Self::Workers => "Workers",
+            Self::Memory => "Memory",
             Self::TimeLimits => "Time limits",
             Self::RequestLimits => "Request limits",
             Self::Proxies => "Proxies",
@@ -110,6 +114,8 @@ pub enum Kind {
         /// Most allowed.
         max: u64,
     },
+    /// An amount of memory: bytes with a unit, or a share in percent.
+    Memory,
     /// Any text.
     Text,
     /// The path of a file, or `-` for a standard stream.
@@ -143,7 +149,7 @@ pub enum Kind {
     OptionalChoice(&'static [&'static str]),
     /// Bits of file permissions: octal with a leading zero.
     Mode,
-    /// A table of a Python configuration file; has no flag.
+    /// A table; has no flag.
     Python,
     /// A function of it, or the name of one as `module.function`; has no flag. It takes one of
     /// these numbers of arguments.
@@ -175,6 +181,9 @@ impl fmt::Display for Kind {
             Self::Bytes { max } => {
                 write!(f, "bytes such as `65536`, `512k`, `1m`, at most {}m", max >> 20)
             }
+            Self::Memory => {
+                f.write_str("an amount such as `512M`, `1.5G` or `80%`, or 0 for no limit")
+            }
             Self::Text => f.write_str("a text"),
             Self::Ciphers => f.write_str("a list of cipher suites in OpenSSL's form"),
             Self::LogTarget { or_none: true } => f.write_str("the path of a file, `-` or `none`"),
@@ -201,7 +210,7 @@ impl fmt::Display for Kind {
             }
             Self::CommaList(what) => write!(f, "{what} separated by commas"),
             Self::Mode => f.write_str("permission bits such as `0o022` or `0022`, at most 0o777"),
-            Self::Python => f.write_str("a value of a Python configuration file"),
+            Self::Python => f.write_str("a table"),
             Self::Hook(_) => {
                 f.write_str("a function of a Python configuration file, or `module.function`")
             }

@@ -158,8 +158,9 @@ fn texts_of(setting: &Setting, value: &Value) -> Option<Vec<String>> {
             let pair = |(name, value)| text_of(value).map(|text| format!("{name}={text}"));
             pairs.iter().map(pair).collect()
         }
-        // Other tables belong to settings without effect only, whose value does not matter.
-        Value::Table(_) => (setting.kind == Kind::Python).then(|| vec!["a table".to_owned()]),
+        Value::Table(table) if setting.kind == Kind::Python => {
+            serde_json::to_string(table).ok().map(|text| vec![text])
+        }
         scalar => text_of(scalar).map(|text| vec![text]),
     }
 }

@@ -128,6 +128,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Whole { .. } => "N",
         Kind::Seconds(_) => "SECONDS",
         Kind::Bytes { .. } => "BYTES",
+        Kind::Memory => "AMOUNT",
         Kind::LogTarget { .. } | Kind::Path => "PATH",
         Kind::Level => "LEVEL",
         Kind::WorkerClass => "CLASS",

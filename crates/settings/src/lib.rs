@@ -23,6 +23,7 @@ mod environment;
 mod file;
 mod flags;
 mod load;
+mod memory;
 mod migration;
 mod nearest;
 mod origin;
@@ -46,6 +47,7 @@ pub use problem::{Problem, Refusal, Warning};
 pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
 pub use settings::{
     AsgiSettings, Changed, ControlSettings, ForwardedSettings, Http2Settings, IdentitySettings,
-    Lenience, ProxySettings, Settings, StatsdSettings, TlsSettings,
+    Lenience, LoggingSettings, MemorySettings, MemorySize, ProxySettings, Settings, StatsdSettings,
+    TlsSettings,
 };
 pub use worker_class::WorkerClass;

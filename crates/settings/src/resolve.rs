@@ -9,7 +9,7 @@ use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
     Address, AsgiSettings, Changed, ControlSettings, ForwardedSettings, IdentitySettings, Lenience,
-    Origin, Problem, Settings, StatsdSettings, Warning, WorkerClass, table,
+    LoggingSettings, Origin, Problem, Settings, StatsdSettings, Warning, WorkerClass, table,
 };
 use crate::{address, cfg, worker_class};
 
@@ -52,11 +52,14 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         worker_connections: reader.whole(&WORKER_CONNECTIONS) as usize,
         max_requests: reader.whole(&MAX_REQUESTS),
         max_requests_jitter: reader.whole(&MAX_REQUESTS_JITTER),
+        max_worker_age: Some(reader.seconds(&MAX_WORKER_AGE)).filter(|age| !age.is_zero()),
+        max_worker_age_jitter: reader.seconds(&MAX_WORKER_AGE_JITTER),
         max_surge: reader.whole(&MAX_SURGE) as u16,
         crash_loop_limit: reader.whole(&CRASH_LOOP_LIMIT) as u32,
         crash_loop_window: reader.seconds(&CRASH_LOOP_WINDOW),
         crash_loop_exit: reader.switch(&CRASH_LOOP_EXIT),
         preload_app: reader.preload_app(),
+        memory: reader.memory(),
         timeout: some(reader.seconds(&TIMEOUT)),
         request_timeout: some(reader.seconds(&REQUEST_TIMEOUT)),
         slow_request_log: some(reader.seconds(&SLOW_REQUEST_LOG)),
@@ -78,6 +81,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         daemon: reader.switch(&DAEMON),
         keep_stdio: reader.switch(&ENABLE_STDIO_INHERITANCE),
         capture_output: reader.switch(&CAPTURE_OUTPUT),
+        logging: reader.logging(&chdir),
         statsd: reader.statsd(),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
@@ -154,7 +158,7 @@ impl Reader<'_> {
         self.read(setting, |given| value::whole(&given.text(), min, max))
     }
 
-    fn seconds(&mut self, setting: &Setting) -> Duration {
+    pub(crate) fn seconds(&mut self, setting: &Setting) -> Duration {
         let zero = match setting.kind {
             Kind::Seconds(zero) => zero,
             _ => Zero::AtOnce,
@@ -162,7 +166,7 @@ impl Reader<'_> {
         self.read(setting, |given| value::seconds(&given.text(), zero))
     }
 
-    fn bytes(&mut self, setting: &Setting) -> u64 {
+    pub(crate) fn bytes(&mut self, setting: &Setting) -> u64 {
         let max = match setting.kind {
             Kind::Bytes { max } => max,
             _ => u64::MAX,
@@ -237,7 +241,7 @@ impl Reader<'_> {
         })
     }
 
-    fn switch(&mut self, setting: &Setting) -> bool {
+    pub(crate) fn switch(&mut self, setting: &Setting) -> bool {
         self.read(setting, |given| value::switch(&given.text()))
     }
 
@@ -347,6 +351,23 @@ impl Reader<'_> {
             self.warnings.push(Warning(text));
         }
         threads
+    }
+
+    fn logging(&mut self, chdir: &Path) -> Option<LoggingSettings> {
+        let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
+        let (table, json, ini) =
+            (given(&LOGCONFIG_DICT), given(&LOGCONFIG_JSON), given(&LOGCONFIG));
+        if let Some(text) = table.filter(|text| text != "{}") {
+            let table: serde_json::Map<_, _> = self.read(&LOGCONFIG_DICT, |given| {
+                // Nobody has given what stands in for a bad one.
+                let text = if given.texts == [""] { "{}" } else { &text };
+                serde_json::from_str(text).map_err(|_| Misfit::because("it is not a table"))
+            });
+            return Some(LoggingSettings::Table(table.into()));
+        }
+        let path = |text: String| absolute(chdir, Path::new(&text));
+        json.map(|text| LoggingSettings::Json(path(text)))
+            .or_else(|| ini.map(|text| LoggingSettings::Ini(path(text))))
     }
 
     fn statsd(&mut self) -> Option<StatsdSettings> {

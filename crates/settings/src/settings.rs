@@ -27,6 +27,10 @@ pub struct Settings {
     pub max_requests: u64,
     /// Up to this many are added, drawn for each worker.
     pub max_requests_jitter: u64,
+    /// Time after which a worker is replaced; `None` = never.
+    pub max_worker_age: Option<Duration>,
+    /// Up to so much is added, drawn for each worker.
+    pub max_worker_age_jitter: Duration,
     /// Workers that replacements may add; at least 1.
     pub max_surge: u16,
     /// Early deaths that make a crash loop; 0 = never.
@@ -37,6 +41,8 @@ pub struct Settings {
     pub crash_loop_exit: bool,
     /// Whether the app is imported before the fork; `None` = if nothing speaks against it.
     pub preload_app: Option<bool>,
+    /// What workers share, and how much they may take.
+    pub memory: MemorySettings,
     /// A worker that hangs this long is replaced; `None` = never.
     pub timeout: Option<Duration>,
     /// Time that one request may take; `None` = no limit.
@@ -103,6 +109,8 @@ pub struct Settings {
     pub keep_stdio: bool,
     /// Whether what the app prints goes to the error log's file.
     pub capture_output: bool,
+    /// Where Python's logging is set up, if anywhere.
+    pub logging: Option<LoggingSettings>,
     /// Where metrics go; `None` = nowhere.
     pub statsd: Option<StatsdSettings>,
     /// How an `asgi` worker runs.
@@ -130,6 +138,40 @@ pub struct ControlSettings {
     pub mode: u32,
 }
 
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemorySize {
+    /// In bytes; 0 = no limit.
+    Bytes(u64),
+    /// In hundredths of a percent of what the container or the machine has.
+    Percent(u32),
+}
+
+impl Default for MemorySize {
+    fn default() -> Self {
+        Self::Bytes(0)
+    }
+}
+
+/// What workers share, and how much they may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemorySettings {
+    /// Paths or URLs that the zygote asks for.
+    pub warmup_paths: Vec<String>,
+    /// How often each; at least 1.
+    pub warmup_requests: u32,
+    /// Whether the next zygote imports what workers have imported late.
+    pub prefetch_imports: bool,
+    /// The app is loaded again for that after this time; `None` = only at a reload.
+    pub prefetch_after: Option<Duration>,
+    /// Whether what is there before the fork gets an immortal reference count, where that is known.
+    pub immortal_heap: bool,
+    /// Memory of one worker's own.
+    pub max_memory: MemorySize,
+    /// Memory of all processes; `None` = a share of the container's limit, if it has one.
+    pub max_memory_total: Option<MemorySize>,
+}
+
 /// What is accepted although it is out of date or out of form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lenience {
@@ -154,6 +196,17 @@ pub struct ForwardedSettings {
     pub header_map: String,
     /// Headers, in small letters, and the value that means https.
     pub secure_scheme_headers: Vec<(String, String)>,
+}
+
+/// Where Python's logging is set up; the first that is given counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoggingSettings {
+    /// `logconfig_dict`; of a Python file, the file itself has it.
+    Table(serde_json::Value),
+    /// `logconfig_json`, absolute.
+    Json(PathBuf),
+    /// `logconfig`, absolute.
+    Ini(PathBuf),
 }
 
 /// StatsD.

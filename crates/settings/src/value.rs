@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use crate::MemorySize;
 use crate::declare::Zero;
 
 /// Longest time that can be asked for: about 31 years. Some write 999999999 for "never".
 const MILLIS_MAX: f64 = 1e12;
+
+/// 1 PiB.
+const MEMORY_MAX: f64 = (1_u64 << 50) as f64;
+/// Whoever gives less without a unit has forgotten it.
+const MEMORY_PLAIN_MIN: f64 = (1_u64 << 20) as f64;
 
 /// Why a text is not a value, without the setting's name, which the caller knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,6 +114,36 @@ pub(crate) fn bytes(text: &str, max: u64) -> Result<u64, Misfit> {
     };
     let number = whole(number, 0, u64::MAX)?;
     number.checked_mul(scale).filter(|bytes| *bytes <= max).ok_or_else(Misfit::plain)
+}
+
+/// Reads an amount of memory: bytes with a unit, fractions included, or a share of what there is.
+pub(crate) fn memory(text: &str) -> Result<MemorySize, Misfit> {
+    let text = text.trim().to_ascii_lowercase();
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic() || c == '%').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let number = number.trim();
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Err(Misfit::plain());
+    }
+    let number: f64 = number.parse().map_err(|_| Misfit::plain())?;
+    let scale: u64 = match unit {
+        "%" if number <= 100.0 => return Ok(MemorySize::Percent((number * 100.0).round() as u32)),
+        "%" => return Err(Misfit::because("it is more than there is")),
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(Misfit::because(format!("`{unit}` is no unit; there are k, m, g and %"))),
+    };
+    let bytes = number * scale as f64;
+    if bytes > MEMORY_MAX {
+        return Err(Misfit::because("it is more than a machine can have"));
+    }
+    if unit.is_empty() && bytes > 0.0 && bytes < MEMORY_PLAIN_MIN {
+        let why = format!("a worker cannot live in {number} bytes");
+        return Err(Misfit::because(why).hint(format!("write `{number}M` for MiB")));
+    }
+    Ok(MemorySize::Bytes(bytes.round() as u64))
 }
 
 /// Reads one of these words.
@@ -231,6 +267,20 @@ mod tests {
         assert_eq!(bytes("99999999999g", u64::MAX), Err(Misfit::plain()));
         assert!(bytes("1.5m", u64::MAX).is_err());
         assert!(bytes("1t", u64::MAX).is_err());
+    }
+
+    #[test]
+    fn amounts_of_memory_have_units_fractions_and_shares() {
+        assert_eq!(memory("512M"), Ok(MemorySize::Bytes(512 << 20)));
+        assert_eq!(memory("1.5G"), Ok(MemorySize::Bytes(3 << 29)));
+        assert_eq!(memory(" 300 MiB "), Ok(MemorySize::Bytes(300 << 20)));
+        assert_eq!(memory("80%"), Ok(MemorySize::Percent(8000)));
+        assert_eq!(memory("12.5%"), Ok(MemorySize::Percent(1250)));
+        assert_eq!(memory("536870912"), Ok(MemorySize::Bytes(512 << 20)));
+        assert_eq!(memory("0"), Ok(MemorySize::Bytes(0)));
+        for text in ["", "-1", "%", "G", "512X", "120%", "1e9", "512", "9999999G", "nan"] {
+            assert!(memory(text).is_err(), "{text}");
+        }
     }
 
     #[test]

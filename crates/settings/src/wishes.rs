@@ -24,8 +24,11 @@ impl Given {
     }
 
     /// The value as log and pages may show it: of the app's variables, only the names, because
-    /// their values are often secrets.
+    /// their values are often secrets; of a table, that it is one.
     pub(crate) fn shown(&self, setting: &Setting) -> String {
+        if setting.kind == Kind::Python && self.text().starts_with('{') {
+            return "{…}".to_owned();
+        }
         if setting.kind != Kind::Pairs {
             return self.text();
         }

@@ -134,7 +134,7 @@ fn without_effect() {
         ("GUNICORN_WROKERS", "3"),
         ("GUNICORN_CMD_ARGS", "--dirty-workers 2"),
     ];
-    let file = "syslog_prefix = 'shop'\n[logconfig_dict]\nversion = 1\n";
+    let file = "syslog_prefix = 'shop'\n";
     let line = "app --ssl-version 5 --log-level verbos";
     assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
     assert_snapshot!(words("app --paste shop.ini", &[], &[]));

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use remuda_supervisor::{Ending, Generation, Plan, Wish, WorkerId};
+use remuda_supervisor::{Ending, Generation, Limit, Plan, Wish, WorkerId};
 
 use crate::dice::{between, millis_between};
 use crate::fault::{Code, Fault, HeirFault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
@@ -125,6 +125,12 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
         crash_loop_limit: rng.choice([0, 5, 20, 20]).unwrap_or(20),
         crash_loop_window: Duration::from_secs(rng.choice([10, 60]).unwrap_or(60)),
         crash_loop_exit: rng.u8(..8) == 0,
+        // Not drawn, so that a seed stays what it was.
+        max_age: seed.is_multiple_of(5).then(|| Duration::from_secs(20)),
+        max_age_jitter: Duration::from_secs(5),
+        worker_memory: (seed % 4 == 1).then_some(Limit { soft: 60 << 20, hard: 90 << 20 }),
+        total_memory: (seed % 7 == 1).then_some(Limit { soft: 150 << 20, hard: 260 << 20 }),
+        refresh_after: [None, Some(Duration::from_secs(10))][usize::from(seed.is_multiple_of(3))],
         seed,
         ..plan
     }

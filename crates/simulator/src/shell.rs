@@ -23,6 +23,8 @@ pub(crate) enum Letter {
     Zygote(Generation, ZygoteWord),
     /// The new master serves.
     Heir(Pid),
+    /// A worker has imported late so many modules.
+    Learned(u32),
     /// Something about who never lived.
     Nonsense(Event),
 }
@@ -45,6 +47,10 @@ pub(crate) struct WorkerLink {
     /// What it was told and has not read.
     pub(crate) inbox: VecDeque<Vec<u8>>,
 }
+
+/// Private memory of a worker that is new, and what each request adds.
+const WORKER_BYTES: u64 = 20 << 20;
+const REQUEST_BYTES: u64 = 1 << 20;
 
 /// Wishes in the order in which the runtime obeys signals that came together.
 const ORDER: [Wish; 7] = [
@@ -152,7 +158,7 @@ impl<M: Master> World<'_, M> {
     /// A process says something. One that is held up says it later, and does nothing else before.
     pub(crate) fn say(&mut self, serial: Serial, letter: Letter) {
         let speaker = match letter {
-            Letter::Worker(..) => Speaker::Worker,
+            Letter::Worker(..) | Letter::Learned(_) => Speaker::Worker,
             Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) => Speaker::Zygote,
         };
         match (self.mishap(speaker), letter) {
@@ -160,7 +166,7 @@ impl<M: Master> World<'_, M> {
             (Some(Mishap::Lost), _)
             | (
                 Some(Mishap::Truncated(_)),
-                Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_),
+                Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) | Letter::Learned(_),
             ) => {}
             (Some(Mishap::Truncated(bytes)), Letter::Worker(id, mut word)) => {
                 word.truncate(usize::from(bytes).min(word.len()));
@@ -224,6 +230,7 @@ impl<M: Master> World<'_, M> {
         match letter {
             Letter::Nonsense(event) => self.hand(event),
             Letter::Heir(pid) => self.hand(Event::UpgradeReady { pid }),
+            Letter::Learned(modules) => self.hand(Event::Learned { modules }),
             Letter::Worker(worker, word) => match FromWorker::try_from(&word[..]) {
                 Ok(FromWorker::Ready) => self.hand(Event::WorkerReady { worker }),
                 Ok(FromWorker::Spent) => self.hand(Event::WorkerSpent { worker }),
@@ -267,6 +274,23 @@ impl<M: Master> World<'_, M> {
                 None => self.line_of(pid).unwrap_or_default(),
             };
             self.hand(Event::Sampled { worker, sample });
+        }
+        if self.script.plan.worker_memory.or(self.script.plan.total_memory).is_some() {
+            self.measure();
+        }
+    }
+
+    /// Every request leaves something behind.
+    fn measure(&mut self) {
+        let weigh = |(id, link): (&WorkerId, &WorkerLink)| {
+            let life = self.kernel.with_pid(link.pid?)?.worker()?;
+            life.ready_at?;
+            Some((*id, WORKER_BYTES + life.served * REQUEST_BYTES))
+        };
+        let workers: Vec<_> = self.shell.links.iter().filter_map(weigh).collect();
+        let total = workers.iter().map(|(_, bytes)| bytes).sum();
+        if self.goes_on() {
+            self.hand(Event::Measured { workers, total });
         }
     }
 

@@ -13,6 +13,10 @@ use crate::world::{BEGINNING, Deed, Happening, Master, World};
 
 /// Requests that a loop runs at one time.
 const LOOP_REQUESTS_MAX: usize = 4;
+/// A worker tells of modules that it has imported late after so many requests: so many more than
+/// those who lived before it.
+const LEARNED_AFTER: u64 = 3;
+const LEARNED_EACH: u32 = 4;
 /// Requests go on so long after the faults, then no more come.
 const TRAFFIC_AFTER_CALM: Duration = Duration::from_secs(5);
 
@@ -160,8 +164,12 @@ impl<M: Master> World<'_, M> {
             return;
         }
         life.served += 1;
-        let (id, spent) = (life.id, life.served == life.max_requests);
+        let (id, served) = (life.id, life.served);
+        let spent = served == life.max_requests;
         self.census.answered += 1;
+        if served == LEARNED_AFTER {
+            self.say(serial, Letter::Learned(id.0 as u32 * LEARNED_EACH));
+        }
         if spent {
             self.say(serial, Letter::Worker(id, FromWorker::Spent.as_bytes().to_vec()));
         }

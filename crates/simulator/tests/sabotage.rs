@@ -403,3 +403,21 @@ fn a_failure_is_cut_down_and_told() {
     assert!(told.starts_with(&format!("seed {} breaks targets: ", script.seed)), "{told}");
     assert!(told.contains("→ Exited") && told.contains("= Running"), "{told}");
 }
+
+#[test]
+fn replacing_everybody_at_once_for_want_of_memory() {
+    is_caught_by("memory", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            let told =
+                |action: &&Action| matches!(action, Action::Report(Notice::WorkerTooLarge { .. }));
+            let Some(Action::Report(first)) = out.iter().find(told).cloned() else { return };
+            for other in seen.before.workers.iter().filter(|worker| worker.is_serving()) {
+                let mut notice = first.clone();
+                if let Notice::WorkerTooLarge { worker, .. } = &mut notice {
+                    *worker = other.worker;
+                }
+                out.push(Action::Report(notice));
+            }
+        })
+    });
+}

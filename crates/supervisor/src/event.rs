@@ -98,6 +98,11 @@ pub enum Event {
     /// What the scoreboard says of a worker. Sent for every worker once a sampling round, only when
     /// the plan has a limit that needs it. A round comes every second or more often.
     Sampled { worker: WorkerId, sample: Sample },
+    /// Private memory of workers, and what all processes take together, in bytes. Sent every few
+    /// seconds, only when the plan has a limit.
+    Measured { workers: Vec<(WorkerId, u64)>, total: u64 },
+    /// Workers have imported so many modules, all in all, that the newest zygote was not told of.
+    Learned { modules: u32 },
     /// A new master's process exists.
     UpgradeSpawned { pid: Pid },
     /// A new master's process could not be made.

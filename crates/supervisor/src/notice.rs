@@ -9,6 +9,10 @@ use crate::{BootFailure, Ending, Generation, Pid, SlotId, WorkerId};
 pub enum Cause {
     /// Served its `max_requests`.
     Recycle,
+    /// Takes too much memory.
+    Memory,
+    /// Has reached its `max_age`.
+    Age,
     /// A newer generation serves.
     Reload,
     /// The pool was made smaller.
@@ -69,6 +73,28 @@ pub enum Notice {
     WorkerSlow { worker: WorkerId, slot: SlotId, pid: Pid, stood: Duration },
     /// A request cannot be broken off; its worker will be replaced.
     WorkerOverdue { worker: WorkerId, slot: SlotId, pid: Pid, stood: Duration },
+    /// A worker's private memory, or the memory of all (`total`), is above its soft limit; this one,
+    /// the largest, is replaced. It began with `first`. In bytes.
+    WorkerTooLarge {
+        worker: WorkerId,
+        slot: SlotId,
+        pid: Pid,
+        first: u64,
+        bytes: u64,
+        limit: u64,
+        total: Option<u64>,
+    },
+    /// The same for a hard limit; `takes` is what is above it. The worker is killed.
+    WorkerFarTooLarge {
+        worker: WorkerId,
+        slot: SlotId,
+        pid: Pid,
+        bytes: u64,
+        takes: u64,
+        limit: u64,
+    },
+    /// Above the limit, and no worker has grown: others in their place would take as much.
+    MemoryLimitTooLow { limit: u64, takes: u64 },
     /// A worker was not ready in time and is killed.
     WorkerBootTimedOut { worker: WorkerId, slot: SlotId, pid: Pid },
     /// A worker did not finish draining in time and is killed.
@@ -100,8 +126,9 @@ pub enum Notice {
     ZygoteBootTimedOut { generation: Generation },
     /// A serving zygote died; a new one is started, the workers serve on.
     ZygoteLost { generation: Generation, ending: Ending },
-    /// A reload begins. gunicorn: `Hang up: Master`.
-    ReloadStarted { generation: Generation },
+    /// A reload begins. gunicorn: `Hang up: Master`. `learned`: it is our own, so that workers share
+    /// what they have imported late.
+    ReloadStarted { generation: Generation, learned: bool },
     /// All workers are of the new generation.
     ReloadDone { generation: Generation, took: Duration },
     /// The new code does not run; the old generation serves on.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Limit;
+
 /// The resolved wishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -15,6 +17,14 @@ pub struct Plan {
     pub max_requests: u64,
     /// Up to this many are added to `max_requests`, drawn for each worker.
     pub max_requests_jitter: u64,
+    /// Time after which a worker is recycled; `None` = never.
+    pub max_age: Option<Duration>,
+    /// Up to so much is added to `max_age`, drawn for each worker.
+    pub max_age_jitter: Duration,
+    /// Private memory of one worker.
+    pub worker_memory: Option<Limit>,
+    /// Memory of all processes.
+    pub total_memory: Option<Limit>,
     /// A request (sync) or a loop (other classes) that stands longer is hung; `None` = no limit.
     pub timeout: Option<Duration>,
     /// The oldest request may run this long before the worker is replaced, and all of them before
@@ -52,6 +62,9 @@ pub struct Plan {
     pub is_pid_1: bool,
     /// Another master serves beside this one, and will leave for it.
     pub is_heir: bool,
+    /// After the first word of modules that are imported late, the app is loaded again with them,
+    /// once; `None` = they wait for a reload that is asked for.
+    pub refresh_after: Option<Duration>,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -64,6 +77,10 @@ impl Default for Plan {
             max_surge: 1,
             max_requests: 0,
             max_requests_jitter: 0,
+            max_age: None,
+            max_age_jitter: Duration::ZERO,
+            worker_memory: None,
+            total_memory: None,
             timeout: Some(Duration::from_secs(30)),
             request_timeout: None,
             slow_request_log: None,
@@ -81,12 +98,19 @@ impl Default for Plan {
             watchdog: None,
             is_pid_1: false,
             is_heir: false,
+            refresh_after: None,
             seed: 1,
         }
     }
 }
 
 impl Plan {
+    /// Whether memory has to be measured.
+    #[must_use]
+    pub fn limits_memory(&self) -> bool {
+        self.worker_memory.or(self.total_memory).is_some()
+    }
+
     /// The shortest and the longest of the limits for what samples show; `None` = there is none, and
     /// nobody has to be sampled.
     #[must_use]

@@ -115,13 +115,19 @@ impl Pool {
             most => most.saturating_add(random.up_to(plan.max_requests_jitter)),
         };
         let state = WorkerState::Forking { deadline: now + plan.fork_timeout, ready: false };
+        let lifetime = plan.max_age.map(|age| {
+            let most = u64::try_from(plan.max_age_jitter.as_millis()).unwrap_or(u64::MAX);
+            age.saturating_add(Duration::from_millis(random.up_to(most)))
+        });
         let worker = Worker {
             id,
             slot,
             line,
             generation,
             asked_at: now,
-            spent: false,
+            spent: None,
+            lifetime,
+            weight: None,
             slow_since: None,
             state,
         };

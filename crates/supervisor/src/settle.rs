@@ -6,6 +6,7 @@
 //! before it is filled, and a zygote is chosen before it is forked.
 
 use crate::pool::Seat;
+use crate::refresh::Refresh;
 use crate::reload::Reload;
 use crate::supervisor::{Life, Supervisor};
 use crate::worker::{Input, Worker};
@@ -23,6 +24,7 @@ impl Supervisor {
                 self.shrink(now, out);
                 self.finish_reload(now, out);
                 self.begin_queued_reload(now, out);
+                self.begin_refresh(now, out);
                 self.retire_zygotes(now, out);
                 self.keep_a_zygote(now, out);
                 self.watch_the_crash_loop(now, out);
@@ -68,8 +70,8 @@ impl Supervisor {
             seat.is_none_or(|seat| seat.serving == Some(worker.id))
         };
         for id in self.pool.ids(|worker| worker.is_serving() && !is_newest(worker)) {
-            let is_spent = self.pool.worker(id).is_some_and(|worker| worker.spent);
-            let cause = if is_spent { Cause::Recycle } else { Cause::Reload };
+            let spent = self.pool.worker(id).and_then(|worker| worker.spent);
+            let cause = spent.unwrap_or(Cause::Reload);
             self.drain(id, cause, now, out);
         }
     }
@@ -101,11 +103,32 @@ impl Supervisor {
             return;
         }
         self.reload_queued = false;
+        self.refresh = Refresh::Unneeded;
         // TTIN and TTOU hold until the next reload, as with gunicorn.
         self.want(self.plan.workers.max(1), out);
         self.shrink(now, out);
+        self.begin_reload(false, now, out);
+    }
+
+    /// Loads the app again with what workers have imported late, when nothing else is going on.
+    fn begin_refresh(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let is_loading = self.zygotes.values().any(Zygote::is_booting);
+        let is_troubled = self.intensity.is_looping() || self.shortage.until().is_some();
+        let is_complete = self.pool.seats(self.wanted).iter().all(|seat| seat.serving.is_some());
+        if self.refresh == Refresh::Now
+            && self.reload.is_idle()
+            && !is_loading
+            && !is_troubled
+            && is_complete
+        {
+            self.refresh = Refresh::Done;
+            self.begin_reload(true, now, out);
+        }
+    }
+
+    fn begin_reload(&mut self, learned: bool, now: Tick, out: &mut Vec<Action>) {
         let generation = self.next_generation;
-        out.push(Action::Report(Notice::ReloadStarted { generation }));
+        out.push(Action::Report(Notice::ReloadStarted { generation, learned }));
         self.start_zygote(now, out);
         self.reload = Reload::Loading { generation, since: now };
     }
@@ -188,7 +211,7 @@ impl Supervisor {
     fn is_outdated(&self, id: WorkerId) -> bool {
         let oldest_wanted = self.reload.oldest_wanted();
         self.pool.worker(id).is_some_and(|worker| {
-            worker.spent || oldest_wanted.is_some_and(|oldest| worker.generation < oldest)
+            worker.spent.is_some() || oldest_wanted.is_some_and(|oldest| worker.generation < oldest)
         })
     }
 

@@ -101,7 +101,7 @@ impl Supervisor {
             generation: worker.generation,
             pid: worker.pid(),
             asked_at: worker.asked_at,
-            spent: worker.spent,
+            spent: worker.spent.is_some(),
             state: worker.state,
         });
         let zygotes = self.zygotes.values().map(|zygote| ZygoteView {

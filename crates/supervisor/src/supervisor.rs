@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::intensity::{Intensity, Summary};
+use crate::memory::Memory;
 use crate::pool::Pool;
 use crate::random::Random;
+use crate::refresh::Refresh;
 use crate::reload::Reload;
 use crate::shortage::{self, Shortage};
 use crate::standstill::Standstill;
@@ -66,6 +68,8 @@ pub struct Supervisor {
     pub(crate) told: Option<Standing>,
     /// The watchdog is fed then.
     pub(crate) next_feed: Tick,
+    pub(crate) refresh: Refresh,
+    pub(crate) memory: Memory,
     /// What counts once the generation that is being loaded serves.
     pub(crate) next_plan: Option<Plan>,
     /// Killed processes whose worker or zygote was given up before we knew them.
@@ -99,6 +103,8 @@ impl Supervisor {
             is_heir: plan.is_heir,
             told: None,
             next_feed: Tick::default(),
+            refresh: Refresh::default(),
+            memory: Memory::default(),
             next_plan: None,
             strays: BTreeSet::new(),
             strangers: Strangers::default(),
@@ -138,7 +144,9 @@ impl Supervisor {
                 self.on_fork_failed(worker, refusal, now, out);
             }
             Event::WorkerReady { worker } => self.step_worker(worker, Input::Ready, now, out),
-            Event::WorkerSpent { worker } => self.step_worker(worker, Input::Spent, now, out),
+            Event::WorkerSpent { worker } => {
+                self.step_worker(worker, Input::Spent(Cause::Recycle), now, out)
+            }
             Event::Sampled { worker, sample } => {
                 // Most events are samples of workers that are well; nothing follows from them.
                 if !self.judge(worker, sample, now, out) {
@@ -155,6 +163,8 @@ impl Supervisor {
                     out.push(Action::Report(Notice::Promoted));
                 }
             }
+            Event::Measured { workers, total } => self.on_measured(&workers, total, now, out),
+            Event::Learned { modules } => self.refresh.on_learned(modules, now, &self.plan),
             Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
             Event::Asked(wish) => self.on_asked(wish, now, out),
             Event::Replanned { generation, plan } => self.on_replanned(generation, *plan),
@@ -163,6 +173,7 @@ impl Supervisor {
         self.zygote_backoff.let_time_pass(now);
         self.intensity.let_time_pass(now);
         self.shortage.let_time_pass(now);
+        self.refresh.let_time_pass(now);
         self.settle(now, out);
         self.publish(now, out);
     }
@@ -183,6 +194,7 @@ impl Supervisor {
                     .chain(self.pool.next_boot(self.wanted))
                     .chain(self.intensity.next_deadline())
                     .chain(self.shortage.until())
+                    .chain(self.refresh.next_deadline())
                     .chain(loop_end)
                     .min()
             }

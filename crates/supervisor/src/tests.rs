@@ -4,7 +4,9 @@
 mod crash;
 mod driver;
 mod hang;
+mod memory;
 mod recycle;
+mod refresh;
 mod reload;
 mod standing;
 mod start;

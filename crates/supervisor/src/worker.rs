@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::memory::Weight;
 use crate::{
     Action, Cause, Ending, Generation, Line, Notice, Order, Pid, Plan, Signal, SlotId, Stood, Tick,
     WorkerId,
@@ -125,8 +126,8 @@ pub(crate) enum Input {
     ForkFailed,
     /// It takes requests.
     Ready,
-    /// It has served its requests.
-    Spent,
+    /// It has served its requests, or is to be replaced for another reason.
+    Spent(Cause),
     /// It has stood still, or a request of its has run, for too long.
     Hung { what: Stood, stood: Duration },
     /// It has stood still for long enough to show its stacks, since then.
@@ -155,8 +156,12 @@ pub(crate) struct Worker {
     pub(crate) line: Line,
     pub(crate) generation: Generation,
     pub(crate) asked_at: Tick,
-    /// It has asked to be replaced; it serves on until its successor is ready.
-    pub(crate) spent: bool,
+    /// It is to be replaced, and why; it serves on until its successor is ready.
+    pub(crate) spent: Option<Cause>,
+    /// Time that it may serve; `None` = any.
+    pub(crate) lifetime: Option<Duration>,
+    /// Its memory, once it was measured while it served.
+    pub(crate) weight: Option<Weight>,
     /// It has shown its stacks for what has stood since then.
     pub(crate) slow_since: Option<Tick>,
     pub(crate) state: WorkerState,
@@ -174,14 +179,21 @@ impl Worker {
             Input::Forked(pid) => self.on_forked(pid, now, plan, out),
             Input::ForkFailed => self.on_fork_failed(out),
             Input::Ready => self.on_ready(now, plan, out),
-            Input::Spent => {
-                self.spent |= self.is_under_way() || self.is_serving();
+            Input::Spent(cause) => {
+                if self.is_under_way() || self.is_serving() {
+                    self.spent.get_or_insert(cause);
+                }
                 self.state
             }
             Input::Hung { what, stood } => self.on_hung((what, stood), now, plan, out),
             Input::Slow { since, stood } => self.on_slow(since, stood, out),
             Input::Overdue { stood } => self.on_overdue(stood, out),
-            Input::DeadlinePassed => self.on_deadline(now, plan, out),
+            Input::DeadlinePassed => {
+                if self.is_serving() {
+                    self.spent.get_or_insert(Cause::Age);
+                }
+                self.on_deadline(now, plan, out)
+            }
             Input::Cancel(_) | Input::Drain { .. } | Input::Quit | Input::Kill(_) => {
                 self.on_order(input, now, plan, out)
             }
@@ -289,8 +301,9 @@ impl Worker {
     /// Replaced like one that has served its requests. One that drains has its deadline already.
     fn on_overdue(&mut self, stood: Duration, out: &mut Vec<Action>) -> WorkerState {
         if let WorkerState::Serving { pid, .. } = self.state
-            && !std::mem::replace(&mut self.spent, true)
+            && self.spent.is_none()
         {
+            self.spent = Some(Cause::Recycle);
             let (worker, slot) = (self.id, self.slot);
             out.push(Action::Report(Notice::WorkerOverdue { worker, slot, pid, stood }));
         }
@@ -396,6 +409,9 @@ impl Worker {
             | WorkerState::Aborting { deadline, .. }
             | WorkerState::Quitting { deadline, .. } => Some(deadline),
             WorkerState::Unwanted { deadline, .. } => deadline,
+            WorkerState::Serving { ready_at, .. } if self.spent.is_none() => {
+                self.lifetime.map(|lifetime| ready_at + lifetime)
+            }
             WorkerState::Serving { .. } | WorkerState::Dying { .. } | WorkerState::Gone => None,
         }
     }
@@ -439,7 +455,18 @@ impl Worker {
 
     /// Its successor serves while it still finishes: it takes room within `max_surge`.
     pub(crate) fn is_relieved(&self) -> bool {
-        matches!(self.state, WorkerState::Draining { cause: Cause::Recycle | Cause::Reload, .. })
+        matches!(
+            self.state,
+            WorkerState::Draining {
+                cause: Cause::Recycle | Cause::Memory | Cause::Age | Cause::Reload,
+                ..
+            }
+        )
+    }
+
+    /// On its way out because of its memory.
+    pub(crate) fn leaves_for_memory(&self) -> bool {
+        self.cause() == Some(Cause::Memory) || self.spent == Some(Cause::Memory)
     }
 
     fn serve(&self, pid: Pid, now: Tick, out: &mut Vec<Action>) -> WorkerState {

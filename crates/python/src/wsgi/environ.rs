@@ -98,9 +98,14 @@ impl EnvironBuilder {
             base.set_item("REQUEST_METHOD", intern!(py, "GET"))?;
             base.set_item("QUERY_STRING", "")?;
             base.set_item("SERVER_PROTOCOL", intern!(py, "HTTP/1.1"))?;
-            for set_by_each_request in
-                ["PATH_INFO", "RAW_URI", "REMOTE_ADDR", "wsgi.input", "wsgi.early_hints"]
-            {
+            for set_by_each_request in [
+                "PATH_INFO",
+                "RAW_URI",
+                "REMOTE_ADDR",
+                "wsgi.input",
+                "wsgi.early_hints",
+                "remuda.extend_timeout",
+            ] {
                 base.set_item(PyString::intern(py, set_by_each_request), py.None())?;
             }
             base.set_item("wsgi.version", (1, 0))?;

@@ -60,17 +60,15 @@ pub(crate) fn run(
         Err(error) => return serving.report_failure(&name_of(&environ), &describe(py, &error)),
     };
     let flight = watched.and_then(|(runners, name)| watch(py, serving, &start, runners, name));
-    let called = environ.set_item(intern!(py, "wsgi.early_hints"), &start).and_then(|()| {
-        match &serving.request_hooks {
-            None => call(py, serving, files, &environ, &start),
-            Some(hooks) => call_between(py, serving, hooks.bind(py), files, &environ, &start),
-        }
-    });
+    let called = match &serving.request_hooks {
+        None => call(py, serving, files, &environ, &start),
+        Some(hooks) => call_between(py, serving, hooks.bind(py), files, &environ, &start),
+    };
     let closed = input.close();
     if let Err(error) = called.and(closed) {
         fail(py, serving, &environ, &start, &error);
     }
-    start.get().clock().end();
+    start.get().end();
     if let Some((flight, place)) = flight {
         serving.flights.forget(place);
         flight.release(py);
@@ -101,8 +99,8 @@ fn offer(
     is_http2: bool,
 ) -> PyResult<()> {
     let py = start.py();
-    let extend = start.getattr(intern!(py, "extend_timeout"))?;
-    environ.set_item(intern!(py, "remuda.extend_timeout"), extend)?;
+    environ.set_item(intern!(py, "wsgi.early_hints"), start)?;
+    environ.set_item(intern!(py, "remuda.extend_timeout"), start)?;
     if is_http2 {
         let send = start.getattr(intern!(py, "send_trailers"))?;
         environ.set_item(intern!(py, "gunicorn.http2.send_trailers"), send)?;

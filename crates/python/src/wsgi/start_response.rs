@@ -33,8 +33,8 @@ pub(crate) type Said = (Py<PyAny>, Py<PyAny>);
 
 /// The callable that an app gets to begin its response. One for each request.
 ///
-/// It is `wsgi.early_hints` as well, and the `write` that it returns, told apart by their arguments:
-/// other objects would cost every request more than all early hints of the world are worth.
+/// It is `wsgi.early_hints` and `remuda.extend_timeout` as well, and the `write` that it returns, told
+/// apart by their arguments: other objects would cost every request, and hardly one calls them.
 #[pyclass(module = "remuda._remuda", frozen)]
 pub(crate) struct StartResponse {
     serving: Rc<Serving>,
@@ -44,8 +44,8 @@ pub(crate) struct StartResponse {
     head: RefCell<Option<Head>>,
     /// What the app has said, for hooks, if there are any.
     said: RefCell<Option<Said>>,
-    /// The app's environ, if the access log shows something of it.
-    environ: Option<Py<PyDict>>,
+    /// The app's environ, until the access log has what it shows of it.
+    environ: RefCell<Option<Py<PyDict>>>,
     /// Set once the head has left, when the body follows in pieces.
     sink: RefCell<Option<StreamSink>>,
     head_sent: Cell<bool>,
@@ -61,8 +61,9 @@ unsafe impl Sync for StartResponse {}
 
 #[pymethods]
 impl StartResponse {
-    /// `start_response(status, headers, exc_info=None)`, `write(data)`, which is PEP 3333's imperative
-    /// way to send a body, or `wsgi.early_hints(headers)`.
+    /// `start_response(status, headers, exc_info=None)`; or with one argument `write(data)`, which is
+    /// PEP 3333's imperative way to send a body, `wsgi.early_hints(headers)`, or
+    /// `remuda.extend_timeout(seconds)`.
     #[pyo3(signature = (status, headers=None, exc_info=None))]
     fn __call__<'py>(
         slf: Bound<'py, Self>,
@@ -71,7 +72,7 @@ impl StartResponse {
         exc_info: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, Self>>> {
         let this = slf.get();
-        let Some(headers) = headers else { return this.hint_or_write(status).map(|()| None) };
+        let Some(headers) = headers else { return this.take(status).map(|()| None) };
         let exc_info = exc_info.filter(|info| !info.is_none());
         if let Some(info) = exc_info {
             if this.head_sent.get() {
@@ -88,11 +89,6 @@ impl StartResponse {
         }
         *this.head.borrow_mut() = Some(head);
         Ok(Some(slf))
-    }
-
-    /// `remuda.extend_timeout`: this request may run for so many seconds more than others.
-    fn extend_timeout(&self, seconds: f64) -> PyResult<()> {
-        self.clock.extend(&self.serving, seconds)
     }
 
     /// `gunicorn.http2.send_trailers`: fields that leave when the body has.
@@ -125,10 +121,13 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 impl StartResponse {
     /// What a call with one argument means.
-    fn hint_or_write(&self, argument: &Bound<'_, PyAny>) -> PyResult<()> {
-        match argument.extract::<PyBackedBytes>() {
-            Ok(data) if data.is_empty() => Ok(()),
-            Ok(data) => self.push(argument.py(), owned(data)),
+    fn take(&self, argument: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Ok(data) = argument.extract::<PyBackedBytes>() {
+            return if data.is_empty() { Ok(()) } else { self.push(argument.py(), owned(data)) };
+        }
+        match argument.extract() {
+            // The request may run for so much longer than others.
+            Ok(seconds) => self.clock.extend(&self.serving, seconds),
             Err(_) => self.early_hints(argument),
         }
     }
@@ -155,7 +154,7 @@ impl StartResponse {
     ) -> Self {
         let is_shown = !serving.front.environ_wanted().is_empty();
         Self {
-            environ: is_shown.then(|| environ.clone().unbind()),
+            environ: RefCell::new(is_shown.then(|| environ.clone().unbind())),
             serving,
             clock: Clock::new(ticket),
             connection: exchange.connection(),
@@ -170,6 +169,12 @@ impl StartResponse {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The app is done. It and its environ hold each other, and nobody would part them.
+    pub(crate) fn end(&self) {
+        self.clock.end();
+        self.environ.borrow_mut().take();
     }
 
     /// Status and headers as the app has given them.
@@ -191,7 +196,8 @@ impl StartResponse {
         let missing = || PyAssertionError::new_err("start_response() was not called");
         let head = self.head.borrow_mut().take().ok_or_else(missing)?;
         let mut exchange = self.exchange.borrow_mut().take().ok_or_else(missing)?;
-        if let Some(environ) = &self.environ {
+        let environ = self.environ.borrow_mut().take();
+        if let Some(environ) = environ {
             exchange.environ = Python::attach(|py| self.shown(environ.bind(py)));
         }
         self.head_sent.set(true);

@@ -25,7 +25,7 @@ impl Tickets {
     /// `why`: what the zygote that failed last has said.
     pub(crate) fn hear(&mut self, notice: &Notice, why: &str) {
         match notice {
-            Notice::ReloadStarted { generation } => {
+            Notice::ReloadStarted { generation, .. } => {
                 self.reloads.iter_mut().for_each(|(of, _)| *of = of.or(Some(*generation)));
             }
             Notice::ReloadDone { generation, took } => {
@@ -90,14 +90,14 @@ mod tests {
         let (first, mut first_answer) = channel();
         let (second, mut second_answer) = channel();
         tickets.wait_for_reload(first);
-        tickets.hear(&Notice::ReloadStarted { generation: Generation(2) }, "");
+        tickets.hear(&Notice::ReloadStarted { generation: Generation(2), learned: false }, "");
         tickets.wait_for_reload(second);
         let took = Duration::from_millis(7);
         tickets.hear(&Notice::ReloadDone { generation: Generation(2), took }, "");
         let answer = first_answer.try_recv().expect("answered");
         assert_eq!(answer, Answer::done("generation 2 serves after 7 ms"));
         assert!(second_answer.try_recv().is_err(), "its code may be newer than that");
-        tickets.hear(&Notice::ReloadStarted { generation: Generation(3) }, "");
+        tickets.hear(&Notice::ReloadStarted { generation: Generation(3), learned: false }, "");
         let (generation, serving) = (Generation(3), Generation(2));
         tickets.hear(&Notice::ReloadGivenUp { generation, serving, failure: None }, "a typo");
         let error = second_answer.try_recv().expect("answered").error.expect("an error");

@@ -9,6 +9,9 @@ pub(super) const ALL: &[Setting] = &[
     ERRORLOG,
     LOGLEVEL,
     CAPTURE_OUTPUT,
+    LOGCONFIG,
+    LOGCONFIG_DICT,
+    LOGCONFIG_JSON,
     STATSD_HOST,
     STATSD_PREFIX,
     DOGSTATSD_TAGS,
@@ -91,5 +94,35 @@ pub(crate) const DOGSTATSD_TAGS: Setting = Setting {
     group: Group::Logging,
     flags: &["dogstatsd-tags"],
     short: "Tags for each metric, `name:value` separated by commas",
+    ..FULL
+};
+
+pub(crate) const LOGCONFIG: Setting = Setting {
+    name: "logconfig",
+    group: Group::Logging,
+    kind: Kind::Path,
+    flags: &["log-config"],
+    short: "INI file for Python's logging, `gunicorn.error` and `gunicorn.access` included",
+    long: "\
+For what Python logs: the app, hooks, failed requests, access lines. The lines of the master go to \
+`errorlog` in any case. Access lines go to the logger `gunicorn.access`, and to `accesslog` if there is one.",
+    ..FULL
+};
+
+pub(crate) const LOGCONFIG_DICT: Setting = Setting {
+    name: "logconfig_dict",
+    group: Group::Logging,
+    kind: Kind::Python,
+    short: "The same as a table of `logging.config.dictConfig`; laid over gunicorn's defaults",
+    long: "Each key of the table replaces gunicorn's as a whole. Wins over the two files.",
+    ..FULL
+};
+
+pub(crate) const LOGCONFIG_JSON: Setting = Setting {
+    name: "logconfig_json",
+    group: Group::Logging,
+    kind: Kind::Path,
+    flags: &["log-config-json"],
+    short: "The same as a file in JSON form; a missing file does nothing, as in gunicorn",
     ..FULL
 };

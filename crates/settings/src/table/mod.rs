@@ -8,6 +8,7 @@ mod hooks;
 mod identity;
 mod listen;
 mod logging;
+mod memory;
 mod process;
 mod protocols;
 mod requests;
@@ -23,6 +24,7 @@ pub(crate) use asgi::*;
 pub(crate) use identity::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
+pub(crate) use memory::*;
 pub(crate) use process::*;
 pub(crate) use protocols::*;
 pub(crate) use requests::*;
@@ -52,6 +54,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
         identity::ALL,
         listen::ALL,
         workers::ALL,
+        memory::ALL,
         timeouts::ALL,
         requests::ALL,
         tls::ALL,

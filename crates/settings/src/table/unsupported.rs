@@ -10,7 +10,8 @@ const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for lo
 const NO_PASTE: &str = "PasteDeploy files are not read; name the app as `module:attribute`";
 const NO_SYSLOG: &str = "the log goes to `errorlog` and `accesslog` only";
 const NO_BACKLOG: &str = "the length of the accept queue is not measured yet";
-const NO_LOGGER: &str = "remuda writes its own log; the app's logging is not touched";
+const NO_LOGGER: &str =
+    "remuda writes its own log; `logconfig_dict` and its like format what workers log";
 
 /// One setting without effect.
 const fn no(
@@ -46,8 +47,6 @@ pub(super) const ALL: &[Setting] = &[
     no("tmp_upload_dir", &[], G::RequestLimits, Path, "", "Directory for uploads", "gunicorn does not use it either"),
     no("disable_redirect_access_to_syslog", &["disable-redirect-access-to-syslog"], G::Logging, Switch, "false", "Keep access lines out of syslog", NO_SYSLOG),
     no("logger_class", &["logger-class"], G::Logging, Text, "gunicorn.glogging.Logger", "Python class that writes the log", NO_LOGGER),
-    no("logconfig", &["log-config"], G::Logging, Path, "", "Logging file in INI form", NO_LOGGER),
-    no("logconfig_json", &["log-config-json"], G::Logging, Path, "", "Logging file in JSON form", NO_LOGGER),
     no("syslog_addr", &["log-syslog-to"], G::Logging, Text, "udp://localhost:514", "Address of syslog", NO_SYSLOG),
     no("syslog", &["log-syslog"], G::Logging, Switch, "false", "Send the log to syslog", NO_SYSLOG),
     no("syslog_prefix", &["log-syslog-prefix"], G::Logging, Text, "", "Program name for syslog", NO_SYSLOG),

@@ -17,12 +17,6 @@ const fn value(
 }
 
 pub(super) const ALL: &[Setting] = &[
-    value(
-        "logconfig_dict",
-        Group::Logging,
-        "Logging configuration",
-        "remuda writes its own log; the app's logging is not touched",
-    ),
     value("default_proc_name", Group::Process, "Process title", "titles stay as they are"),
     value(
         "ssl_context",

@@ -13,6 +13,8 @@ pub(super) const ALL: &[Setting] = &[
     WORKER_CONNECTIONS,
     MAX_REQUESTS,
     MAX_REQUESTS_JITTER,
+    MAX_WORKER_AGE,
+    MAX_WORKER_AGE_JITTER,
     MAX_SURGE,
     CRASH_LOOP_LIMIT,
     CRASH_LOOP_WINDOW,
@@ -89,6 +91,29 @@ pub(crate) const MAX_REQUESTS_JITTER: Setting = Setting {
     default: "0",
     flags: &["max-requests-jitter"],
     short: "Up to this many are added to `max_requests`, drawn anew for each worker",
+    ..FULL
+};
+
+pub(crate) const MAX_WORKER_AGE: Setting = Setting {
+    name: "max_worker_age",
+    group: Group::Workers,
+    kind: Kind::Seconds(Zero::Never),
+    default: "0",
+    flags: &["max-worker-age"],
+    gunicorn: false,
+    short: "Time after which a worker is replaced; 0 = never",
+    long: "Counted from when it took requests. The replacement is ready before it goes.",
+    ..FULL
+};
+
+pub(crate) const MAX_WORKER_AGE_JITTER: Setting = Setting {
+    name: "max_worker_age_jitter",
+    group: Group::Workers,
+    kind: Kind::Seconds(Zero::AtOnce),
+    default: "0",
+    flags: &["max-worker-age-jitter"],
+    gunicorn: false,
+    short: "Up to so much is added to `max_worker_age`, drawn anew for each worker",
     ..FULL
 };
 

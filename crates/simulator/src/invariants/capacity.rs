@@ -58,7 +58,10 @@ fn relieved_only_by_a_successor(step: &Step<'_>) -> Result<(), Violation> {
             // Given up before it counted.
             continue;
         }
-        let WorkerState::Draining { cause: Cause::Recycle | Cause::Reload, .. } = worker.state
+        let WorkerState::Draining {
+            cause: Cause::Recycle | Cause::Memory | Cause::Age | Cause::Reload,
+            ..
+        } = worker.state
         else {
             continue;
         };

@@ -59,6 +59,7 @@ impl Grace {
                     )
                 });
                 never_served
+                    || step.takes_too_much(life.id)
                     || has_had(told.abort, plan.abort_grace)
                     || has_had(told.quit, plan.abort_grace)
                     || has_had(told.drain, plan.graceful_timeout)

@@ -11,6 +11,7 @@ mod grace;
 mod left_behind;
 mod lines;
 mod log;
+mod memory;
 mod newest_generation;
 mod processes;
 mod progress;
@@ -89,6 +90,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(reload_ends::ReloadEnds::default()),
         Box::new(progress::Progress::default()),
         Box::new(untouched::Untouched::default()),
+        Box::new(memory::Memory::default()),
         Box::new(targets::Targets),
         Box::new(grace::Grace::default()),
         Box::new(backoff::Backoff::default()),
@@ -119,6 +121,13 @@ pub(crate) fn at_end(state: &State<'_>) -> Result<(), Violation> {
 }
 
 impl<'a> Step<'a> {
+    /// It is above a hard limit of memory, so there is no time for a grace.
+    pub(crate) fn takes_too_much(&self, id: WorkerId) -> bool {
+        self.notices().any(
+            |notice| matches!(notice, Notice::WorkerFarTooLarge { worker, .. } if *worker == id),
+        )
+    }
+
     pub(crate) fn violation(&self, invariant: &'static str, what: String) -> Violation {
         Violation { invariant, what, at: self.now }
     }

@@ -29,7 +29,7 @@ impl Invariant for ReloadEnds {
 impl ReloadEnds {
     fn follow(&mut self, step: &Step<'_>, notice: &Notice) -> Result<(), Violation> {
         match *notice {
-            Notice::ReloadStarted { generation } => {
+            Notice::ReloadStarted { generation, .. } => {
                 if let Some(earlier) = self.under_way.replace(generation) {
                     let what = format!("{} begins while {} goes on", generation.0, earlier.0);
                     return Err(step.violation(NAME, what));

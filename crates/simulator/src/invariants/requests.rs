@@ -1,4 +1,5 @@
-//! 14: A request is lost only in a process that crashed, or that was killed after all its grace.
+//! 14: A request is lost only in a process that crashed, or that was killed after all its grace,
+//! or in the last moment before the kernel would do so for want of memory.
 //! So nobody who may hold requests is killed out of the blue.
 
 use remuda_supervisor::{Action, Event, Signal, Wish, WorkerState};
@@ -28,7 +29,8 @@ impl Invariant for Requests {
             // A grace of nothing is over as soon as it begins.
             let no_grace = step.plan().graceful_timeout.is_zero()
                 && step.told_to_drain().any(|(told, _)| told == life.id);
-            if !was_asked && !no_grace && !word_is_missing(step, life) {
+            let is_judged = !step.takes_too_much(life.id);
+            if is_judged && !was_asked && !no_grace && !word_is_missing(step, life) {
                 let (id, count) = (life.id.0, life.requests.len());
                 let what = format!("worker {id} is killed with {count} requests, unasked");
                 return Err(step.violation(NAME, what));

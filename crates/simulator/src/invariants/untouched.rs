@@ -23,7 +23,7 @@ impl Invariant for Untouched {
         }
         for notice in step.notices() {
             match *notice {
-                Notice::ReloadStarted { generation } => self.candidate = Some(generation),
+                Notice::ReloadStarted { generation, .. } => self.candidate = Some(generation),
                 Notice::ReloadGivenUp { .. } | Notice::ReloadDone { .. } => self.candidate = None,
                 _ => {}
             }

@@ -34,7 +34,7 @@ fn old_serves_untouched(driver: &Driver) -> bool {
 fn every_worker_is_replaced_one_after_another_by_the_new_generation() {
     let mut driver = Driver::settled(Plan { workers: 3, ..plan() });
     driver.ask(Wish::Reload);
-    let started = Notice::ReloadStarted { generation: Generation(2) };
+    let started = Notice::ReloadStarted { generation: Generation(2), learned: false };
     assert_eq!(
         driver.take(),
         [Action::Report(started), Action::StartZygote { generation: Generation(2) }]

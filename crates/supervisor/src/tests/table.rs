@@ -65,7 +65,7 @@ fn worker_inputs() -> Vec<Input> {
         Input::Forked(PID),
         Input::ForkFailed,
         Input::Ready,
-        Input::Spent,
+        Input::Spent(Cause::Recycle),
         Input::Hung { what: Stood::Standing, stood: secs(31) },
         Input::Slow { since: Tick(0), stood: secs(5) },
         Input::Overdue { stood: secs(31) },
@@ -101,13 +101,16 @@ fn every_worker_state_meets_every_input() {
                 line: Line(0),
                 generation: Generation(1),
                 asked_at: Tick(0),
-                spent: false,
+                spent: None,
+                lifetime: None,
+                weight: None,
                 slow_since: None,
                 state,
             };
             let mut out = Vec::new();
             worker.step(input, NOW, &plan(), &mut out);
-            let (from, to) = (worker_name(state, false), worker_name(worker.state, worker.spent));
+            let (from, to) =
+                (worker_name(state, false), worker_name(worker.state, worker.spent.is_some()));
             writeln!(table, "{}", line(&from, &name(&format!("{input:?}")), &to, &out)).unwrap();
         }
         table.push('\n');
@@ -214,7 +217,9 @@ fn every_state_carries_its_own_deadline() {
                 line,
                 generation,
                 asked_at: Tick(0),
-                spent: false,
+                spent: None,
+                lifetime: None,
+                weight: None,
                 slow_since: None,
                 state,
             }

@@ -1,0 +1,187 @@
+//! Every setting from every source, made from its declaration: what it becomes, where it is said to
+//! come from, which source wins, and what is said of values that make no sense.
+
+use std::fs;
+
+use remuda_settings::{
+    Kind, Outcome, PythonForm, PythonValue, Setting, Settings, Sources, Zero, table,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A good value that is not the default, as the texts of a flag, and as Python would have it.
+fn sample(setting: &Setting) -> (Vec<String>, Value) {
+    let one = |text: &str| (vec![text.to_owned()], json!(text));
+    match setting.kind {
+        Kind::Switch => {
+            let other = setting.default != "true";
+            (vec![other.to_string()], json!(other))
+        }
+        Kind::Whole { min, max } => {
+            let number = (min + 1).min(max);
+            (vec![number.to_string()], json!(number))
+        }
+        Kind::Seconds(_) => (vec!["7".to_owned()], json!(7)),
+        Kind::Bytes { .. } => (vec!["4096".to_owned()], json!(4096)),
+        Kind::Memory => one("512M"),
+        Kind::Mode => (vec!["0o22".to_owned()], json!(0o22)),
+        Kind::Level => one("debug"),
+        Kind::WorkerClass => one("gevent"),
+        Kind::Choice(words) | Kind::OptionalChoice(words) => one(words[words.len() - 1]),
+        Kind::CommaChoices(words) => (vec![words[0].to_owned()], json!([words[0]])),
+        Kind::Addresses => (vec!["127.0.0.1:1".to_owned()], json!(["127.0.0.1:1"])),
+        Kind::Pairs => (vec!["A=b".to_owned()], json!(["A=b"])),
+        Kind::List => (vec!["a".to_owned()], json!(["a"])),
+        Kind::Networks => (vec!["10.0.0.1".to_owned()], json!(["10.0.0.1"])),
+        Kind::Ciphers => one("ECDHE+AESGCM"),
+        Kind::Python => (vec![r#"{"a":1}"#.to_owned()], json!({"a": 1})),
+        Kind::Hook(_) => one("module.function"),
+        Kind::LogTarget { .. } | Kind::Path if setting.name == "chdir" => one("/"),
+        Kind::LogTarget { .. } | Kind::Path | Kind::Text | Kind::CommaList(_) => one("/some/text"),
+    }
+}
+
+/// What makes no sense, where anything can.
+fn nonsense(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Switch => Some("maybe"),
+        Kind::Whole { .. } | Kind::Bytes { .. } | Kind::Memory | Kind::Mode => Some("some"),
+        Kind::Seconds(Zero::Refused) => Some("0"),
+        Kind::Seconds(_) => Some("-1"),
+        Kind::WorkerClass => Some("nosuch"),
+        Kind::Choice(_) | Kind::OptionalChoice(_) | Kind::CommaChoices(_) => Some("neither"),
+        Kind::Addresses => Some("127.0.0.1:port"),
+        Kind::Pairs => Some("nothing"),
+        Kind::Networks => Some("10.0.0.1/8"),
+        Kind::Ciphers => Some("RC4"),
+        _ => None,
+    }
+}
+
+/// Those that say how to start, and not what to serve, and those that want others beside them.
+fn is_plain(setting: &&Setting) -> bool {
+    let alone = ["config", "check_config", "print_config", "keyfile", "ca_certs", "cert_reqs"];
+    let tls = ["ciphers", "certfile", "http_protocols", "http2_cleartext", "wsgi_app"];
+    setting.is_full() && !alone.contains(&setting.name) && !tls.contains(&setting.name)
+}
+
+struct Given<'a> {
+    python: Option<&'a Value>,
+    variable: Option<&'a str>,
+    cmd_args: Option<&'a str>,
+    flag: Option<&'a str>,
+}
+
+const NOTHING: Given<'_> = Given { python: None, variable: None, cmd_args: None, flag: None };
+
+fn outcome(setting: &Setting, given: &Given<'_>) -> Outcome {
+    let start = TempDir::new().expect("a directory");
+    fs::write(start.path().join("gunicorn.conf.py"), "").expect("written");
+    let flag = |text: &str| format!("{}={text}", setting.flag().expect("a flag"));
+    let mut arguments = vec!["app".into()];
+    arguments.extend(given.flag.map(|text| flag(text).into()));
+    let mut variables = Vec::new();
+    variables.extend(given.variable.map(|text| (setting.variable(), text.to_owned())));
+    let quoted = given.cmd_args.map(|text| format!("'{}'", flag(text)));
+    variables.extend(quoted.map(|text| ("GUNICORN_CMD_ARGS".to_owned(), text)));
+    let value = |value: &Value| PythonValue {
+        name: setting.name.to_owned(),
+        line: Some(3),
+        form: PythonForm::Plain(value.clone()),
+    };
+    let python: Vec<_> = given.python.map(value).into_iter().collect();
+    Sources::gather(arguments, variables, start.path()).expect("sources").settle(&python)
+}
+
+fn settings(setting: &Setting, given: &Given<'_>) -> Settings {
+    match outcome(setting, given) {
+        Outcome::Run(settings, _) => *settings,
+        other => panic!("{}: {other:?}", setting.name),
+    }
+}
+
+fn origin(settings: &Settings, name: &str) -> String {
+    let changed = settings.changed().iter().find(|changed| changed.name == name);
+    changed.map_or_else(|| "default".to_owned(), |changed| changed.origin.to_string())
+}
+
+#[test]
+fn each_source_gives_the_same_value_and_is_named() {
+    let mut count = 0;
+    for setting in table::all().filter(is_plain) {
+        let (texts, python) = sample(setting);
+        let (name, text) = (setting.name, texts[0].as_str());
+        let by_file = settings(setting, &Given { python: Some(&python), ..NOTHING });
+        let by_variable = settings(setting, &Given { variable: Some(text), ..NOTHING });
+        assert_eq!(by_file.cfg[name], by_variable.cfg[name], "{name}");
+        assert_ne!(by_file.cfg[name], settings(setting, &NOTHING).cfg[name], "{name}");
+        assert_eq!(origin(&by_file, name), "gunicorn.conf.py:3");
+        let variable = format!("environment variable {}", setting.variable());
+        assert_eq!(origin(&by_variable, name), variable);
+        if let Some(flag) = setting.flag() {
+            let by_cmd_args = settings(setting, &Given { cmd_args: Some(text), ..NOTHING });
+            let by_flag = settings(setting, &Given { flag: Some(text), ..NOTHING });
+            assert_eq!(by_flag.cfg[name], by_file.cfg[name], "{name}");
+            assert_eq!(by_cmd_args.cfg[name], by_file.cfg[name], "{name}");
+            assert_eq!(origin(&by_flag, name), format!("flag {flag}"));
+            assert_eq!(origin(&by_cmd_args, name), format!("flag {flag} in GUNICORN_CMD_ARGS"));
+        }
+        count += 1;
+    }
+    assert!(count > 70, "{count}");
+}
+
+#[test]
+fn the_stronger_source_wins() {
+    for setting in table::all().filter(is_plain) {
+        let (texts, python) = sample(setting);
+        let (name, text) = (setting.name, texts[0].as_str());
+        let file = Given { python: Some(&python), ..NOTHING };
+        let variable = Given { variable: Some(text), ..file };
+        let settings = |given| settings(setting, given);
+        assert!(origin(&settings(&variable), name).starts_with("environment variable"), "{name}");
+        if setting.flag().is_some() {
+            let cmd_args = Given { cmd_args: Some(text), ..variable };
+            assert!(origin(&settings(&cmd_args), name).ends_with("in GUNICORN_CMD_ARGS"), "{name}");
+            let flag = Given { flag: Some(text), ..cmd_args };
+            let flag = origin(&settings(&flag), name);
+            assert!(flag.starts_with("flag") && !flag.ends_with("CMD_ARGS"), "{name}: {flag}");
+        }
+    }
+}
+
+#[test]
+fn nothing_in_the_file_leaves_the_default() {
+    for setting in table::all().filter(is_plain) {
+        let given = settings(setting, &Given { python: Some(&Value::Null), ..NOTHING });
+        assert_eq!(origin(&given, setting.name), "default", "{}", setting.name);
+    }
+}
+
+#[test]
+fn nonsense_is_refused_by_name_from_each_source() {
+    let mut count = 0;
+    for setting in table::all().filter(is_plain) {
+        let Some(text) = nonsense(setting.kind) else { continue };
+        let python = json!(text);
+        let mut all = vec![
+            (Given { python: Some(&python), ..NOTHING }, setting.name.to_owned(), "conf.py:3"),
+            (Given { variable: Some(text), ..NOTHING }, setting.variable(), "environment variable"),
+        ];
+        if let Some(flag) = setting.flag() {
+            all.push((Given { flag: Some(text), ..NOTHING }, flag, "flag"));
+        }
+        for (given, subject, origin) in all {
+            match outcome(setting, &given) {
+                Outcome::Refused(refusal) => {
+                    let words = refusal.to_string();
+                    assert!(words.contains(&format!("`{subject}` must be ")), "{words}");
+                    assert!(words.contains(origin), "{words}");
+                }
+                other => panic!("{}: {other:?}", setting.name),
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count}");
+}

@@ -1,0 +1,24 @@
+"""The memory benchmark, once and short: it reads every process, and says what it leaves out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_short_run_reads_master_zygote_and_workers(programs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benches" / "memory.py"), "--site", "proyecto"]
+    command += ["--rounds", "1", "--requests", "50", "--no-recycle", "--setup", "remuda 5 sync"]
+    command += ["--programs", str(programs), "--results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "memory.json").read_text())["proyecto"]
+    (sample,) = rows["remuda 5 sync"]["samples"]
+    assert sample["total"] > sample["master"] + sample["zygote"] > 0
+    assert 0 < sample["private"] < sample["total"]
+    assert len(sample["ready_ms"]) == 5
+    assert "| remuda 5 sync |" in (tmp_path / "memory.md").read_text()
