@@ -287,6 +287,9 @@ impl Exchange {
 
 /// How long the body of a response is that is sent in pieces, where that is known.
 fn body_length(method: &Method, reply: &Reply) -> Option<u64> {
+    if !matches!(reply.body(), Content::Pieces(_)) {
+        return None;
+    }
     let has_none = *method == Method::HEAD
         || matches!(reply.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if has_none {

@@ -47,6 +47,8 @@ pub struct Front {
     watched: OwnedFd,
     pub(crate) relay: Option<Arc<Relay>>,
     pub(crate) lookout: Option<Lookout>,
+    /// There are siblings, and a lookout that passes connections on to them.
+    pub(crate) gives_away: bool,
     /// Until then nothing is taken from siblings; 0 = it is.
     pub(crate) relay_rests_until: Cell<u64>,
     /// When it was last looked whether this worker has too many connections.
@@ -138,6 +140,7 @@ impl Front {
         let lookout = lookout.and_then(|lookout| {
             lookout.map_err(|error| notices.push(Notice::NoLookout(error))).ok()
         });
+        let gives_away = lookout.as_ref().is_some_and(Lookout::passes_on);
         let front = Self {
             core: Rc::new(Core {
                 limits,
@@ -170,6 +173,7 @@ impl Front {
             watched,
             relay,
             lookout,
+            gives_away,
             relay_rests_until: Cell::new(0),
             evened_out_at: Cell::new(0),
         };

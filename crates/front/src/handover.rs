@@ -5,6 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use socket2::Socket;
 
@@ -64,9 +65,7 @@ impl Front {
     /// Lets a sibling have a new connection if this worker has more than its share; true when it
     /// does. Who takes it may have as many: so it goes on a few times, and then stays.
     pub(crate) fn pass_on(&self, socket: &Socket, listener: usize, hops: u8) -> bool {
-        let Some(relay) = self.relay.as_ref().filter(|_| self.lookout.is_some()) else {
-            return false;
-        };
+        let Some(relay) = self.relay_to_siblings() else { return false };
         let given = hops < HOPS_MAX
             && self.connections() >= self.share(relay)
             && relay.is_empty()
@@ -75,6 +74,12 @@ impl Front {
             self.rest_relay();
         }
         given
+    }
+
+    /// Where connections go that others should have; `None` = nobody is there to take them.
+    #[inline]
+    fn relay_to_siblings(&self) -> Option<&Arc<Relay>> {
+        self.relay.as_ref().filter(|_| self.gives_away)
     }
 
     /// How many connections are too many here: well above what the one has that has fewest.
@@ -96,9 +101,7 @@ impl Front {
     /// share: requests of busy workers go to idle ones, and so do in time their connections. One at
     /// most for each tick of the coarse clock; true when it went.
     pub(crate) fn even_out(&self, wire: &Rc<Wire>, stage: &Stage) -> bool {
-        let Some(relay) = self.relay.as_ref().filter(|_| self.lookout.is_some()) else {
-            return false;
-        };
+        let Some(relay) = self.relay_to_siblings() else { return false };
         if self.evened_out_at.replace(self.core.now.get()) == self.core.now.get() {
             return false;
         }
@@ -151,7 +154,7 @@ impl Front {
     /// Lets go of a connection that another worker could serve as well.
     #[inline]
     pub(crate) fn release(&self, wire: &Wire, stage: &Stage) {
-        if self.lookout.is_some() && could_leave(wire, stage) {
+        if self.gives_away && could_leave(wire, stage) {
             wire.claim.release(wire.phase.get() == Phase::Idle);
         }
     }

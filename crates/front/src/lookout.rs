@@ -99,6 +99,11 @@ impl Lookout {
         Ok(Self(shared))
     }
 
+    /// Whether there are siblings that it passes connections on to.
+    pub(crate) fn passes_on(&self) -> bool {
+        self.0.relay.is_some()
+    }
+
     /// The front comes round; connections that were passed on meanwhile.
     pub(crate) fn come_round(&self) -> Vec<Key> {
         self.0.rounds.fetch_add(1, Ordering::Release);

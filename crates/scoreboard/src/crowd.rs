@@ -44,11 +44,14 @@ impl Crowd {
         let siblings = (0..self.board.lines()).filter_map(|line| u16::try_from(line).ok());
         let counts = siblings.filter(|line| *line != self.line).filter_map(|line| {
             let words = self.board.words(line)?;
+            // Most lines are nobody's.
+            if words[PID].load(Ordering::Relaxed) == 0 {
+                return None;
+            }
             let beat = words[LOOP_BEAT].load(Ordering::Relaxed);
             let is_fresh = now.saturating_sub(beat) <= BEAT_MAX.as_nanos() as u64;
             let count = words[CONNECTIONS].load(Ordering::Relaxed);
-            let lives = words[PID].load(Ordering::Relaxed) != 0 && is_fresh;
-            (lives && count != NOT_IN_THE_CROWD).then_some(count)
+            (is_fresh && count != NOT_IN_THE_CROWD).then_some(count)
         });
         counts.min().and_then(|count| usize::try_from(count).ok())
     }

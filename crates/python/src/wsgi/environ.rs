@@ -158,21 +158,20 @@ impl EnvironBuilder {
         }
 
         let headers = &exchange.head.headers;
-        let chunked = headers.contains_key(TRANSFER_ENCODING);
-        if chunked {
-            environ.set_item(intern!(py, "CONTENT_LENGTH"), input.length.to_string())?;
-        }
+        let mut chunked = false;
         let repeated = headers.len() != headers.keys_len();
         for (name, value) in headers {
-            // Decided already: the chunks are gone, and both lengths would contradict.
-            if chunked && (name == TRANSFER_ENCODING || name == CONTENT_LENGTH) {
-                continue;
-            }
-            if repeated {
+            if name == TRANSFER_ENCODING {
+                chunked = true;
+            } else if repeated {
                 self.set_header(&environ, name, &joined_values(name, headers))?;
             } else {
                 self.set_header(&environ, name, value.as_bytes())?;
             }
+        }
+        if chunked {
+            // The chunks are gone; and what a header says beside them counts for nothing.
+            environ.set_item(intern!(py, "CONTENT_LENGTH"), input.length.to_string())?;
         }
         set_what_came_before(&environ, exchange)?;
         if exchange.scheme() != self.scheme {

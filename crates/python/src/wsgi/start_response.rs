@@ -371,7 +371,7 @@ impl Head {
                 Kind::Ours => drop(phrases.value(&header, &value)?),
                 Kind::Length => {
                     let text = value.to_cow()?;
-                    length = text.trim().parse().ok();
+                    length = text.parse().or_else(|_| text.trim().parse()).ok();
                     if length.is_none() {
                         return Err(invalid_header(&header));
                     }
