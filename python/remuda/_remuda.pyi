@@ -32,6 +32,13 @@ class Journal:
     def reopen(self) -> None:
         """Close the file and open it again by its name, at the same descriptor."""
 
+    def send_to(self, address: str, facility: str, prefix: str) -> None:
+        """From now on messages go to syslog as well.
+
+        Raises:
+            OSError: It cannot be reached.
+        """
+
     def hand_to(self, logger: Callable[[int, str], object]) -> None:
         """From now on what a worker has to say goes to ``logger(level, message)``."""
 

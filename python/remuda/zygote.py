@@ -266,6 +266,12 @@ def prepare(
         raise BootError("setup", str(error)) from None
     if plan["capture_output"]:
         journal.capture_output()
+    if plan["syslog"]:
+        address, facility = plan["syslog"]["address"], plan["syslog"]["facility"]
+        try:
+            journal.send_to(address, facility, plan["syslog"]["prefix"])
+        except OSError as error:
+            journal.warning(f"syslog: no lines from these workers: {error}")
     if plan["statsd"]:
         try:
             journal.measure(**plan["statsd"])

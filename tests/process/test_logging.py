@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from test_boot import refused
@@ -119,11 +124,55 @@ def test_an_ini_file_sets_logging_up(serve, site):
         server.wait_for_log("Reload done")
 
 
+@contextmanager
+def syslog_daemon(path: Path) -> Iterator[list[str]]:
+    """A socket that is read all the time, as a daemon's is: its queue holds ten lines."""
+    lines: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(path))
+
+        def listen() -> None:
+            while (line := daemon.recv(65536)) != b"end":
+                lines.append(line.decode())
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield lines
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"end", str(path))
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("more", "has_access"),
+    [("", True), ("disable_redirect_access_to_syslog = True\n", False)],
+)
+def test_syslog_gets_the_lines_of_master_worker_and_requests(serve, site, more, has_access):
+    (site / "shop.py").write_text(APP)
+    with syslog_daemon(site / "log") as lines:
+        where = f"syslog_addr = 'unix://{site / 'log'}'\n"
+        conf(site, f"syslog = True\nsyslog_facility = 'local0'\n{where}{more}")
+        with serve(cwd=site, app="shop:app") as server:
+            get(server.port, "/error")
+            assert server.stop() == 0
+    pid = server.pid
+    assert any(
+        line.startswith(f"<134>gunicorn.shop.app.error: [{pid}] Listening") for line in lines
+    )
+    failures = [line for line in lines if "Error handling request GET /error" in line]
+    assert len(failures) == 1 and failures[0].startswith("<131>gunicorn.shop.app.error: [")
+    access = [line for line in lines if line.startswith("<134>gunicorn.shop.app.access: [")]
+    assert len(access) == has_access and all('"GET /error HTTP/1.1" 500' in line for line in access)
+    assert "Listening" in server.log(), "and the log itself has them as well"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("logconfig = 'nowhere.ini'\n", "nowhere.ini' not found"),
         ("logconfig_dict = {'handlers': {'x': {'class': 'no.Such'}}}\n", "cannot be used"),
+        ("syslog = True\nsyslog_facility = 'loud'\n", "unknown facility name: loud"),
+        ("syslog = True\nsyslog_addr = 'tcp://localhost'\n", "invalid syslog address"),
         ("logconfig_dict = 7\n", "`logconfig_dict` must be"),
     ],
 )

@@ -157,7 +157,7 @@ def test_read_only_root_without_home_and_without_capabilities(contain):
         status = Path(f"/proc/{container.master}/status").read_text()
         assert "CapEff:\t0000000000000000" in status
         assert get(server.port, "/pid").status == 200
-        assert get(server.port, "/sleep?20").status == 500
+        assert get(server.port, "/sleep?20").status == 504
         server.wait_for_log("WORKER TIMEOUT")
         server.wait_for_log("most recent call first")
         wait_until(lambda: get(server.port, "/pid").status == 200, "it was replaced")

@@ -31,7 +31,8 @@ pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, V
 pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{
     AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan, MemoryPlan, Preload,
-    ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
+    ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass,
+    WorkerPlan,
 };
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

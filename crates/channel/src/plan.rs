@@ -111,6 +111,8 @@ pub struct MemoryPlan {
     pub prefetch_imports: bool,
     /// Whether what is there before the fork gets an immortal reference count, where that is known.
     pub immortal_heap: bool,
+    /// Share of the requests after which memory is logged, in millionths.
+    pub sample_rate: u32,
 }
 
 /// A user and a group.
@@ -134,6 +136,19 @@ pub enum LoggingPlan {
     Json(String),
     /// An INI file.
     Ini(String),
+}
+
+/// Syslog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyslogPlan {
+    /// `udp://HOST[:PORT]` or `unix://PATH`.
+    pub address: String,
+    /// Name of the facility.
+    pub facility: String,
+    /// Program within `gunicorn.….error`.
+    pub prefix: String,
+    /// Whether access lines go there, too.
+    pub access: bool,
 }
 
 /// StatsD.
@@ -220,6 +235,8 @@ pub struct WorkerPlan {
     pub capture_output: bool,
     /// Where Python's logging is set up.
     pub logging: Option<LoggingPlan>,
+    /// Where lines go beside their files.
+    pub syslog: Option<SyslogPlan>,
     /// Where metrics go.
     pub statsd: Option<StatsdPlan>,
     /// Every setting as hooks see it on `cfg`, except for functions of the file.

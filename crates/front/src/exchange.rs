@@ -16,9 +16,9 @@ use hyper::{Method, StatusCode};
 
 use crate::access_log::Entry;
 use crate::forwarded::{Believed, Scheme};
-use crate::front::Core;
 use crate::proxy::Told;
 use crate::reply::ReplyBody;
+use crate::shared::Core;
 use crate::tls::TlsFacts;
 use crate::turn::Turn;
 use crate::wire::{Peer, Wire};

@@ -2,127 +2,36 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use hyper::server::conn::http1;
-use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
 use crate::access_log::{AccessFormat, AccessLines, Measure};
 use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
-use crate::http1::{Failure, Http1, Polled};
-use crate::http2::Http2;
-use crate::ingress::Ingress;
 use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
 use crate::listener::Listener;
 use crate::lookout::{Key, Lookout};
 use crate::opening::{Door, Protocols};
 use crate::poller::{Batch, Poller, Ready, Token, Waiter};
-use crate::refusal::Refusal;
-use crate::refusals::Refusals;
 use crate::relay::Relay;
-use crate::screen::Screen;
-use crate::screened::Screened;
-use crate::tls::{Certificates, TlsError};
-use crate::transport::{SCRATCH_BYTES, Scratch, Transport, scratch};
-use crate::trouble::{Shortage, Trouble};
-use crate::websocket::{Course, WebSocket};
-use crate::wire::{Peer, Phase, TURN_BYTES_MAX, Wire};
+use crate::shared::{Core, Notice};
+use crate::transport::{SCRATCH_BYTES, Scratch, scratch};
+use crate::trouble::Trouble;
+use crate::wire::Wire;
 use crate::{Exchange, Limits, Proxies};
-
-/// Something the operator should read.
-#[derive(Debug)]
-pub enum Notice {
-    /// No descriptor or memory for another connection: those in the queue wait there.
-    CannotAccept(Shortage),
-    /// No thread for a lookout: a long request holds up others on the same worker.
-    NoLookout(io::Error),
-    /// Request bodies could not be written to their temporary files.
-    SpoolFailed(Shortage),
-    /// Files have changed, and new connections get this certificate.
-    CertificateRenewed(Arc<Certificates>),
-    /// Files have changed, but cannot be used: the certificate of before stays.
-    CertificateRefused(TlsError),
-    /// Requests were refused, or what had to come before them: the first, and how many more.
-    InvalidRequest {
-        /// Who sent it.
-        peer: Peer,
-        /// Why.
-        reason: String,
-        /// Others that were refused since the last notice of the kind.
-        more: u64,
-    },
-}
-
-/// What exchanges, connections and the front share.
-pub(crate) struct Core {
-    pub(crate) limits: Limits,
-    pub(crate) proxies: Proxies,
-    pub(crate) now: Cell<u64>,
-    pub(crate) draining: Cell<bool>,
-    /// Connections between two requests go to the siblings.
-    pub(crate) hands_over: Cell<bool>,
-    pub(crate) notices: RefCell<Vec<Notice>>,
-    pub(crate) access: Option<Rc<AccessLines>>,
-    refusals: RefCell<Refusals>,
-    /// No room for connections, and for bodies.
-    pub(crate) accept_trouble: Trouble,
-    pub(crate) spool_trouble: Trouble,
-    ready: RefCell<VecDeque<usize>>,
-    /// Connections that have had their turn, and have more to read or to write.
-    later: RefCell<Vec<usize>>,
-    arrived: RefCell<VecDeque<Exchange>>,
-    /// Some of them were taken back.
-    pub(crate) unwanted: Cell<bool>,
-}
-
-impl Core {
-    pub(crate) fn arrive(&self, exchange: Exchange) {
-        self.arrived.borrow_mut().push_back(exchange);
-    }
-
-    /// Remembers a refused request for the log.
-    pub(crate) fn note_refusal(&self, peer: Peer, reason: impl FnOnce() -> String) {
-        self.refusals.borrow_mut().add(peer, reason);
-    }
-
-    /// Puts a connection into the ready queue, once.
-    pub(crate) fn enqueue(&self, wire: &Wire) {
-        if !wire.queued.replace(true) {
-            self.ready.borrow_mut().push_back(wire.id);
-        }
-    }
-
-    /// The same, once others have had their turn.
-    pub(crate) fn enqueue_later(&self, wire: &Wire) {
-        if !wire.queued.replace(true) {
-            self.later.borrow_mut().push(wire.id);
-        }
-    }
-
-    /// The kernel's coarse clock: some milliseconds more or less change no limit of time, and it is
-    /// read at each step of a request.
-    pub(crate) fn read_clock(&self) -> u64 {
-        if let Ok(time) = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) {
-            self.now.set(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64);
-        }
-        self.now.get()
-    }
-}
 
 /// The front of one worker.
 pub struct Front {
     pub(crate) core: Rc<Core>,
     pub(crate) poller: Arc<Poller>,
     batch: RefCell<Batch>,
-    builder: http1::Builder,
+    pub(crate) builder: http1::Builder,
     pub(crate) door: Door,
     pub(crate) scratch: Scratch,
     pub(crate) listeners: Vec<Listener>,
@@ -189,9 +98,6 @@ const RELAY: u64 = 1 << 63;
 fn listener_bit(index: usize) -> u64 {
     1 << index.min(62)
 }
-
-/// What a client sends after our last word is read in portions: others wait for their turn, too.
-const LINGERING_READS_MAX: usize = 16;
 
 impl Front {
     /// A front over listeners that the master has bound.
@@ -432,226 +338,6 @@ impl Front {
             arrived.into_iter().partition(Exchange::is_taken_back);
         self.core.arrived.replace(wanted);
         drop(unwanted);
-    }
-
-    /// Lets a connection read and write as far as its socket allows.
-    pub fn poll_connection(&self, ConnectionId(id): ConnectionId) {
-        let (stage, wire) = {
-            let mut connections = self.connections.borrow_mut();
-            let Some(connection) = connections.get_mut(id) else { return };
-            connection.wire.queued.set(false);
-            if !self.claim(&connection.wire) {
-                return;
-            }
-            let stage = std::mem::replace(&mut connection.stage, Stage::Polled);
-            (stage, connection.wire.clone())
-        };
-        match stage {
-            Stage::Parked if wire.has_bytes() => self.drive(self.begin_http1(&wire), &wire),
-            Stage::Parked => self.rest(&wire, Stage::Parked),
-            Stage::Http1(http1) => self.drive(http1, &wire),
-            Stage::Opening(step) => self.open(&wire, step),
-            Stage::Http2(http2) => self.drive_http2(http2, &wire),
-            Stage::Parting(words) => self.part(&wire, words),
-            Stage::WebSocket(websocket) => self.talk(websocket, &wire),
-            Stage::Lingering => self.linger(&wire),
-            Stage::Polled => {}
-        }
-    }
-
-    fn ingress(&self, wire: &Rc<Wire>) -> Ingress {
-        Ingress { core: self.core.clone(), wire: wire.clone() }
-    }
-
-    pub(crate) fn begin_http1(&self, wire: &Rc<Wire>) -> Box<Http1> {
-        let screened = Screened {
-            wire: wire.clone(),
-            scratch: self.scratch.clone(),
-            core: self.core.clone(),
-            screen: Screen::default(),
-        };
-        Http1::new(self.builder.serve_connection(screened, self.ingress(wire)))
-    }
-
-    pub(crate) fn begin_http2(&self, wire: &Rc<Wire>) -> Box<Http2> {
-        let transport = Transport { wire: wire.clone(), scratch: self.scratch.clone() };
-        Http2::new(transport, self.ingress(wire), &self.core.limits.http2)
-    }
-
-    pub(crate) fn drive(&self, mut http1: Box<Http1>, wire: &Rc<Wire>) {
-        wire.budget.set(TURN_BYTES_MAX);
-        match http1.poll(wire, self.core.now.get()) {
-            Polled::Pending => self.rest(wire, Stage::Http1(http1)),
-            Polled::Closed => match wire.take_successor() {
-                Some(websocket) => {
-                    let unread = http1.into_unread();
-                    // What came behind the request was not screened yet, and is no HTTP.
-                    let ahead = Bytes::from([&unread[..], &wire.ahead.take()[..]].concat());
-                    websocket.take_ahead(&ahead, self.core.now.get());
-                    self.talk(websocket, wire);
-                }
-                None => {
-                    drop(http1);
-                    self.close(wire);
-                }
-            },
-            Polled::Refused(refusal) => {
-                drop(http1);
-                self.refuse(wire, refusal);
-            }
-            Polled::Failed(failure) => {
-                drop(http1);
-                self.fail(wire, failure);
-            }
-        }
-    }
-
-    #[inline(never)]
-    pub(crate) fn drive_http2(&self, mut http2: Box<Http2>, wire: &Rc<Wire>) {
-        wire.budget.set(TURN_BYTES_MAX);
-        match http2.poll() {
-            Polled::Pending => self.rest(wire, Stage::Http2(http2)),
-            Polled::Closed => {
-                drop(http2);
-                self.close(wire);
-            }
-            Polled::Failed(failure) => {
-                drop(http2);
-                self.fail(wire, failure);
-            }
-            Polled::Refused(refusal) => {
-                drop(http2);
-                self.refuse(wire, refusal);
-            }
-        }
-    }
-
-    /// A connection has had its turn.
-    #[inline]
-    fn rest(&self, wire: &Rc<Wire>, stage: Stage) {
-        if self.hand_over_if_leaving(wire, &stage) || self.even_out(wire, &stage) {
-            return;
-        }
-        self.release(wire, &stage);
-        self.keep(wire, stage);
-        if wire.budget.get() == 0 {
-            self.core.enqueue_later(wire);
-        }
-        if wire.phase.get() == Phase::Idle {
-            self.note_idle(wire);
-            // It can give way to somebody who waits.
-            if self.accepting.get() == Accepting::Paused {
-                self.resume();
-            }
-        }
-    }
-
-    fn talk(&self, websocket: Rc<WebSocket>, wire: &Rc<Wire>) {
-        wire.budget.set(TURN_BYTES_MAX);
-        let course = websocket.poll(&mut self.scratch.borrow_mut(), self.core.now.get());
-        match course {
-            Course::GoesOn => self.rest(wire, Stage::WebSocket(websocket)),
-            Course::Over => self.close(wire),
-            Course::Lost => self.remove(wire.id),
-        }
-    }
-
-    /// Puts a connection's stage back, unless it is gone.
-    pub(crate) fn keep(&self, wire: &Wire, stage: Stage) {
-        let former = match self.connections.borrow_mut().get_mut(wire.id) {
-            Some(connection) => std::mem::replace(&mut connection.stage, stage),
-            None => stage,
-        };
-        // After the borrow has ended: it may touch the core on its way out.
-        drop(former);
-    }
-
-    /// Our last word is said.
-    pub(crate) fn close(&self, wire: &Rc<Wire>) {
-        wire.finish_sending();
-        wire.phase.set(Phase::Linger);
-        wire.since.set(self.core.now.get());
-        // Whoever was refused may have sent more than was looked at.
-        wire.readable.set(true);
-        self.linger(wire);
-    }
-
-    /// The client spoke no HTTP and was told so, or went away.
-    fn fail(&self, wire: &Rc<Wire>, failure: Failure) {
-        let Failure::Invalid(reason) = failure else { return self.remove(wire.id) };
-        self.core.note_refusal(wire.peer.get(), || reason);
-        self.close(wire);
-    }
-
-    /// Answers what is no request, with a page, and closes.
-    pub(crate) fn refuse(&self, wire: &Rc<Wire>, refusal: Refusal) {
-        self.core.note_refusal(wire.peer.get(), || refusal.message());
-        wire.phase.set(Phase::Writing);
-        wire.since.set(self.core.now.get());
-        self.part(wire, refusal.to_bytes());
-    }
-
-    /// Writes our last words.
-    fn part(&self, wire: &Rc<Wire>, mut words: Bytes) {
-        wire.budget.set(TURN_BYTES_MAX);
-        while !words.is_empty() {
-            match wire.transmit(&words) {
-                Poll::Ready(Ok(count)) => words.advance(count),
-                Poll::Ready(Err(_)) => return self.remove(wire.id),
-                Poll::Pending => return self.keep(wire, Stage::Parting(words)),
-            }
-        }
-        self.close(wire);
-    }
-
-    /// Reads and forgets what the client still sends after our last response. Closing with bytes
-    /// unread would make the kernel send a reset, which can overtake that response.
-    fn linger(&self, wire: &Rc<Wire>) {
-        if wire.ended.get() {
-            return self.remove(wire.id);
-        }
-        let mut scratch = self.scratch.borrow_mut();
-        for _ in 0..LINGERING_READS_MAX {
-            match wire.socket().read(&mut scratch) {
-                Ok(0) => return self.remove(wire.id),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return self.keep(wire, Stage::Lingering);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.remove(wire.id),
-            }
-        }
-        // More bytes will be an event of their own; if there are none, the limit of time ends it.
-        self.keep(wire, Stage::Lingering);
-    }
-
-    pub(crate) fn remove(&self, id: usize) {
-        self.forget(id);
-        if self.accepting.get() == Accepting::Paused {
-            self.resume();
-        }
-    }
-
-    pub(crate) fn forget(&self, id: usize) {
-        let Some(gone) = self.connections.borrow_mut().try_remove(id) else { return };
-        self.tell_siblings();
-        let wire = gone.wire.clone();
-        if let Some(lookout) = &self.lookout {
-            lookout.remove(wire.key());
-        }
-        wire.leave();
-        let file = wire.file.take();
-        // After the borrow has ended: a response body on its way out may touch the core.
-        if let Stage::WebSocket(websocket) = &gone.stage {
-            websocket.lose();
-        }
-        drop((gone, file));
-        if Rc::strong_count(&wire) > 1 {
-            // The app still holds the request, and so the socket stays open: it must not go on
-            // sending events in the name of a connection that will get this id.
-            let _ = self.poller.remove(wire.socket());
-        }
     }
 
     /// What a response that does not leave waits for; `None` when the connection is gone.

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use nix::sys::socket::{MsgFlags, recv};
 
 use crate::connection::Stage;
-use crate::front::Notice;
 use crate::layer::Raw;
 use crate::proxy::{ProxyProtocol, Seen, Told};
 use crate::refusal::Refusal;
+use crate::shared::Notice;
 use crate::tls::Certificates;
 use crate::tls::Renewal;
 use crate::tls::{Session, Shaken};

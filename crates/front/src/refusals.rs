@@ -1,7 +1,7 @@
 //! Refused requests, gathered for the log: a flood of them must be no flood of lines.
 
 use crate::Peer;
-use crate::front::Notice;
+use crate::shared::Notice;
 
 /// What was refused since somebody last looked: the first in words, the others in number.
 #[derive(Debug, Default)]

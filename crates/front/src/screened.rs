@@ -10,8 +10,8 @@ use bytes::{Buf, Bytes};
 use hyper::rt::ReadBufCursor;
 
 use crate::file::slices_before_file;
-use crate::front::Core;
 use crate::screen::{Refused, Screen, Seen};
+use crate::shared::Core;
 use crate::transport::{Scratch, send_slices};
 use crate::wire::Wire;
 

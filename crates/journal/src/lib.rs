@@ -21,6 +21,7 @@ mod line;
 #[cfg(test)]
 mod page;
 mod statsd;
+mod syslog;
 mod target;
 
 pub use access::AccessLog;
@@ -28,4 +29,5 @@ pub use layer::{ALWAYS, CRITICAL, JournalLayer, emit};
 pub use level::Level;
 pub use line::Journal;
 pub use statsd::Statsd;
+pub use syslog::{Syslog, SyslogError};
 pub use target::OpenError;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use chrono::Local;
 
 use crate::target::{OpenError, Target};
-use crate::{Level, Statsd};
+use crate::{Level, Statsd, Syslog};
 
 /// The error log. All processes of one service hold one each, on the same file.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Journal {
     level: Level,
     /// Is told how many warnings and errors there are.
     statsd: OnceLock<Statsd>,
+    /// Gets each message as well.
+    syslog: OnceLock<Syslog>,
 }
 
 impl Journal {
@@ -29,7 +31,7 @@ impl Journal {
             "-" => Target::stream(io::stderr(), "standard error")?,
             path => Target::file(path)?,
         };
-        Ok(Self { target, level, statsd: OnceLock::new() })
+        Ok(Self { target, level, statsd: OnceLock::new(), syslog: OnceLock::new() })
     }
 
     /// The least level that is written.
@@ -53,6 +55,11 @@ impl Journal {
         let _ = self.statsd.set(statsd);
     }
 
+    /// From now on messages go to syslog as well.
+    pub fn send_to(&self, syslog: Syslog) {
+        let _ = self.syslog.set(syslog);
+    }
+
     /// Where metrics go, if anywhere.
     #[must_use]
     pub fn statsd(&self) -> Option<&Statsd> {
@@ -73,6 +80,9 @@ impl Journal {
 
     /// Writes a message whatever its level.
     pub fn always(&self, level: Level, message: &str) {
+        if let Some(syslog) = self.syslog.get() {
+            syslog.send("error", level, message);
+        }
         let lost = self.target.write(line(level, message).as_bytes());
         if lost > 0 {
             let message = format!("{lost} log lines were lost: the log could not be written");

@@ -30,7 +30,7 @@ impl Statsd {
     pub fn open(address: &str, prefix: &str, tags: &str) -> io::Result<Self> {
         let socket = match address.strip_prefix("unix://") {
             Some(path) => Datagrams::Unix(unix(path)?),
-            None => Datagrams::Udp(udp(address)?),
+            None => Datagrams::Udp(connected(address, PORT_DEFAULT)?),
         };
         let prefix = match prefix.trim_end_matches('.') {
             "" => String::new(),
@@ -72,12 +72,11 @@ impl Statsd {
     }
 }
 
-fn udp(address: &str) -> io::Result<UdpSocket> {
+/// A socket for `HOST[:PORT]` that never blocks.
+pub(crate) fn connected(address: &str, port: u16) -> io::Result<UdpSocket> {
     let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => {
-            (host, port.parse().unwrap_or(PORT_DEFAULT))
-        }
-        _ => (address, PORT_DEFAULT),
+        Some((host, digits)) => digits.parse().map_or((address, port), |port| (host, port)),
+        None => (address, port),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let mut found = (host, port).to_socket_addrs()?;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use remuda_journal::{Journal, Level, Statsd};
+use remuda_journal::{Journal, Level, Statsd, Syslog};
 
 /// Writes lines in gunicorn's form: `[time] [pid] [LEVEL] message`.
 #[pyclass(name = "Journal", module = "remuda._remuda", frozen)]
@@ -70,6 +70,13 @@ impl PyJournal {
     /// Closes the file and opens it again by its name.
     fn reopen(&self) -> PyResult<()> {
         Ok(self.journal.reopen()?)
+    }
+
+    /// From now on messages go to syslog as well.
+    fn send_to(&self, address: &str, facility: &str, prefix: &str) -> PyResult<()> {
+        let opened = Syslog::open(address, facility, prefix);
+        self.journal.send_to(opened.map_err(|error| PyOSError::new_err(error.to_string()))?);
+        Ok(())
     }
 
     /// From now on what a worker has to say goes to `logger(level, message)`.

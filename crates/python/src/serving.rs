@@ -16,6 +16,7 @@ use remuda_journal::Level;
 use remuda_scoreboard::{LineWriter, Ticket, now_ns};
 
 use crate::journal::PyJournal;
+use crate::memory_samples::MemorySamples;
 use crate::overdue::Flights;
 use crate::wsgi::{Closing, Phrases, describe};
 
@@ -47,18 +48,25 @@ pub(crate) struct Serving {
     pub(crate) max_requests: u64,
     pub(crate) closing: Closing,
     pub(crate) phrases: Phrases,
+    pub(crate) memory: MemorySamples,
 }
 
 impl Serving {
     /// A request goes to the app.
     pub(crate) fn begin(&self, exchange: &Exchange) -> Ticket {
         self.in_app.set(self.in_app.get() + 1);
-        self.line.begin(now_ns(), exchange.head.method.as_str(), exchange.head.uri.path())
+        let (method, path) = (exchange.head.method.as_str(), exchange.head.uri.path());
+        let ticket = self.line.begin(now_ns(), method, path);
+        self.memory.begin(ticket, path);
+        ticket
     }
 
     /// The app is done with a request.
     pub(crate) fn end(&self, ticket: Ticket) {
         self.line.end(ticket);
+        if let Some(words) = self.memory.end(ticket) {
+            self.log(Level::Info, &words);
+        }
         self.leave_app();
     }
 

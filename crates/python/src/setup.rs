@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use remuda_channel::{TlsPlan, WorkerClass, WorkerPlan};
+use remuda_channel::{SyslogPlan, TlsPlan, WorkerClass, WorkerPlan};
 use remuda_front::http::header::{HeaderName, HeaderValue};
 use remuda_front::{
     AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Lenience, Limits,
     Listener, Protocols, Proxies, ProxyProtocol, Relay, Siblings, TlsWish, TrustedPeers,
     Underscores, WebSocketLimits,
 };
-use remuda_journal::AccessLog;
+use remuda_journal::{AccessLog, Syslog};
 use remuda_scoreboard::Crowd;
 
 pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
@@ -214,7 +214,8 @@ pub(crate) fn open_access_log(
     plan: &WorkerPlan,
 ) -> PyResult<(Option<AccessLog>, Option<AccessFormat>)> {
     let measures = plan.statsd.is_some();
-    if plan.accesslog.is_none() && plan.logging.is_none() {
+    let syslog = plan.syslog.as_ref().filter(|syslog| syslog.access);
+    if plan.accesslog.is_none() && plan.logging.is_none() && syslog.is_none() {
         return Ok((None, measures.then(|| AccessFormat::default().measuring(true))));
     }
     let format = AccessFormat::parse(&plan.access_log_format)
@@ -223,5 +224,16 @@ pub(crate) fn open_access_log(
         AccessLog::open(target).map_err(|error| PyOSError::new_err(error.to_string()))
     };
     let log = plan.accesslog.as_ref().map(open).transpose()?;
+    let log = match (log, syslog) {
+        (log, None) => log,
+        (log, Some(SyslogPlan { address, facility, prefix, .. })) => {
+            let syslog = Syslog::open(address, facility, prefix)
+                .map_err(|error| PyOSError::new_err(error.to_string()))?;
+            Some(match log {
+                Some(log) => log.and_syslog(syslog),
+                None => AccessLog::for_syslog(syslog),
+            })
+        }
+    };
     Ok((log, Some(format.measuring(measures))))
 }

@@ -28,6 +28,7 @@ use crate::asgi::Asgi;
 use crate::context::FreshContext;
 use crate::imports::Imports;
 use crate::journal::PyJournal;
+use crate::memory_samples::MemorySamples;
 use crate::overdue::Flights;
 use crate::serving::Serving;
 use crate::setup;
@@ -152,6 +153,7 @@ impl Worker {
                 served: Cell::new(0),
                 max_requests,
                 closing: Closing::default(),
+                memory: MemorySamples::new(plan.memory.sample_rate),
                 phrases: Phrases::default(),
             }),
             executor,
@@ -285,8 +287,9 @@ impl Worker {
         self.look_at_channel();
         self.wake(py)?;
         self.write_access_lines();
+        let is_finished = self.is_finished();
         self.come_back(py)?;
-        Ok(self.is_finished())
+        Ok(is_finished)
     }
 
     /// Accepts no more, finishes what is held.
@@ -346,9 +349,21 @@ impl Worker {
     }
 
     fn is_finished(&self) -> bool {
+        if !self.left.get() && self.is_done() {
+            // If the service stops meanwhile, nobody takes what this worker has handed over last:
+            // the master tells those that leave already before all others.
+            self.listen();
+            if self.is_done() {
+                self.left.set(true);
+            }
+        }
+        self.left.get()
+    }
+
+    fn is_done(&self) -> bool {
         // An app may go on after its response has left.
         let is_idle = self.serving.in_app.get() == 0 && !self.serving.has_results_to_close();
-        self.left.get() || self.front().is_drained() && is_idle
+        self.front().is_drained() && is_idle
     }
 
     fn has_work(&self) -> bool {

@@ -3,8 +3,8 @@
 use std::net::ToSocketAddrs;
 use std::path::Path;
 
-use remuda_journal::{AccessLog, Journal, Level};
-use remuda_settings::{Address, PythonFile, Settings};
+use remuda_journal::{AccessLog, Journal, Level, Syslog};
+use remuda_settings::{Address, PythonFile, Settings, SyslogSettings};
 
 use remuda::plan;
 
@@ -19,6 +19,9 @@ pub(crate) fn run(
     Journal::open(&settings.errorlog, Level::parse(&settings.loglevel))?;
     if let Some(accesslog) = &settings.accesslog {
         AccessLog::open(accesslog)?;
+    }
+    if let Some(SyslogSettings { address, facility, prefix, .. }) = &settings.syslog {
+        Syslog::open(address, facility, prefix)?;
     }
     for address in &settings.binds {
         look_up(address)?;

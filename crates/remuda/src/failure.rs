@@ -2,7 +2,7 @@
 
 use std::io;
 
-use remuda_journal::OpenError;
+use remuda_journal::{OpenError, SyslogError};
 use remuda_runtime::{HeraldError, IdentityError, ListenError, PidfileError};
 
 use crate::python::NoPython;
@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Identity(#[from] IdentityError),
     #[error("statsd_host: cannot send metrics to `{host}`: {source}")]
     Statsd { host: String, source: io::Error },
+    #[error("syslog: {0}")]
+    Syslog(#[from] SyslogError),
     #[error("cannot go to the background: {0}")]
     Background(#[source] io::Error),
     #[error("{0}")]

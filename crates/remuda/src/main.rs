@@ -17,12 +17,12 @@ use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use remuda_journal::{Journal, JournalLayer, Level, Statsd, exit, log};
+use remuda_journal::{Journal, JournalLayer, Level, Statsd, Syslog, exit, log};
 use remuda_runtime::{
     Config, ControlSocket, Heirloom, Herald, Identity, Launch, Listeners, Notifier, Pidfile, Place,
     Signals,
 };
-use remuda_settings::{Outcome, PythonFile, Settings, StatsdSettings, Warning};
+use remuda_settings::{Outcome, PythonFile, Settings, StatsdSettings, SyslogSettings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
 use remuda::{limits, plan};
@@ -166,6 +166,9 @@ fn open_journal(settings: &Settings, identity: Option<&Identity>) -> Result<Arc<
     let journal = Arc::new(Journal::open(&settings.errorlog, level)?);
     if let Some(identity) = identity.filter(|_| settings.errorlog != "-") {
         identity.give(settings.errorlog.as_ref())?;
+    }
+    if let Some(SyslogSettings { address, facility, prefix, .. }) = &settings.syslog {
+        journal.send_to(Syslog::open(address, facility, prefix)?);
     }
     if let Some(StatsdSettings { host, prefix, tags }) = &settings.statsd {
         let statsd = Statsd::open(host, prefix, tags)

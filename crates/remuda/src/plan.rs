@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 use remuda_channel::{
     AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan,
     MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
-    StatsdPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
+    StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, Heirloom, Identity, IdentityError, listen_fds};
 use remuda_settings::{
     AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings,
-    MemorySettings, Place, PythonFile, Settings, StatsdSettings, TlsSettings, table,
+    MemorySettings, Place, PythonFile, Settings, StatsdSettings, SyslogSettings, TlsSettings,
+    table,
 };
 use remuda_supervisor::Plan;
 
@@ -103,6 +104,7 @@ pub fn for_workers(
         proc_name: settings.identity.name.clone(),
         capture_output: settings.capture_output,
         logging: settings.logging.as_ref().map(logging),
+        syslog: settings.syslog.as_ref().map(syslog),
         statsd: settings.statsd.clone().map(|StatsdSettings { host, prefix, tags }| StatsdPlan {
             host,
             prefix,
@@ -147,6 +149,7 @@ fn for_memory(settings: &MemorySettings) -> MemoryPlan {
         warmup_requests: settings.warmup_requests,
         prefetch_imports: settings.prefetch_imports,
         immortal_heap: settings.immortal_heap,
+        sample_rate: settings.sample_rate,
     }
 }
 
@@ -212,6 +215,11 @@ fn for_asgi(settings: &AsgiSettings) -> AsgiPlan {
         websocket_ping_interval_s: settings.websocket_ping_interval.as_secs_f64(),
         root_path: settings.root_path.clone(),
     }
+}
+
+fn syslog(settings: &SyslogSettings) -> SyslogPlan {
+    let SyslogSettings { address, facility, prefix, access } = settings.clone();
+    SyslogPlan { address, facility, prefix, access }
 }
 
 fn logging(settings: &LoggingSettings) -> LoggingPlan {

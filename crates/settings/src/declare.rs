@@ -116,6 +116,8 @@ pub enum Kind {
     },
     /// An amount of memory: bytes with a unit, or a share in percent.
     Memory,
+    /// A share of all, from 0 to 1.
+    Share,
     /// Any text.
     Text,
     /// The path of a file, or `-` for a standard stream.
@@ -184,6 +186,7 @@ impl fmt::Display for Kind {
             Self::Memory => {
                 f.write_str("an amount such as `512M`, `1.5G` or `80%`, or 0 for no limit")
             }
+            Self::Share => f.write_str("a share from 0 to 1, such as `0.01`"),
             Self::Text => f.write_str("a text"),
             Self::Ciphers => f.write_str("a list of cipher suites in OpenSSL's form"),
             Self::LogTarget { or_none: true } => f.write_str("the path of a file, `-` or `none`"),

@@ -129,6 +129,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Seconds(_) => "SECONDS",
         Kind::Bytes { .. } => "BYTES",
         Kind::Memory => "AMOUNT",
+        Kind::Share => "SHARE",
         Kind::LogTarget { .. } | Kind::Path => "PATH",
         Kind::Level => "LEVEL",
         Kind::WorkerClass => "CLASS",

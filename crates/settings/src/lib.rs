@@ -48,6 +48,6 @@ pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
 pub use settings::{
     AsgiSettings, Changed, ControlSettings, ForwardedSettings, Http2Settings, IdentitySettings,
     Lenience, LoggingSettings, MemorySettings, MemorySize, ProxySettings, Settings, StatsdSettings,
-    TlsSettings,
+    SyslogSettings, TlsSettings,
 };
 pub use worker_class::WorkerClass;

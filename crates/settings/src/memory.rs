@@ -17,6 +17,7 @@ impl Reader<'_> {
                 "" => Ok(None),
                 text => value::memory(text).map(Some),
             }),
+            sample_rate: self.read(&MEMORY_SAMPLE_RATE, |given| value::share(&given.text())),
             prefetch_after: Some(self.seconds(&PREFETCH_AFTER)).filter(|time| !time.is_zero()),
         }
     }

@@ -9,7 +9,8 @@ use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
     Address, AsgiSettings, Changed, ControlSettings, ForwardedSettings, IdentitySettings, Lenience,
-    LoggingSettings, Origin, Problem, Settings, StatsdSettings, Warning, WorkerClass, table,
+    LoggingSettings, Origin, Problem, Settings, StatsdSettings, SyslogSettings, Warning,
+    WorkerClass, table,
 };
 use crate::{address, cfg, worker_class};
 
@@ -82,6 +83,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         keep_stdio: reader.switch(&ENABLE_STDIO_INHERITANCE),
         capture_output: reader.switch(&CAPTURE_OUTPUT),
         logging: reader.logging(&chdir),
+        syslog: reader.syslog(),
         statsd: reader.statsd(),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
@@ -368,6 +370,16 @@ impl Reader<'_> {
         let path = |text: String| absolute(chdir, Path::new(&text));
         json.map(|text| LoggingSettings::Json(path(text)))
             .or_else(|| ini.map(|text| LoggingSettings::Ini(path(text))))
+    }
+
+    fn syslog(&mut self) -> Option<SyslogSettings> {
+        let is_wanted = self.switch(&SYSLOG);
+        let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
+        let program = given(&PROC_NAME).unwrap_or_else(|| given(&WSGI_APP).unwrap_or_default());
+        let prefix = given(&SYSLOG_PREFIX).unwrap_or_else(|| program.replace(':', "."));
+        let (address, facility) = (self.text(&SYSLOG_ADDR), self.text(&SYSLOG_FACILITY));
+        let access = !self.switch(&DISABLE_REDIRECT_ACCESS_TO_SYSLOG);
+        is_wanted.then_some(SyslogSettings { address, facility, prefix, access })
     }
 
     fn statsd(&mut self) -> Option<StatsdSettings> {

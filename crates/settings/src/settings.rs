@@ -111,6 +111,8 @@ pub struct Settings {
     pub capture_output: bool,
     /// Where Python's logging is set up, if anywhere.
     pub logging: Option<LoggingSettings>,
+    /// Where lines go beside their files; `None` = nowhere.
+    pub syslog: Option<SyslogSettings>,
     /// Where metrics go; `None` = nowhere.
     pub statsd: Option<StatsdSettings>,
     /// How an `asgi` worker runs.
@@ -161,6 +163,8 @@ pub struct MemorySettings {
     pub max_memory: MemorySize,
     /// Memory of all processes; `None` = a share of the container's limit, if it has one.
     pub max_memory_total: Option<MemorySize>,
+    /// Share of the requests after which memory is logged, in millionths.
+    pub sample_rate: u32,
 }
 
 /// Where operators ask.
@@ -207,6 +211,19 @@ pub enum LoggingSettings {
     Json(PathBuf),
     /// `logconfig`, absolute.
     Ini(PathBuf),
+}
+
+/// Syslog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyslogSettings {
+    /// `udp://HOST[:PORT]` or `unix://PATH`.
+    pub address: String,
+    /// Name of the facility.
+    pub facility: String,
+    /// Program within `gunicorn.….error`.
+    pub prefix: String,
+    /// Whether access lines go there, too.
+    pub access: bool,
 }
 
 /// StatsD.

@@ -146,6 +146,16 @@ pub(crate) fn memory(text: &str) -> Result<MemorySize, Misfit> {
     Ok(MemorySize::Bytes(bytes.round() as u64))
 }
 
+/// Reads a share from 0 to 1, in millionths.
+pub(crate) fn share(text: &str) -> Result<u32, Misfit> {
+    let text = text.trim();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Err(Misfit::plain());
+    }
+    let share: f64 = text.parse().map_err(|_| Misfit::plain())?;
+    if share > 1.0 { Err(Misfit::plain()) } else { Ok((share * 1e6).round() as u32) }
+}
+
 /// Reads one of these words.
 pub(crate) fn choice(text: &str, words: &[&str]) -> Result<String, Misfit> {
     let text = text.trim().to_ascii_lowercase();
@@ -280,6 +290,16 @@ mod tests {
         assert_eq!(memory("0"), Ok(MemorySize::Bytes(0)));
         for text in ["", "-1", "%", "G", "512X", "120%", "1e9", "512", "9999999G", "nan"] {
             assert!(memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_are_between_nothing_and_all() {
+        assert_eq!(share("0.01"), Ok(10_000));
+        assert_eq!(share("1"), Ok(1_000_000));
+        assert_eq!(share(" 0 "), Ok(0));
+        for text in ["", "1.1", "-0.5", "1%", "1e-3", "."] {
+            assert!(share(text).is_err(), "{text}");
         }
     }
 

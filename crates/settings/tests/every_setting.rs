@@ -24,6 +24,7 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
         Kind::Seconds(_) => (vec!["7".to_owned()], json!(7)),
         Kind::Bytes { .. } => (vec!["4096".to_owned()], json!(4096)),
         Kind::Memory => one("512M"),
+        Kind::Share => one("0.5"),
         Kind::Mode => (vec!["0o22".to_owned()], json!(0o22)),
         Kind::Level => one("debug"),
         Kind::WorkerClass => one("gevent"),
@@ -45,7 +46,9 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
 fn nonsense(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Switch => Some("maybe"),
-        Kind::Whole { .. } | Kind::Bytes { .. } | Kind::Memory | Kind::Mode => Some("some"),
+        Kind::Whole { .. } | Kind::Bytes { .. } | Kind::Mode | Kind::Memory | Kind::Share => {
+            Some("some")
+        }
         Kind::Seconds(Zero::Refused) => Some("0"),
         Kind::Seconds(_) => Some("-1"),
         Kind::WorkerClass => Some("nosuch"),

@@ -134,7 +134,7 @@ fn without_effect() {
         ("GUNICORN_WROKERS", "3"),
         ("GUNICORN_CMD_ARGS", "--dirty-workers 2"),
     ];
-    let file = "syslog_prefix = 'shop'\n";
+    let file = "enable_backlog_metric = true\n";
     let line = "app --ssl-version 5 --log-level verbos";
     assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
     assert_snapshot!(words("app --paste shop.ini", &[], &[]));
@@ -203,7 +203,7 @@ fn what_will_be_different_after_gunicorn() {
         value("preload_app", Some(3), PythonForm::Plain(json!(true))),
         value("child_exit", Some(4), PythonForm::Callable("child_exit".to_owned())),
         value("post_fork", Some(5), PythonForm::Callable("post_fork".to_owned())),
-        value("syslog", Some(6), PythonForm::Plain(json!(true))),
+        value("spew", Some(6), PythonForm::Plain(json!(true))),
     ];
     let file = [("gunicorn.conf.py", "")];
     let line = "check-migration app --paste shop.ini -k tornado --max-requests 9";

@@ -33,6 +33,7 @@ impl Supervisor {
                 self.stop_when_all_are_closed(now, out);
             }
             Life::Stopping(stop) => {
+                self.drain_late_comers(now, out);
                 self.retire_zygotes(now, out);
                 if self.pool.is_empty() && self.zygotes.is_empty() && self.strays.is_empty() {
                     self.exit(stop.status, out);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::supervisor::{Life, Supervisor};
 use crate::upgrade::{UpgradeInput, UpgradeState};
-use crate::worker::Input;
+use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Zygote, ZygoteInput};
 use crate::{Action, BootFailure, Cause, Notice, Order, Plan, Reason, Tick};
 
@@ -94,14 +94,32 @@ impl Supervisor {
         self.step_upgrade(UpgradeInput::LeftAlone, now, out);
         let (cause, order) = self.leave_the_listeners(now, out);
         let drain = Input::Drain { order, cause, deadline: now + grace };
-        for id in self.pool.ids(|_| true) {
-            self.step_worker(id, Input::Cancel(cause), now, out);
+        // First those that leave already: what they have handed over until then is found by the
+        // others, who hear of it later.
+        let leaves = |worker: &Worker| matches!(worker.state, WorkerState::Draining { .. });
+        let ids = [self.pool.ids(leaves), self.pool.ids(|worker| !leaves(worker))];
+        let somebody_serves = self.upgrade.heir().is_some()
+            || self.pool.workers().any(|w| w.is_serving() || leaves(w));
+        for id in ids.concat() {
+            // If all have just died, whoever boots is the only one who can serve what waits.
+            if somebody_serves || !self.worker_ever_ready || reason.is_some() {
+                self.step_worker(id, Input::Cancel(cause), now, out);
+            }
             self.step_worker(id, drain, now, out);
         }
         let booting = |zygote: &&Zygote| zygote.is_booting();
         let booting: Vec<_> = self.zygotes.values().filter(booting).map(|z| z.generation).collect();
         for generation in booting {
             self.step_zygote(generation, ZygoteInput::Abandon, now, out);
+        }
+    }
+
+    /// Who becomes ready while the service stops takes what waits, and leaves.
+    pub(crate) fn drain_late_comers(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let deadline = now + self.plan.graceful_timeout;
+        let drain = Input::Drain { order: Order::DrainQueue, cause: Cause::Stop, deadline };
+        for id in self.pool.ids(Worker::is_serving) {
+            self.step_worker(id, drain, now, out);
         }
     }
 

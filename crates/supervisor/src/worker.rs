@@ -505,10 +505,20 @@ impl Worker {
 
     fn bury(&self, ending: Ending, out: &mut Vec<Action>) -> WorkerState {
         if let Some(pid) = self.pid() {
-            let (worker, slot, cause) = (self.id, self.slot, self.cause());
+            let (worker, slot) = (self.id, self.slot);
+            let cause = self.cause().filter(|_| self.is_ours(ending));
             out.push(Action::Report(Notice::WorkerExited { worker, slot, pid, ending, cause }));
         }
         WorkerState::Gone
+    }
+
+    /// Whether it may have ended so because of us: a signal that we have not sent was another's.
+    fn is_ours(&self, ending: Ending) -> bool {
+        let was_sent_one = matches!(
+            self.state,
+            WorkerState::Aborting { .. } | WorkerState::Quitting { .. } | WorkerState::Dying { .. }
+        );
+        was_sent_one || matches!(ending, Ending::Exited(_))
     }
 
     /// Why we end it; `None` = we do not.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::certificates::{Certificates, Stamp};
-use crate::front::Notice;
+use crate::shared::Notice;
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -12,6 +12,11 @@ pub(super) const ALL: &[Setting] = &[
     LOGCONFIG,
     LOGCONFIG_DICT,
     LOGCONFIG_JSON,
+    SYSLOG,
+    SYSLOG_ADDR,
+    SYSLOG_PREFIX,
+    SYSLOG_FACILITY,
+    DISABLE_REDIRECT_ACCESS_TO_SYSLOG,
     STATSD_HOST,
     STATSD_PREFIX,
     DOGSTATSD_TAGS,
@@ -124,5 +129,52 @@ pub(crate) const LOGCONFIG_JSON: Setting = Setting {
     kind: Kind::Path,
     flags: &["log-config-json"],
     short: "The same as a file in JSON form; a missing file does nothing, as in gunicorn",
+    ..FULL
+};
+
+pub(crate) const SYSLOG: Setting = Setting {
+    name: "syslog",
+    group: Group::Logging,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["log-syslog"],
+    short: "Send all lines to syslog as well, access lines included",
+    ..FULL
+};
+
+pub(crate) const SYSLOG_ADDR: Setting = Setting {
+    name: "syslog_addr",
+    group: Group::Logging,
+    default: "udp://localhost:514",
+    flags: &["log-syslog-to"],
+    short: "Where syslog is: `udp://HOST[:PORT]` or `unix://PATH`",
+    long: "By datagrams, which are never waited for; `tcp://` and `#stream` are refused.",
+    ..FULL
+};
+
+pub(crate) const SYSLOG_PREFIX: Setting = Setting {
+    name: "syslog_prefix",
+    group: Group::Logging,
+    flags: &["log-syslog-prefix"],
+    short: "Program in such lines, `gunicorn.PREFIX.error`; without it the app or `proc_name`",
+    ..FULL
+};
+
+pub(crate) const SYSLOG_FACILITY: Setting = Setting {
+    name: "syslog_facility",
+    group: Group::Logging,
+    default: "user",
+    flags: &["log-syslog-facility"],
+    short: "Facility of such lines: `user`, `daemon`, `local0` and so on",
+    ..FULL
+};
+
+pub(crate) const DISABLE_REDIRECT_ACCESS_TO_SYSLOG: Setting = Setting {
+    name: "disable_redirect_access_to_syslog",
+    group: Group::Logging,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["disable-redirect-access-to-syslog"],
+    short: "Keep access lines out of syslog",
     ..FULL
 };

@@ -11,6 +11,7 @@ pub(super) const ALL: &[Setting] = &[
     IMMORTAL_HEAP,
     MAX_MEMORY,
     MAX_MEMORY_TOTAL,
+    MEMORY_SAMPLE_RATE,
 ];
 
 pub(crate) const WARMUP_PATHS: Setting = Setting {
@@ -115,5 +116,20 @@ pub(crate) const MAX_MEMORY_TOTAL: Setting = Setting {
 Without it 85% of the container's limit where there is one, and none elsewhere. Pages that processes \
 share count once. Above 95% of the container's limit, or 1.2 times a limit given here, the largest \
 worker is killed, before the kernel kills one or all.",
+    ..FULL
+};
+
+pub(crate) const MEMORY_SAMPLE_RATE: Setting = Setting {
+    name: "memory_sample_rate",
+    group: Group::Memory,
+    kind: Kind::Share,
+    default: "0",
+    flags: &["memory-sample-rate"],
+    gunicorn: false,
+    short: "Share of the requests after which the worker's memory is logged; 0 = none",
+    long: "\
+`0.01` logs one in a hundred: `Memory: 123MB | Path: /page | Grew: 40kB`. Memory is what the worker has in \
+RAM, with what it shares; grown is what has been added since the request began, by it and by those \
+at the same time.",
     ..FULL
 };

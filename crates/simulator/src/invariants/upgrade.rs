@@ -1,4 +1,4 @@
-//! 26: We hand over only to a new master that has said that it serves, or because somebody told us
+//! 27: We hand over only to a new master that has said that it serves, or because somebody told us
 //! to leave; a new master that fails changes nothing; and every upgrade ends.
 
 use remuda_supervisor::{Action, Event, Notice, Phase, Tick, UpgradeState};

@@ -130,13 +130,25 @@ fn worker_that_drains_already_keeps_its_own_deadline() {
 }
 
 #[test]
-fn worker_that_drains_already_hears_that_nobody_takes_what_it_hands_over() {
+fn worker_that_drains_already_hears_first_that_nobody_takes_what_it_hands_over() {
+    let mut driver = Driver::settled(plan());
+    driver.spent(2);
+    driver.boot_all();
+    driver.take();
+    driver.ask(Wish::Stop);
+    let in_this_order = [2, 1, 3].map(|worker| (worker, Order::DrainQueue));
+    assert_eq!(told(&driver.take()), in_this_order);
+}
+
+#[test]
+fn worker_that_is_killed_by_others_while_it_drains_is_not_said_to_be_killed_by_us() {
     let mut driver = Driver::settled(plan());
     driver.spent(1);
     driver.boot_all();
     driver.take();
-    driver.ask(Wish::Stop);
-    assert!(told(&driver.take()).contains(&(1, Order::DrainQueue)));
+    driver.exit(1, KILLED);
+    let by_nobody = |n: &Notice| matches!(n, Notice::WorkerExited { cause: None, .. });
+    assert!(notices(&driver.take()).iter().any(by_nobody));
 }
 
 #[test]
@@ -224,4 +236,24 @@ fn logs_are_opened_again_by_the_master_and_all_who_live() {
     driver.take();
     driver.ask(Wish::ReopenLogs);
     assert_eq!(told(&driver.take()), [(3, Order::Reopen)], "not one killed, nor one being forked");
+}
+
+#[test]
+fn stop_after_all_have_died_lets_one_that_boots_serve_what_waits() {
+    let mut driver = Driver::settled(plan());
+    driver.exit(1, KILLED);
+    driver.exit(2, KILLED);
+    driver.forked(3);
+    driver.take();
+    driver.ask(Wish::Stop);
+    driver.pass(secs(1));
+    assert!(!sent(&driver.take()).iter().any(|(pid, _)| Some(*pid) == driver.pid_of(3)));
+    driver.ready(3);
+    assert_eq!(told(&driver.take()), [(3, Order::DrainQueue)]);
+    driver.forked(4);
+    driver.ready(4);
+    driver.churn();
+    let zygote = driver.snapshot().zygotes[0].pid.unwrap();
+    driver.give(Event::Exited { pid: zygote, ending: CLEAN });
+    assert_eq!(exit_status(&driver.take()), Some(0));
 }
