@@ -29,8 +29,7 @@ def test_a_busy_workers_connections_are_served_by_its_siblings(serve, worker_cla
             kept = [stack.enter_context(Client(server.port)) for _ in range(40)]
             homes = [client.request("/pid").text for client in kept]
             # The slow request's worker holds others, too.
-            assert homes.count(homes[-1]) > 1
-            slow = kept.pop()
+            slow = kept.pop(homes.index(max(homes, key=homes.count)))
             # Until then its worker looks at nothing else.
             slow.send(b"GET /spin?10 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             time.sleep(0.2)
@@ -49,7 +48,7 @@ def test_even_load_is_spread_over_all_workers(serve, worker_class):
     with serve("--workers", "4", app="lab:app", env=env(worker_class)) as server, ExitStack() as s:
         clients = [s.enter_context(Client(server.port)) for _ in range(32)]
         rounds = []
-        while len(rounds) < 5 and not (rounds and is_even(rounds[-1])):
+        while len(rounds) < 20 and not (rounds and is_even(rounds[-1])):
             rounds.append(one_round(clients))
         assert is_even(rounds[-1]), rounds
         assert set(rounds[-1]) == {str(pid) for pid in server.workers()}

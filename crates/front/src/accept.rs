@@ -82,7 +82,7 @@ impl Front {
         self.accepted.set(self.accepted.get() + 1);
         let trusted = self.core.proxies.trusted.contains(peer);
         let stage = self.door.first_stage(trusted);
-        if matches!(stage, Stage::Parked) && self.pass_on(&socket, listener, 0) {
+        if matches!(stage, Stage::Parked) && self.pass_on(&socket, listener, false, 0) {
             return;
         }
         self.add(socket, peer, listener, stage);

@@ -18,8 +18,8 @@ use crate::lookout::Key;
 use crate::relay::{Passed, Relay};
 use crate::wire::{Peer, Phase, Wire};
 
-/// A new connection changes workers this often at most before it is served.
-const HOPS_MAX: u8 = 3;
+/// A connection that nobody waits on changes workers so often at most before it is served.
+pub(crate) const HOPS_MAX: u8 = 3;
 /// And whoever gives one away takes none for so long.
 const REST_NS: u64 = 20_000_000;
 
@@ -29,6 +29,11 @@ impl Front {
         if self.make_room()
             && let Some(passed) = self.next_passed()
         {
+            // To the end of the kernel's queue, so that another one takes the next.
+            if self.accepting.get() == Accepting::Yes {
+                self.unwatch_relay();
+                self.watch_relay();
+            }
             self.welcome_passed(passed);
         }
     }
@@ -52,7 +57,7 @@ impl Front {
             None => None,
         };
         let Some(peer) = peer else { return };
-        if !passed.served && self.pass_on(&passed.socket, passed.listener, passed.hops) {
+        if self.pass_on(&passed.socket, passed.listener, passed.served, passed.hops) {
             return;
         }
         if let Some(wire) = self.add(passed.socket, peer, passed.listener, Stage::Parked)
@@ -62,14 +67,14 @@ impl Front {
         }
     }
 
-    /// Lets a sibling have a new connection if this worker has more than its share; true when it
+    /// Lets a sibling have a connection that comes in if this worker has more than its share; true when it
     /// does. Who takes it may have as many: so it goes on a few times, and then stays.
-    pub(crate) fn pass_on(&self, socket: &Socket, listener: usize, hops: u8) -> bool {
+    pub(crate) fn pass_on(&self, socket: &Socket, listener: usize, served: bool, hops: u8) -> bool {
         let Some(relay) = self.relay_to_siblings() else { return false };
         let given = hops < HOPS_MAX
             && self.connections() >= self.share(relay)
             && relay.is_empty()
-            && relay.give(socket, listener, false, hops + 1).is_ok();
+            && relay.give(socket, listener, served, hops + 1).is_ok();
         if given {
             self.rest_relay();
         }

@@ -22,6 +22,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
 use crate::claim::Claim;
+use crate::handover::HOPS_MAX;
 use crate::poller::Poller;
 use crate::relay::Relay;
 
@@ -254,7 +255,7 @@ impl Shared {
         let Some(served) = claim.take() else { return true };
         // First, or events of it would go on coming here as long as a sibling has it open.
         let _ = self.poller.remove(&claim.socket);
-        if relay.give(&claim.socket, claim.listener, served, 0).is_ok() {
+        if relay.give(&claim.socket, claim.listener, served, HOPS_MAX).is_ok() {
             claim.give_away();
             lock(&self.claims).remove(&key);
             lock(&self.passed).push(key);

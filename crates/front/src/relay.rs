@@ -40,7 +40,7 @@ pub(crate) struct Passed {
     pub(crate) listener: usize,
     /// It has had requests.
     pub(crate) served: bool,
-    /// How often it was passed on without having been served.
+    /// How often it was passed on since it was served; at the limit its client waits.
     pub(crate) hops: u8,
 }
 
