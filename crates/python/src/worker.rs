@@ -124,7 +124,7 @@ impl Worker {
         let (access, format) = setup::open_access_log(&plan)?;
         let no_line = || PyValueError::new_err(format!("the scoreboard has no line {line}"));
         let board = Board::attach(board)?;
-        let crowd = board.crowd(line);
+        let crowd = board.crowd(line, plan.worker_class == WorkerClass::Sync);
         let line = board.writer(line).ok_or_else(no_line)?;
         let front = Front::new(
             listeners,

@@ -79,10 +79,10 @@ impl Board {
         Some(LineWriter::new(self.clone(), line))
     }
 
-    /// A worker's place among its siblings.
+    /// A worker's place among its siblings; `serial`: each of them serves one request at a time.
     #[must_use]
-    pub fn crowd(&self, line: u16) -> Crowd {
-        Crowd::new(self.clone(), line)
+    pub fn crowd(&self, line: u16, serial: bool) -> Crowd {
+        Crowd::new(self.clone(), line, serial)
     }
 
     /// What stands in a line now; all zero when there is no such line.

@@ -15,7 +15,7 @@ pub(crate) const PID: usize = 0;
 const STATE: usize = 1;
 pub(crate) const LOOP_BEAT: usize = 2;
 /// When the oldest request in flight began; 0 = none.
-const OLDEST_START: usize = 3;
+pub(crate) const OLDEST_START: usize = 3;
 const IN_FLIGHT: usize = 4;
 const SERVED: usize = 5;
 /// Connections that the worker holds; [`NOT_IN_THE_CROWD`] when it takes none.
