@@ -48,9 +48,13 @@ test-rust: ## Unit tests, state tables, thousands of simulated lives
 test-loom: ## Every interleaving of a writer and a reader of the scoreboard
 	RUSTFLAGS="--cfg loom" cargo test --quiet --locked -p remuda-scoreboard --lib --target-dir target/loom
 
+# What loads the machine itself, or measures who waits for whom, has it to itself.
+ALONE := tests/loss tests/request/test_fairness.py
+
 test-python: build load $(VENV)/.tools $(VENV)/.site $(GUNICORN)/.built ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
-	$(BIN)/python -m pytest -n 4 tests
+	$(BIN)/python -m pytest -n 4 tests --ignore tests/loss --ignore tests/request/test_fairness.py
+	$(BIN)/python -m pytest $(ALONE)
 
 autobahn: build ## WebSocket conformance: the Autobahn test suite (WSTEST=path/to/wstest)
 	$(BIN)/python tests/autobahn/run.py $(or $(WSTEST),wstest) $(AUTOBAHN)
