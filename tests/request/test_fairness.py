@@ -44,7 +44,7 @@ def test_a_busy_workers_connections_are_served_by_its_siblings(serve, worker_cla
 
 
 def test_even_load_is_spread_over_all_workers(serve, worker_class):
-    """No worker has less than a tenth or more than 45 % of it for long; 20 % is what is aimed at."""
+    """No worker has less than 10 % or more than 45 % of it for long; the aim is 20 to 30 %."""
     with serve("--workers", "4", app="lab:app", env=env(worker_class)) as server, ExitStack() as s:
         clients = [s.enter_context(Client(server.port)) for _ in range(32)]
         rounds = []
