@@ -44,11 +44,11 @@ def test_a_busy_workers_connections_are_served_by_its_siblings(serve, worker_cla
 
 
 def test_even_load_is_spread_over_all_workers(serve, worker_class):
-    """No worker has less than 10 % or more than 45 % of it for long; the aim is 20 to 30 %."""
+    """Within 20 %, and soon: connections move until they are spread."""
     with serve("--workers", "4", app="lab:app", env=env(worker_class)) as server, ExitStack() as s:
         clients = [s.enter_context(Client(server.port)) for _ in range(32)]
         rounds = []
-        while len(rounds) < 20 and not (rounds and is_even(rounds[-1])):
+        while len(rounds) < 5 and not (rounds and is_even(rounds[-1])):
             rounds.append(one_round(clients))
         assert is_even(rounds[-1]), rounds
         assert set(rounds[-1]) == {str(pid) for pid in server.workers()}
@@ -73,10 +73,8 @@ def one_round(clients: list[Client]) -> Counter[str]:
 
 
 def is_even(counts: Counter[str]) -> bool:
-    total = counts.total()
-    return len(counts) == 4 and all(
-        0.1 * total <= count <= 0.45 * total for count in counts.values()
-    )
+    mean = counts.total() / 4
+    return len(counts) == 4 and all(abs(count - mean) <= 0.2 * mean for count in counts.values())
 
 
 def pss_kib(server: Server) -> int:

@@ -102,8 +102,8 @@ fn listener_bit(index: usize) -> u64 {
 impl Front {
     /// A front over listeners that the master has bound.
     ///
-    /// `protocols` is what they speak beside plain HTTP/1. `watched` is one more descriptor in the same epoll instance, the worker's channel to the
-    /// master; see [`Front::take_watched`].
+    /// `protocols` is what they speak beside plain HTTP/1. `watched` is one more descriptor in the
+    /// same epoll instance, the worker's channel to the master; see [`Front::take_watched`].
     ///
     /// # Errors
     ///

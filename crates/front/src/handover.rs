@@ -67,8 +67,8 @@ impl Front {
         }
     }
 
-    /// Lets a sibling have a connection that comes in if this worker has more than its share; true when it
-    /// does. Who takes it may have as many: so it goes on a few times, and then stays.
+    /// Lets a sibling have a connection that comes in if this worker has more than its share; true
+    /// when it does. Who takes it may have as many: so it goes on a few times, and then stays.
     pub(crate) fn pass_on(&self, socket: &Socket, listener: usize, served: bool, hops: u8) -> bool {
         let Some(relay) = self.relay_to_siblings() else { return false };
         let given = hops < HOPS_MAX
@@ -107,14 +107,14 @@ impl Front {
     /// most for each tick of the coarse clock; true when it went.
     pub(crate) fn even_out(&self, wire: &Rc<Wire>, stage: &Stage) -> bool {
         let Some(relay) = self.relay_to_siblings() else { return false };
-        if self.evened_out_at.replace(self.core.now.get()) == self.core.now.get() {
+        if !could_leave(wire, stage)
+            || self.evened_out_at.replace(self.core.now.get()) == self.core.now.get()
+        {
             return false;
         }
         // One more than for new ones, or connections would wander for nothing.
-        let goes = self.connections() > self.share(relay)
-            && could_leave(wire, stage)
-            && relay.is_empty()
-            && self.hand_over(wire);
+        let goes =
+            self.connections() > self.share(relay) && relay.is_empty() && self.hand_over(wire);
         if goes {
             self.rest_relay();
         }

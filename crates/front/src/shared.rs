@@ -1,4 +1,4 @@
-//! What exchanges, connections and the front share: limits, the clock, and the queues of what is ready.
+//! What exchanges, connections and the front share: limits, the clock, the queues of what is ready.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

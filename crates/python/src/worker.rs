@@ -83,9 +83,9 @@ const ATTENDED_MAX: usize = 64;
 impl Worker {
     /// A worker that serves `app`.
     ///
-    /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of the scoreboard at `board`; `channel` the
-    /// descriptor of its channel to the master; `modules` how many were imported before the fork, if
-    /// the master wants to hear of others. `wait_socket(fd, readable, seconds) -> bool` and
+    /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of
+    /// the scoreboard at `board`; `channel` the descriptor of its channel to the master; `modules` how
+    /// many were imported before the fork, if the master wants to hear of others. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
@@ -281,7 +281,6 @@ impl Worker {
 
     /// A sign of life of a loop, and its time limits; true once the worker is done.
     fn beat(&self, py: Python<'_>) -> PyResult<bool> {
-        self.serving.line.beat(now_ns());
         self.serving.flights.look(py, &self.serving);
         self.sweep(py);
         self.look_at_channel();
@@ -424,14 +423,15 @@ impl Worker {
 
     fn sweep_when_due(&self, py: Python<'_>) {
         if now_ns() - self.swept.get() >= self.pace().as_nanos() as u64 {
-            // Siblings look at it, whatever the class: who does not come round counts for nothing.
-            self.serving.line.beat(now_ns());
             self.sweep(py);
         }
     }
 
     fn sweep(&self, py: Python<'_>) {
-        self.swept.set(now_ns());
+        let now = now_ns();
+        self.swept.set(now);
+        // Siblings look at it, too, whatever the class: who does not come round counts for nothing.
+        self.serving.line.beat(now);
         self.front().sweep();
         self.tell_imports(py);
         self.report();
