@@ -8,44 +8,30 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
-use remuda_front::{Arrived, Client, Exchange, Inbound, RequestBody, Watcher};
+use remuda_front::{Arrived, Exchange, Inbound, RequestBody};
 use remuda_journal::Level;
 use remuda_scoreboard::Ticket;
 
-use super::respond::{Progress, Responder};
+use super::respond::Progress;
 use super::response::required;
-use super::task::{AppTask, Ended, ending_of};
-use super::waiter::Waiter;
-use super::{ClientDisconnected, Conversation, Ready, RequestName, Shared, offer_time};
-use crate::overdue::{Clock, Flight, RequestTimeout};
+use super::talk::{Own, Talk};
+use super::task::{Ended, ending_of};
+use super::{ClientDisconnected, Shared};
+use crate::overdue::RequestTimeout;
 use crate::serving::Serving;
 use crate::wsgi::describe;
 
-/// One request and its response.
-struct Talk {
-    serving: Rc<Serving>,
-    shared: Rc<Shared>,
-    client: Client,
-    name: RequestName,
-    /// To be given back at the end.
-    ticket: Cell<Option<Ticket>>,
+/// The request's body, as far as the app has not got it.
+pub(super) struct Http {
     /// A body that is still coming in.
     inbound: Option<Rc<Inbound>>,
     /// The app has got the last of the body.
     request_given: Cell<bool>,
-    responder: Responder,
-    receiver: Waiter,
-    sender: Waiter,
-    task: AppTask,
-    clock: Clock,
-    /// Its place among those that limits of time apply to.
-    place: Cell<Option<usize>>,
-    due: Cell<bool>,
 }
 
 /// What the app gets as `receive` and `send`.
 #[pyclass(module = "remuda._remuda", frozen)]
-pub(crate) struct HttpConversation(Rc<Talk>);
+pub(crate) struct HttpConversation(Rc<Talk<Http>>);
 
 // SAFETY: as for `Worker`: touched with the interpreter's lock only, which is not given up while a
 // cell is borrowed.
@@ -63,39 +49,17 @@ pub(super) fn start(
     ticket: Ticket,
 ) {
     let body = std::mem::replace(&mut exchange.body, RequestBody::Memory(Bytes::new()));
-    let talk = Rc::new(Talk {
-        serving: serving.clone(),
-        shared: shared.clone(),
-        client: exchange.client(),
-        name: RequestName::of(&exchange),
-        ticket: Cell::new(Some(ticket)),
+    let own = Http {
         inbound: match body {
             RequestBody::Stream(inbound) => Some(inbound),
             RequestBody::Memory(_) | RequestBody::File { .. } => None,
         },
         request_given: Cell::new(false),
-        responder: Responder::new(serving.clone(), exchange),
-        receiver: Waiter::default(),
-        sender: Waiter::default(),
-        task: AppTask::default(),
-        clock: Clock::new(ticket),
-        place: Cell::default(),
-        due: Cell::new(false),
-    });
-    talk.responder.watch(talk.clone());
-    let ended = match Bound::new(py, HttpConversation(talk.clone())) {
-        Ok(conversation) => {
-            offer_time(&scope, conversation.as_any());
-            talk.task.start(py, shared, &serving.app, scope, conversation.as_any())
-        }
-        Err(error) => Some(Ended::Raised(error)),
     };
-    match ended {
+    let talk = Talk::new(serving, shared, exchange, ticket, own);
+    match talk.start(scope, Bound::new(py, HttpConversation(talk.clone()))) {
         Some(ended) => talk.on_ended(py, ended),
-        None if serving.flights.are_watched() => {
-            talk.place.set(Some(serving.flights.watch(talk.clone())));
-        }
-        None => {}
+        None => talk.limit(),
     }
 }
 
@@ -103,11 +67,7 @@ pub(super) fn start(
 impl HttpConversation {
     /// ASGI's `receive`: a piece of the body, or that the client has left.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let talk = &self.0;
-        match talk.next_event(py)? {
-            Some(event) => Ready::with(py, event),
-            None => talk.receiver.wait(py, &talk.shared),
-        }
+        self.0.receive(py)
     }
 
     /// ASGI's `send`.
@@ -158,79 +118,37 @@ fn unexpected(kind: &str, progress: Progress) -> PyErr {
     PyRuntimeError::new_err(format!("Expected {expected}, but got '{kind}'."))
 }
 
-impl Watcher for Talk {
-    fn changed(self: Rc<Self>) {
-        if !self.due.replace(true) {
-            let shared = self.shared.clone();
-            shared.have_wake(self);
-        }
-    }
-}
-
-impl Flight for Talk {
-    fn clock(&self) -> &Clock {
-        &self.clock
+impl Own for Http {
+    fn is_gone(talk: &Talk<Self>) -> bool {
+        talk.client.is_gone()
     }
 
-    fn name(&self) -> RequestName {
-        self.name.clone()
+    fn has_room(talk: &Talk<Self>) -> bool {
+        talk.responder.has_room()
     }
 
-    fn stack(&self, py: Python<'_>) -> PyResult<String> {
-        self.task.stack(py, &self.shared)
-    }
-
-    fn is_answered(&self) -> bool {
-        self.responder.progress() == Progress::Complete
-    }
-
-    fn break_off(&self, py: Python<'_>) -> PyResult<bool> {
-        self.responder.cut(504, "");
-        self.task.cancel(py)?;
-        Ok(false)
-    }
-}
-
-impl Conversation for Talk {
-    fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        self.due.set(false);
-        self.task.look_for_client(py, &self.shared, self.client.is_leaving())?;
-        if self.receiver.is_waiting(py)?
-            && let Some(event) = self.next_event(py)?
-        {
-            self.receiver.resolve(py, event.into_any())?;
-        }
-        if self.client.is_gone() {
-            self.sender.fail(py, ClientDisconnected::new_err(()))?;
-        } else if self.responder.has_room() {
-            self.sender.resolve(py, py.None())?;
-        }
-        Ok(())
-    }
-}
-
-impl Talk {
-    /// What `receive` can give now.
-    fn next_event<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        if !self.request_given.get() {
-            match self.take_body() {
+    fn next_event<'py>(talk: &Talk<Self>, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        if !talk.own.request_given.get() {
+            match talk.take_body() {
                 Arrived::Piece(piece, last) => {
-                    self.request_given.set(last);
+                    talk.own.request_given.set(last);
                     return request(py, &piece, !last).map(Some);
                 }
-                Arrived::Nothing if !self.client.is_leaving() => return Ok(None),
+                Arrived::Nothing if !talk.client.is_leaving() => return Ok(None),
                 Arrived::Nothing | Arrived::Failed => {}
             }
             return disconnect(py).map(Some);
         }
-        if self.client.is_leaving() || self.responder.progress() == Progress::Complete {
+        if talk.client.is_leaving() || talk.responder.progress() == Progress::Complete {
             return disconnect(py).map(Some);
         }
         Ok(None)
     }
+}
 
+impl Talk<Http> {
     fn take_body(&self) -> Arrived {
-        let Some(inbound) = &self.inbound else { return Arrived::Piece(Bytes::new(), true) };
+        let Some(inbound) = &self.own.inbound else { return Arrived::Piece(Bytes::new(), true) };
         let arrived = inbound.take();
         if arrived != Arrived::Nothing {
             inbound.want(false);
@@ -250,13 +168,7 @@ impl Talk {
             Ended::Returned => self.check_complete(),
             Ended::Raised(error) => self.fail(py, &error),
         }
-        self.task.end(py);
-        self.receiver.forget();
-        self.sender.forget();
-        self.clock.end();
-        if let Some(place) = self.place.take() {
-            self.serving.flights.forget(place);
-        }
+        self.end(py);
         if let Some(ticket) = self.ticket.take() {
             self.serving.end(ticket);
         }

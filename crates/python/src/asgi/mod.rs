@@ -15,6 +15,7 @@ mod http;
 mod respond;
 mod response;
 mod scope;
+mod talk;
 mod task;
 mod waiter;
 mod websocket;

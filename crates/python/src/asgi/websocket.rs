@@ -8,16 +8,15 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use remuda_front::http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
-use remuda_front::{Client, Exchange, Heard, Message, Watcher, WebSocket};
+use remuda_front::{Exchange, Heard, Message, WebSocket};
 use remuda_journal::Level;
 use remuda_scoreboard::Ticket;
 
-use super::respond::{Progress, Responder};
+use super::respond::Progress;
 use super::response::{bytes_of, read_headers, required};
-use super::task::{AppTask, Ended, ending_of};
-use super::waiter::Waiter;
-use super::{ClientDisconnected, Conversation, Ready, RequestName, Shared, offer_time};
-use crate::overdue::{Clock, Flight};
+use super::talk::{Own, Talk};
+use super::task::{Ended, ending_of};
+use super::{ClientDisconnected, Shared};
 use crate::serving::Serving;
 use crate::wsgi::describe;
 
@@ -35,30 +34,16 @@ enum Step {
     Closed,
 }
 
-struct Talk {
-    serving: Rc<Serving>,
-    shared: Rc<Shared>,
-    client: Client,
-    name: RequestName,
-    /// To be given back once it is accepted: what may last for hours is no request that is late.
-    ticket: Cell<Option<Ticket>>,
+/// A WebSocket connection, or what will be one.
+pub(super) struct Socket {
     step: Cell<Step>,
     /// Once accepted.
     websocket: RefCell<Option<Rc<WebSocket>>>,
-    /// Until then, and when it is denied.
-    responder: Responder,
-    receiver: Waiter,
-    sender: Waiter,
-    task: AppTask,
-    clock: Clock,
-    /// Its place among those that limits of time apply to.
-    place: Cell<Option<usize>>,
-    due: Cell<bool>,
 }
 
 /// What the app gets as `receive` and `send`.
 #[pyclass(module = "remuda._remuda", frozen)]
-pub(crate) struct WebSocketConversation(Rc<Talk>);
+pub(crate) struct WebSocketConversation(Rc<Talk<Socket>>);
 
 // SAFETY: as for `Worker`: touched with the interpreter's lock only, which is not given up while a
 // cell is borrowed.
@@ -82,35 +67,11 @@ pub(super) fn start(
     exchange: Exchange,
     ticket: Ticket,
 ) {
-    let talk = Rc::new(Talk {
-        serving: serving.clone(),
-        shared: shared.clone(),
-        client: exchange.client(),
-        name: RequestName::of(&exchange),
-        ticket: Cell::new(Some(ticket)),
-        step: Cell::new(Step::Asked),
-        websocket: RefCell::default(),
-        responder: Responder::new(serving.clone(), exchange),
-        receiver: Waiter::default(),
-        sender: Waiter::default(),
-        task: AppTask::default(),
-        clock: Clock::new(ticket),
-        place: Cell::default(),
-        due: Cell::new(false),
-    });
-    talk.responder.watch(talk.clone());
-    let ended = match Bound::new(py, WebSocketConversation(talk.clone())) {
-        Ok(conversation) => {
-            offer_time(&scope, conversation.as_any());
-            talk.task.start(py, shared, &serving.app, scope, conversation.as_any())
-        }
-        Err(error) => Some(Ended::Raised(error)),
-    };
-    match ended {
+    let own = Socket { step: Cell::new(Step::Asked), websocket: RefCell::default() };
+    let talk = Talk::new(serving, shared, exchange, ticket, own);
+    match talk.start(scope, Bound::new(py, WebSocketConversation(talk.clone()))) {
         Some(ended) => talk.on_ended(py, ended),
-        None if serving.flights.are_watched() && talk.step.get() != Step::Accepted => {
-            talk.place.set(Some(serving.flights.watch(talk.clone())));
-        }
+        None if talk.own.step.get() != Step::Accepted => talk.limit(),
         None => {}
     }
 }
@@ -119,11 +80,7 @@ pub(super) fn start(
 impl WebSocketConversation {
     /// ASGI's `receive`: that a client connects, a message, or that it has left.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let talk = &self.0;
-        match talk.next_event(py)? {
-            Some(event) => Ready::with(py, event),
-            None => talk.receiver.wait(py, &talk.shared),
-        }
+        self.0.receive(py)
     }
 
     /// ASGI's `send`.
@@ -135,18 +92,18 @@ impl WebSocketConversation {
         let talk = &self.0;
         let kind = required(event, intern!(py, "type"))?;
         let kind = kind.cast::<PyString>()?.to_cow()?;
-        if talk.is_gone() {
+        if Socket::is_gone(talk) {
             return Err(ClientDisconnected::new_err(()));
         }
-        match (&*kind, talk.step.get()) {
+        match (&*kind, talk.own.step.get()) {
             ("websocket.accept", Step::Asked | Step::Offered) => talk.accept(event)?,
             ("websocket.close", Step::Asked | Step::Offered) => {
-                talk.step.set(Step::Closed);
+                talk.own.step.set(Step::Closed);
                 talk.responder.cut(403, "");
             }
             ("websocket.http.response.start", Step::Asked | Step::Offered) => {
                 talk.responder.start(event)?;
-                talk.step.set(Step::Denied);
+                talk.own.step.set(Step::Denied);
             }
             ("websocket.http.response.body", Step::Denied)
                 if talk.responder.progress() != Progress::Complete =>
@@ -189,97 +146,42 @@ fn unexpected(kind: &str, step: Step) -> PyErr {
     PyRuntimeError::new_err(format!("Expected {expected}, but got '{kind}'."))
 }
 
-impl Watcher for Talk {
-    fn changed(self: Rc<Self>) {
-        if !self.due.replace(true) {
-            let shared = self.shared.clone();
-            shared.have_wake(self);
-        }
-    }
-}
-
-impl Flight for Talk {
-    fn clock(&self) -> &Clock {
-        &self.clock
+impl Own for Socket {
+    fn is_gone(talk: &Talk<Self>) -> bool {
+        talk.websocket().map_or_else(|| talk.client.is_gone(), |websocket| websocket.is_ended())
     }
 
-    fn name(&self) -> RequestName {
-        self.name.clone()
+    fn has_room(talk: &Talk<Self>) -> bool {
+        talk.responder.has_room()
+            && talk.websocket().is_none_or(|open| open.unsent_bytes() <= UNSENT_BYTES_MAX)
     }
 
-    fn stack(&self, py: Python<'_>) -> PyResult<String> {
-        self.task.stack(py, &self.shared)
-    }
-
-    fn is_answered(&self) -> bool {
-        self.responder.progress() == Progress::Complete
-    }
-
-    fn break_off(&self, py: Python<'_>) -> PyResult<bool> {
-        self.responder.cut(504, "");
-        self.task.cancel(py)?;
-        Ok(false)
-    }
-}
-
-impl Conversation for Talk {
-    fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        self.due.set(false);
-        let is_leaving = self.client.is_leaving() || self.is_gone();
-        self.task.look_for_client(py, &self.shared, is_leaving)?;
-        if self.receiver.is_waiting(py)?
-            && let Some(event) = self.next_event(py)?
-        {
-            self.receiver.resolve(py, event.into_any())?;
-        }
-        if self.is_gone() {
-            self.sender.fail(py, ClientDisconnected::new_err(()))?;
-        } else if self.has_room() {
-            self.sender.resolve(py, py.None())?;
-        }
-        Ok(())
-    }
-}
-
-impl Talk {
-    fn websocket(&self) -> Option<Rc<WebSocket>> {
-        self.websocket.borrow().clone()
-    }
-
-    /// Whether what the app sends would reach nobody.
-    fn is_gone(&self) -> bool {
-        match self.websocket() {
-            Some(websocket) => websocket.is_ended(),
-            None => self.client.is_gone(),
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.responder.has_room()
-            && self.websocket().is_none_or(|open| open.unsent_bytes() <= UNSENT_BYTES_MAX)
-    }
-
-    /// What `receive` can give now.
-    fn next_event<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        if self.step.get() == Step::Asked {
-            self.step.set(Step::Offered);
+    fn next_event<'py>(talk: &Talk<Self>, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        if talk.own.step.get() == Step::Asked {
+            talk.own.step.set(Step::Offered);
             let event = PyDict::new(py);
             event.set_item(intern!(py, "type"), intern!(py, "websocket.connect"))?;
             return Ok(Some(event));
         }
-        let Some(websocket) = self.websocket() else {
-            let is_over = self.step.get() == Step::Closed || self.client.is_leaving();
+        let Some(websocket) = talk.websocket() else {
+            let is_over = talk.own.step.get() == Step::Closed || talk.client.is_leaving();
             return is_over.then(|| disconnect(py, ABNORMAL, "")).transpose();
         };
         match websocket.hear() {
             Some(Heard::Message(message)) => {
                 // There may be room for more now.
-                self.serving.front.poll_connection(self.responder.connection());
+                talk.serving.front.poll_connection(talk.responder.connection());
                 received(py, message).map(Some)
             }
             Some(Heard::Closed(code, reason)) => disconnect(py, code, &reason).map(Some),
             None => Ok(None),
         }
+    }
+}
+
+impl Talk<Socket> {
+    fn websocket(&self) -> Option<Rc<WebSocket>> {
+        self.own.websocket.borrow().clone()
     }
 
     fn accept(self: &Rc<Self>, event: &Bound<'_, PyDict>) -> PyResult<()> {
@@ -301,14 +203,14 @@ impl Talk {
         let Some(exchange) = self.responder.take_exchange() else {
             return Err(ClientDisconnected::new_err(()));
         };
-        self.step.set(Step::Accepted);
-        self.forget_clock();
+        self.own.step.set(Step::Accepted);
+        self.lift_limits();
         if let Some(ticket) = self.ticket.take() {
             self.serving.line.end(ticket);
         }
         let front = &self.serving.front;
         let websocket = exchange.accept_websocket(front, headers, self.clone());
-        *self.websocket.borrow_mut() = websocket;
+        *self.own.websocket.borrow_mut() = websocket;
         Ok(())
     }
 
@@ -332,7 +234,7 @@ impl Talk {
         if self.serving.front.has_work() {
             self.serving.call_schedule(py)?;
         }
-        Ok(!self.has_room() && !self.is_gone())
+        Ok(!Socket::has_room(self) && !Socket::is_gone(self))
     }
 
     fn close_as_asked(&self, event: &Bound<'_, PyDict>) -> PyResult<()> {
@@ -352,7 +254,7 @@ impl Talk {
     }
 
     fn close(&self, code: u16, reason: &str) {
-        self.step.set(Step::Closed);
+        self.own.step.set(Step::Closed);
         if let Some(websocket) = self.websocket() {
             websocket.close(code, reason);
             self.serving.front.poll_connection(self.responder.connection());
@@ -363,7 +265,7 @@ impl Talk {
         match ended {
             Ended::Returned => self.check_closed(),
             Ended::Cancelled => self.give_up(),
-            Ended::Raised(error) if self.is_gone() && is_disconnect(py, &error) => {
+            Ended::Raised(error) if Socket::is_gone(self) && is_disconnect(py, &error) => {
                 self.serving.log(Level::Debug, &format!("Closing connection. {}", self.name));
                 self.give_up();
             }
@@ -372,29 +274,18 @@ impl Talk {
                 self.give_up();
             }
         }
-        self.task.end(py);
-        self.receiver.forget();
-        self.sender.forget();
-        if let Some(websocket) = self.websocket.take() {
+        self.end(py);
+        if let Some(websocket) = self.own.websocket.take() {
             websocket.forget_watcher();
         }
-        self.forget_clock();
         match self.ticket.take() {
             Some(ticket) => self.serving.end(ticket),
             None => self.serving.leave_app(),
         }
     }
 
-    /// No limit of time applies from now on.
-    fn forget_clock(&self) {
-        self.clock.end();
-        if let Some(place) = self.place.take() {
-            self.serving.flights.forget(place);
-        }
-    }
-
     fn check_closed(&self) {
-        match self.step.get() {
+        match self.own.step.get() {
             Step::Closed => {}
             Step::Accepted => self.close(NORMAL, ""),
             Step::Denied if self.responder.progress() == Progress::Complete => {}
@@ -412,7 +303,7 @@ impl Talk {
 
     /// The app has failed.
     fn give_up(&self) {
-        if self.step.get() == Step::Accepted {
+        if self.own.step.get() == Step::Accepted {
             self.close(INTERNAL_ERROR, "");
         } else {
             self.responder.cut(500, "");
