@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from service import BROKEN, GOOD, Service
 
@@ -159,13 +160,22 @@ class Faults:
 
     @staticmethod
     def _is_stopped(pid: int) -> bool:
-        """Wait for it; false when the process has ended by itself before."""
+        """Wait for all its threads; false when the process has ended by itself before.
+
+        One that is stopped late may be about to take a connection, in the middle of a system call.
+        """
         while True:
             try:
-                with open(f"/proc/{pid}/stat") as stat:
-                    state = stat.read().rpartition(")")[2].split()[0]
-            except FileNotFoundError:
+                states = {thread_state(task) for task in Path(f"/proc/{pid}/task").iterdir()}
+            except (FileNotFoundError, ProcessLookupError):
                 return False
-            if state in "TZX":
-                return state == "T"
+            if states & {"Z", "X"}:
+                return False
+            if states == {"T"}:
+                return True
             time.sleep(0.001)
+
+
+def thread_state(task: Path) -> str:
+    """The letter that the kernel shows for a thread."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
