@@ -14,7 +14,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from remuda import _remuda, config_file, titles
+from remuda import _remuda, config_file, stand_in, titles, worker_classes
 from remuda.channel import Channel
 from remuda.config_file import ConfigError
 from remuda.glog import trace_of
@@ -45,13 +45,18 @@ class Herald:
             sys.stderr.flush()
 
     def on_read(self, message: Message) -> None:
-        """Run the file, in the directory in which the master was started."""
+        """Run the file, in the directory in which the master was started; look at the class."""
         os.chdir(self._start)
         self._withdraw_env()
         try:
-            self._module = config_file.run(message["place"])
-            values = config_file.describe(self._module, message["known"])
-            self._channel.send(type="values", values=values)
+            values, worker = [], None
+            with stand_in.gunicorn():
+                if message["place"]:
+                    self._module = config_file.run(message["place"])
+                    values = config_file.describe(self._module, message["known"])
+                if message["worker_class"]:
+                    worker = worker_classes.look(message["worker_class"], self._module)
+            self._channel.send(type="values", values=values, worker=worker)
         except ConfigError as error:
             self._channel.send(type="unreadable", text=str(error))
         ignore_operators()

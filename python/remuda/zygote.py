@@ -26,6 +26,7 @@ from remuda import (
     heap,
     loading,
     prefetch,
+    stand_in,
     titles,
     views,
     warmup,
@@ -261,7 +262,8 @@ def prepare(
         # Before the file and the app: what they import must see the patched modules.
         patch_gevent()
     try:
-        module = config_file.run(plan["config"]) if plan["config"] else None
+        with stand_in.gunicorn():
+            module = config_file.run(plan["config"]) if plan["config"] else None
     except ConfigError as error:
         raise BootError("setup", str(error)) from None
     if plan["capture_output"]:

@@ -27,7 +27,10 @@ mod zygote;
 pub use control::{
     Answer, Ask, REQUEST_BYTES_MAX, RequestStatus, Status, WorkerStatus, ZygoteStatus,
 };
-pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm};
+pub use herald::{
+    ClassQuestion, ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm,
+    WorkerForm,
+};
 pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{
     AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan, MemoryPlan, Preload,

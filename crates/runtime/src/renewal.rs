@@ -9,7 +9,7 @@
 use std::io;
 use std::time::Duration;
 
-use remuda_channel::{ConfigValue, FromHerald, ToHerald, WorkerPlan};
+use remuda_channel::{ConfigValue, FromHerald, ToHerald, WorkerForm, WorkerPlan};
 use remuda_journal::log;
 use remuda_supervisor::{Event, Generation, Notice, Pid, Plan};
 use tokio::sync::mpsc::UnboundedSender;
@@ -43,12 +43,17 @@ pub trait Renewal {
     /// When the settings are wrong already.
     fn begin(&mut self) -> Result<Option<ToHerald>, Unreadable>;
 
-    /// Draws the conclusions. `values` are those of the file, if there is one.
+    /// Draws the conclusions. `values` are those of the file, if there is one, and `worker` what had to
+    /// be found out of the worker class.
     ///
     /// # Errors
     ///
     /// When the settings are wrong.
-    fn settle(&mut self, values: Vec<ConfigValue>) -> Result<Renewed, Unreadable>;
+    fn settle(
+        &mut self,
+        values: Vec<ConfigValue>,
+        worker: Option<WorkerForm>,
+    ) -> Result<Renewed, Unreadable>;
 }
 
 /// What a reload has read so far.
@@ -93,7 +98,7 @@ impl Shell {
         }
         self.renewing = Renewing::Nothing;
         match self.config.renewal.begin() {
-            Ok(None) => self.settle_renewal(generation, Vec::new()),
+            Ok(None) => self.settle_renewal(generation, Vec::new(), None),
             Ok(Some(read)) => match self.ask_herald(&read) {
                 Ok(()) => self.renewing = Renewing::Asked(generation),
                 Err(error) => self.refuse_renewal(generation, &error),
@@ -112,8 +117,13 @@ impl Shell {
         Ok(())
     }
 
-    fn settle_renewal(&mut self, generation: Generation, values: Vec<ConfigValue>) {
-        match self.config.renewal.settle(values) {
+    fn settle_renewal(
+        &mut self,
+        generation: Generation,
+        values: Vec<ConfigValue>,
+        worker: Option<WorkerForm>,
+    ) {
+        match self.config.renewal.settle(values, worker) {
             Ok(renewed) => {
                 if renewed.has_herald_hooks {
                     self.brief_herald(&renewed);
@@ -182,9 +192,9 @@ impl Shell {
 
     pub(crate) fn hear_herald(&mut self, message: FromHerald) {
         match (message, &self.renewing) {
-            (FromHerald::Values { values }, &Renewing::Asked(generation)) => {
+            (FromHerald::Values { values, worker }, &Renewing::Asked(generation)) => {
                 self.renewing = Renewing::Nothing;
-                self.settle_renewal(generation, values);
+                self.settle_renewal(generation, values, worker);
             }
             (FromHerald::Unreadable { text }, &Renewing::Asked(generation)) => {
                 self.refuse_renewal(generation, &text);

@@ -8,9 +8,9 @@ use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
-    Address, AsgiSettings, Changed, ControlSettings, ForwardedSettings, IdentitySettings, Lenience,
-    LoggingSettings, Origin, Problem, Settings, StatsdSettings, SyslogSettings, Warning,
-    WorkerClass, table,
+    Address, AsgiSettings, Changed, ControlSettings, ForeignWorker, ForwardedSettings,
+    IdentitySettings, Lenience, LoggingSettings, Origin, Problem, Settings, StatsdSettings,
+    SyslogSettings, Warning, WorkerClass, table,
 };
 use crate::{address, cfg, worker_class};
 
@@ -28,8 +28,10 @@ pub(crate) struct Resolved {
 }
 
 /// Reads all settings. With problems, the settings hold defaults in place of bad values.
-pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
-    let mut reader = Reader { wishes, problems: Vec::new(), warnings: Vec::new() };
+///
+/// `worker` is the user's worker class, where Python has looked at it.
+pub(crate) fn resolve(wishes: &Wishes, start: &Path, worker: Option<&ForeignWorker>) -> Resolved {
+    let mut reader = Reader { wishes, worker, problems: Vec::new(), warnings: Vec::new() };
     let chdir = reader.chdir(start);
     let tls = reader.tls(&chdir);
     let mut settings = Settings {
@@ -125,6 +127,7 @@ fn changed(wishes: &Wishes) -> Vec<Changed> {
 
 pub(crate) struct Reader<'a> {
     wishes: &'a Wishes,
+    worker: Option<&'a ForeignWorker>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Warning>,
 }
@@ -233,7 +236,8 @@ impl Reader<'_> {
     }
 
     fn worker_class(&mut self) -> WorkerClass {
-        self.read(&WORKER_CLASS, |given| worker_class::parse(&given.text()))
+        let worker = self.worker;
+        self.read(&WORKER_CLASS, |given| worker_class::parse(&given.text(), worker))
     }
 
     fn preload_app(&mut self) -> Option<bool> {
@@ -344,7 +348,8 @@ impl Reader<'_> {
 
     fn threads(&mut self) -> u16 {
         let threads = self.whole(&THREADS) as u16;
-        let class = worker_class::parse(&self.wishes.get_or_default(&WORKER_CLASS).text());
+        let text = self.wishes.get_or_default(&WORKER_CLASS).text();
+        let class = worker_class::parse(&text, self.worker);
         if let Ok(class @ (WorkerClass::Gevent | WorkerClass::Asgi)) = class
             && threads > 1
         {
@@ -453,7 +458,9 @@ fn subject<'a>(setting: &'a Setting, origin: &'a Origin) -> &'a str {
     match origin {
         Origin::Variable(name) => name,
         Origin::CmdArgs(flag) | Origin::Flag(flag) => flag,
-        Origin::Default | Origin::File(_) | Origin::Argument => setting.name,
+        Origin::Default | Origin::File(_) | Origin::Argument | Origin::WorkerClass(_) => {
+            setting.name
+        }
     }
 }
 
