@@ -24,6 +24,9 @@ class Journal:
             OSError: The file cannot be opened for appending.
         """
 
+    def write(self, level: int, message: str) -> None:
+        """Write a line, whatever ``hand_to`` says; ``level`` is one of Python's logging."""
+
     def debug(self, message: str) -> None: ...
     def info(self, message: str) -> None: ...
     def warning(self, message: str) -> None: ...
@@ -40,7 +43,7 @@ class Journal:
         """
 
     def hand_to(self, logger: Callable[[int, str], object]) -> None:
-        """From now on what a worker has to say goes to ``logger(level, message)``."""
+        """From now on what zygote and workers have to say goes to ``logger(level, message)``."""
 
     def measure(self, host: str, prefix: str, tags: str) -> None:
         """From now on warnings and errors are counted as metrics.
@@ -73,6 +76,7 @@ class Worker:
         modules: int | None = None,
         request_hooks: RequestHooks | None = None,
         access_logger: Callable[[str], object] | None = None,
+        access_recorder: Callable[[Any, Any], object] | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
@@ -94,6 +98,7 @@ class Worker:
                 ones. ``None``: it does not want to know.
             request_hooks: Called around each request of a WSGI app.
             access_logger: Gets each access line, beside the file.
+            access_recorder: Gets each request that is over, in place of a line; see ``access.py``.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
                 bytes, at most so many seconds, while others run; for cooperative loops. Without it
                 the process blocks.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
-from remuda import _remuda, loading, logconfig
+from remuda import _remuda, loading, loggers
+from remuda.cfg import Cfg
 from remuda.loading import BootError
 from remuda.zygote import prepare
 
@@ -16,8 +18,7 @@ def main() -> int:
     journal = _remuda.Journal("-", "critical")
     try:
         _, module = prepare(plan, journal)
-        if plan["logging"]:
-            logconfig.apply(plan["logging"], module)
+        loggers.make(plan, Cfg(plan, module, dict(os.environ)), journal, module)
         loading.load_app(plan["app"], plan["worker_class"])
     except BootError as error:
         print("\nError while loading the application:\n", file=sys.stderr)

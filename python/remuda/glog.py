@@ -32,18 +32,9 @@ class JournalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record. A formatter of somebody's own has its way with the message."""
         try:
-            self._write(record)(self.format(record))
+            self.journal.write(record.levelno, self.format(record))
         except Exception:
             self.handleError(record)
-
-    def _write(self, record: logging.LogRecord) -> Any:
-        if record.levelno >= logging.CRITICAL:
-            return self.journal.critical
-        if record.levelno >= logging.ERROR:
-            return self.journal.error
-        if record.levelno >= logging.WARNING:
-            return self.journal.warning
-        return self.journal.info if record.levelno >= logging.INFO else self.journal.debug
 
 
 class Log:

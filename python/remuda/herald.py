@@ -69,8 +69,6 @@ class Herald:
         journal = _remuda.Journal(plan["errorlog"], plan["loglevel"])
         try:
             hooks = Hooks(plan, self._module, journal, message["master"])
-            if plan["logging"]:
-                hooks.server.log.configure(plan["logging"], self._module)
         except (ConfigError, BootError) as error:
             journal.error(str(error))
             return
@@ -143,7 +141,7 @@ class Herald:
     def on_reopen(self, _: Message) -> None:
         """Open the log files again."""
         if self.hooks is not None:
-            self.hooks.server.log.reopen_files()
+            self.hooks.reopen_logs()
 
 
 def ignore_operators() -> None:

@@ -38,6 +38,15 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+def wish_of(cfg: Any) -> dict[str, Any] | None:
+    """What the settings ask for; the first that is given counts."""
+    if cfg.logconfig_dict:
+        return {"form": "table", "is": cfg.logconfig_dict}
+    if cfg.logconfig_json:
+        return {"form": "json", "is": cfg.logconfig_json}
+    return {"form": "ini", "is": cfg.logconfig} if cfg.logconfig else None
+
+
 def apply(wish: dict[str, Any], module: ModuleType | None) -> None:
     """Set logging up.
 

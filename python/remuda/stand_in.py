@@ -51,8 +51,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         for class_name in CLASSES[name]:
             vars(module)[class_name] = _class(name, class_name)
         if name == "gunicorn":
-            module.__version__ = "27.0.1"
-            module.SERVER_SOFTWARE = "gunicorn/27.0.1"
+            vars(module)["__version__"] = "27.0.1"
+            vars(module)["SERVER_SOFTWARE"] = "gunicorn/27.0.1"
 
 
 def _class(module: str, name: str) -> Any:

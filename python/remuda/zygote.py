@@ -65,8 +65,6 @@ class Zygote:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
             raise BootError("setup", str(error)) from None
-        if self.plan["logging"]:
-            self.hooks.server.log.configure(self.plan["logging"], module)
         # Every worker would import them.
         importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
         importlib.import_module("wsgiref.util")
@@ -159,7 +157,7 @@ class Zygote:
         while (received := self.channel.receive()) is not None:
             request, fd = received
             if request.get("type") == "reopen":
-                self.journal.reopen()
+                self.hooks.reopen_logs()
                 continue
             if request.get("type") != "fork" or fd is None:
                 self.journal.error(f"The master sent a message of unknown type: {request!r:.200}")

@@ -136,6 +136,8 @@ pub enum LoggingPlan {
     Json(String),
     /// An INI file.
     Ini(String),
+    /// A class of the user's does it; its path where the file does not hold it.
+    Class(Option<String>),
 }
 
 /// Syslog.

@@ -37,6 +37,16 @@ fn number_of(level: Level) -> u8 {
     }
 }
 
+fn level_of(number: u8) -> Level {
+    match number {
+        50.. => Level::Critical,
+        40.. => Level::Error,
+        30.. => Level::Warning,
+        20.. => Level::Info,
+        _ => Level::Debug,
+    }
+}
+
 #[pymethods]
 impl PyJournal {
     /// Opens `target` (`-` is standard error), for lines of at least `level`.
@@ -47,24 +57,29 @@ impl PyJournal {
         Ok(Self { journal, logger: OnceLock::new() })
     }
 
+    /// A line of ours, whatever has become of Python's logging; `level` as that counts.
+    fn write(&self, level: u8, message: &str) {
+        self.journal.write(level_of(level), message);
+    }
+
     fn debug(&self, message: &str) {
-        self.journal.write(Level::Debug, message);
+        self.say(Level::Debug, message);
     }
 
     fn info(&self, message: &str) {
-        self.journal.write(Level::Info, message);
+        self.say(Level::Info, message);
     }
 
     fn warning(&self, message: &str) {
-        self.journal.write(Level::Warning, message);
+        self.say(Level::Warning, message);
     }
 
     fn error(&self, message: &str) {
-        self.journal.write(Level::Error, message);
+        self.say(Level::Error, message);
     }
 
     fn critical(&self, message: &str) {
-        self.journal.write(Level::Critical, message);
+        self.say(Level::Critical, message);
     }
 
     /// Closes the file and opens it again by its name.

@@ -7,6 +7,7 @@
 //!
 //! The names that Python sees are listed at the end of this file.
 
+mod access;
 mod asgi;
 mod context;
 mod file_pages;

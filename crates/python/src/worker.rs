@@ -31,8 +31,8 @@ use crate::journal::PyJournal;
 use crate::memory_samples::MemorySamples;
 use crate::overdue::Flights;
 use crate::serving::Serving;
-use crate::setup;
 use crate::wsgi::{self, Closing, EnvironBuilder, Files, Phrases};
+use crate::{access, setup};
 
 /// Serves requests; made once in each worker process, after the fork.
 #[pyclass(module = "remuda._remuda", frozen)]
@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     access: Option<AccessLog>,
     /// The user's logging, which gets each line as well.
     access_logger: Option<Py<PyAny>>,
+    /// The user's logger class, which makes its own lines.
+    access_recorder: Option<Py<PyAny>>,
     imports: Option<Imports>,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
@@ -89,7 +91,7 @@ impl Worker {
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, access_logger=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, access_logger=None, access_recorder=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -105,6 +107,7 @@ impl Worker {
         modules: Option<usize>,
         request_hooks: Option<Py<PyAny>>,
         access_logger: Option<Py<PyAny>>,
+        access_recorder: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
@@ -121,7 +124,7 @@ impl Worker {
                 runners,
             },
         };
-        let (access, format) = setup::open_access_log(&plan)?;
+        let (access, format) = setup::open_access_log(&plan, access_recorder.is_some())?;
         let no_line = || PyValueError::new_err(format!("the scoreboard has no line {line}"));
         let board = Board::attach(board)?;
         let crowd = board.crowd(line, plan.worker_class == WorkerClass::Sync);
@@ -160,6 +163,7 @@ impl Worker {
             pool: Pool::default(),
             access,
             access_logger,
+            access_recorder,
             imports: Imports::new(py, modules)?,
             turns: Cell::new(0),
             swept: Cell::new(0),
@@ -491,6 +495,10 @@ impl Worker {
             for measure in self.front().take_measured() {
                 statsd.request(measure.status, measure.took);
             }
+        }
+        if let Some(recorder) = &self.access_recorder {
+            let wanted = self.front().environ_wanted();
+            access::record(recorder, wanted, self.front().take_access_records());
         }
         if self.access.is_none() && self.access_logger.is_none() {
             return;

@@ -226,6 +226,7 @@ fn logging(settings: &LoggingSettings) -> LoggingPlan {
     match settings {
         LoggingSettings::Table(table) => LoggingPlan::Table(table.clone()),
         LoggingSettings::Json(path) => LoggingPlan::Json(path.display().to_string()),
+        LoggingSettings::Class(path) => LoggingPlan::Class(path.clone()),
         LoggingSettings::Ini(path) => LoggingPlan::Ini(path.display().to_string()),
     }
 }

@@ -360,7 +360,16 @@ impl Reader<'_> {
         threads
     }
 
+    /// A class sets logging up by itself, tables and files included.
     fn logging(&mut self, chdir: &Path) -> Option<LoggingSettings> {
+        let class = self.text(&LOGGER_CLASS);
+        if let Some(held) = class.strip_prefix('<').and_then(|class| class.strip_suffix("()>")) {
+            if !LOGGER_CLASSES.contains(&held) {
+                return Some(LoggingSettings::Class(None));
+            }
+        } else if !LOGGER_CLASSES.contains(&class.as_str()) {
+            return Some(LoggingSettings::Class(Some(class)));
+        }
         let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
         let (table, json, ini) =
             (given(&LOGCONFIG_DICT), given(&LOGCONFIG_JSON), given(&LOGCONFIG));

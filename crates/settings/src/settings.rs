@@ -211,6 +211,8 @@ pub enum LoggingSettings {
     Json(PathBuf),
     /// `logconfig`, absolute.
     Ini(PathBuf),
+    /// A class of the user's does it; its path where the file does not hold it.
+    Class(Option<String>),
 }
 
 /// Syslog.

@@ -12,6 +12,7 @@ pub(super) const ALL: &[Setting] = &[
     LOGCONFIG,
     LOGCONFIG_DICT,
     LOGCONFIG_JSON,
+    LOGGER_CLASS,
     SYSLOG,
     SYSLOG_ADDR,
     SYSLOG_PREFIX,
@@ -131,6 +132,28 @@ pub(crate) const LOGCONFIG_JSON: Setting = Setting {
     short: "The same as a file in JSON form; a missing file does nothing, as in gunicorn",
     ..FULL
 };
+
+pub(crate) const LOGGER_CLASS: Setting = Setting {
+    name: "logger_class",
+    group: Group::Logging,
+    default: "gunicorn.glogging.Logger",
+    flags: &["logger-class"],
+    short: "Python class that writes what Python logs, access lines included",
+    long: "\
+Most are subclasses of `gunicorn.glogging.Logger`, which is there without gunicorn, too. Zygote, workers \
+and the hooks of the master use it; the lines of the master itself go to `errorlog` in any case. Access \
+lines take the way through Python then.",
+    ..FULL
+};
+
+/// The classes of gunicorn itself: what they do, remuda does without Python.
+pub(crate) const LOGGER_CLASSES: &[&str] = &[
+    "",
+    "simple",
+    "gunicorn.glogging.Logger",
+    "gunicorn.instrument.statsd.Statsd",
+    "remuda.glogging.Logger",
+];
 
 pub(crate) const SYSLOG: Setting = Setting {
     name: "syslog",
