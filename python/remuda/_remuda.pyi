@@ -33,7 +33,7 @@ class Journal:
     def error(self, message: str) -> None: ...
     def critical(self, message: str) -> None: ...
     def reopen(self) -> None:
-        """Close the file and open it again by its name, at the same descriptor."""
+        """Close its file, and those of the user's logging, and open them again by their names."""
 
     def send_to(self, address: str, facility: str, prefix: str) -> None:
         """From now on messages go to syslog as well.
@@ -42,8 +42,11 @@ class Journal:
             OSError: It cannot be reached.
         """
 
-    def hand_to(self, logger: Callable[[int, str], object]) -> None:
-        """From now on what zygote and workers have to say goes to ``logger(level, message)``."""
+    def hand_to(self, logger: Callable[[int, str], object], reopener: Callable[[], object]) -> None:
+        """From now on what zygote and workers have to say goes to ``logger(level, message)``.
+
+        ``reopener()`` opens its files again.
+        """
 
     def measure(self, host: str, prefix: str, tags: str) -> None:
         """From now on warnings and errors are counted as metrics.

@@ -50,7 +50,9 @@ class Cfg:
         values["chdir"] = plan["chdir"]
         settings = {name: Setting(name, value) for name, value in values.items()}
         vars(self).update(settings=settings, env_orig=env, _app=plan["app"])
-        vars(self).update(_class=plan["worker_class"], _env=plan["env"])
+        vars(self).update(
+            _class=plan["worker_class"], _env=plan["env"], _paste=plan["paste_global_conf"]
+        )
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -98,6 +100,11 @@ class Cfg:
     def env(self) -> dict[str, str]:
         """``raw_env`` as a dictionary."""
         return dict(vars(self)["_env"])
+
+    @property
+    def paste_global_conf(self) -> dict[str, str]:
+        """``raw_paste_global_conf`` as a dictionary."""
+        return dict(vars(self)["_paste"])
 
     @property
     def is_ssl(self) -> Any:

@@ -19,7 +19,7 @@ def main() -> int:
     try:
         _, module = prepare(plan, journal)
         loggers.make(plan, Cfg(plan, module, dict(os.environ)), journal, module)
-        loading.load_app(plan["app"], plan["worker_class"])
+        loading.load_app(plan)
     except BootError as error:
         print("\nError while loading the application:\n", file=sys.stderr)
         print(loading.explain(error, plan["app"]), file=sys.stderr)

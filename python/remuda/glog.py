@@ -69,7 +69,7 @@ class Log:
         for handler in ours if len(self.error_log.handlers) > 1 else ():
             # An INI file adds to what is there; a table replaces it.
             self.error_log.removeHandler(handler)
-        self.journal.hand_to(self.error_log.log)
+        self.journal.hand_to(self.error_log.log, logconfig.reopen_files)
         self.configured = True
 
     def debug(self, message: str, *args: Any, **kwargs: Any) -> None:

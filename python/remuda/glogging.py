@@ -195,23 +195,10 @@ class Logger:
 
     def reopen_files(self) -> None:
         """Open log files again by their names."""
-        for handler in _file_handlers():
-            handler.acquire()
-            try:
-                # With its next record it is opened again.
-                handler.close()
-                vars(handler)["_closed"] = False
-            finally:
-                handler.release()
+        logconfig.reopen_files()
 
     def close_on_exec(self) -> None:
         """Nothing has to be done: Python's files are closed by themselves."""
-
-
-def _file_handlers() -> list[logging.FileHandler]:
-    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
-    found = (handler for log in loggers for handler in log.handlers)
-    return [handler for handler in found if isinstance(handler, logging.FileHandler)]
 
 
 def _user_of(environ: dict[str, Any]) -> str | None:

@@ -141,7 +141,7 @@ class Herald:
     def on_reopen(self, _: Message) -> None:
         """Open the log files again."""
         if self.hooks is not None:
-            self.hooks.reopen_logs()
+            self.hooks.journal.reopen()
 
 
 def ignore_operators() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from remuda import _remuda, config_file, loggers
 from remuda.cfg import Cfg
 from remuda.config_file import ConfigError
-from remuda.glog import Log, trace_of
+from remuda.glog import trace_of
 from remuda.views import Request, Response, Server, Worker
 
 Hook = Callable[..., Any]
@@ -42,12 +42,6 @@ class Hooks:
 
     def __contains__(self, name: str) -> bool:
         return name in self._hooks
-
-    def reopen_logs(self) -> None:
-        """Open the log files again."""
-        self.journal.reopen()
-        if not isinstance(self.server.log, Log):
-            self.server.log.reopen_files()
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call a hook if there is one; what it raises goes to the caller."""

@@ -19,6 +19,8 @@ App = Callable[..., Any]
 # gunicorn's exit statuses: "worker failed to boot" and "app failed to load".
 BOOT_STATUS = 3
 APP_STATUS = 4
+# How the master names an app that comes from a PasteDeploy file.
+PASTE = "config:"
 
 
 class BootError(Exception):
@@ -57,12 +59,47 @@ def prepare_path(chdir: str, pythonpath: list[str]) -> None:
             sys.path.insert(0, path)
 
 
-def load_app(uri: str, worker_class: str) -> App:
+def load_app(plan: dict[str, Any]) -> App:
     """Import the app, and see whether workers of this class can call it.
 
     Raises:
         BootError: With the traceback as its cause when there is one.
     """
+    uri, worker_class = plan["app"], plan["worker_class"]
+    if uri.startswith(PASTE):
+        app: App | None = _deploy(uri, plan["paste_global_conf"])
+    else:
+        app = _import_app(uri)
+    if app is None:
+        raise BootError("app", f"Failed to find application object: {uri.partition(':')[2]!r}")
+    if not callable(app):
+        raise BootError("app", "Application object must be callable.")
+    _check_interface(app, worker_class)
+    return app
+
+
+def _deploy(uri: str, global_conf: dict[str, str]) -> Any:
+    """The app that PasteDeploy makes of its file."""
+    try:
+        deploy = importlib.import_module("paste.deploy")
+    except ImportError as error:
+        raise BootError(
+            "setup",
+            f"`paste` needs the package PasteDeploy: {error}\n"
+            f"  hint: {sys.executable} -m pip install PasteDeploy",
+        ) from None
+    try:
+        return deploy.loadapp(uri, relative_to=os.getcwd(), global_conf=global_conf)
+    except LookupError as error:
+        # It has no such section, or names what is not installed.
+        raise BootError("app", str(error.args[0] if error.args else error)) from error
+    except Exception as error:
+        raise BootError("import", f"{type(error).__name__}: {error}") from error
+    except SystemExit as error:
+        raise BootError("import", f"the app called sys.exit({error.code!r})") from error
+
+
+def _import_app(uri: str) -> Any:
     module_name, _, expression = uri.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -76,13 +113,7 @@ def load_app(uri: str, worker_class: str) -> App:
         raise BootError("import", f"{type(error).__name__}: {error}") from error
     except SystemExit as error:
         raise BootError("import", f"the module called sys.exit({error.code!r})") from error
-    app: App | None = _find(module, expression or "application", module_name)
-    if app is None:
-        raise BootError("app", f"Failed to find application object: {expression!r}")
-    if not callable(app):
-        raise BootError("app", "Application object must be callable.")
-    _check_interface(app, worker_class)
-    return app
+    return _find(module, expression or "application", module_name)
 
 
 def _check_interface(app: App, worker_class: str) -> None:
@@ -174,7 +205,7 @@ def explain(error: BootError, uri: str) -> str:
         "app": "give it as `module:attribute`, `module:factory()`, or name the callable "
         "`application`",
     }.get(error.failure)
-    if hint:
+    if hint and not uri.startswith(PASTE):
         lines.append(f"  hint: {hint}")
     return "\n".join(lines)
 

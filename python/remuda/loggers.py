@@ -41,7 +41,7 @@ def make(
     if any(f"{layer.__module__}.{layer.__qualname__}" == STATSD for layer in type(log).__mro__):
         # It sends gunicorn's metrics by itself.
         plan["statsd"] = None
-    journal.hand_to(_by_level(log))
+    journal.hand_to(_by_level(log), log.reopen_files)
     return log
 
 

@@ -162,7 +162,7 @@ def _serve(
     view = assignment.view
     try:
         hooks.call("post_fork", hooks.server, view)
-        view.wsgi = loading.load_app(plan["app"], plan["worker_class"]) if app is None else app
+        view.wsgi = loading.load_app(plan) if app is None else app
         hooks.call("post_worker_init", view)
         app = view.wsgi
         around = hooks.request_hooks(view)
@@ -278,15 +278,11 @@ def handle_signals(
         if may_raise():
             raise _remuda.RequestTimeout()
 
-    def reopen(*_: object) -> None:
-        worker.reopen_logs()
-        duty.hooks.reopen_logs()
-
     signal.signal(signal.SIGTERM, drain)
     signal.signal(signal.SIGINT, leave)
     signal.signal(signal.SIGQUIT, leave)
     signal.signal(signal.SIGABRT, abort)
-    signal.signal(signal.SIGUSR1, reopen)
+    signal.signal(signal.SIGUSR1, lambda *_: worker.reopen_logs())
     for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH):
         signal.signal(number, lambda *_: None)
     # A drain must not make the app's system calls fail.

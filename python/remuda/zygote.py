@@ -72,7 +72,7 @@ class Zygote:
         meant = self._hazards()
         if self.plan["preload"] != "never" and not self.boot.get("bare"):
             before = resident_bytes()
-            self.app = loading.load_app(self.plan["app"], self.plan["worker_class"])
+            self.app = loading.load_app(self.plan)
             self.hooks.server.app.callable = self.app
             hazards = [hazard for hazard in self._hazards() if hazard not in meant]
             self._check_fork_safety(hazards, resident_bytes() - before)
@@ -157,7 +157,7 @@ class Zygote:
         while (received := self.channel.receive()) is not None:
             request, fd = received
             if request.get("type") == "reopen":
-                self.hooks.reopen_logs()
+                self.journal.reopen()
                 continue
             if request.get("type") != "fork" or fd is None:
                 self.journal.error(f"The master sent a message of unknown type: {request!r:.200}")

@@ -215,8 +215,11 @@ pub struct ProxyPlan {
 /// Everything a zygote and its workers need to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerPlan {
-    /// `module` or `module:attribute` or `module:factory(arguments)`.
+    /// `module` or `module:attribute` or `module:factory(arguments)`; `config:PATH#SECTION` for an app
+    /// that PasteDeploy loads.
     pub app: String,
+    /// What PasteDeploy gets beside its file.
+    pub paste_global_conf: BTreeMap<String, String>,
     /// How a worker runs the app.
     pub worker_class: WorkerClass,
     /// Whether the app is imported in the zygote.

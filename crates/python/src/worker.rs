@@ -484,7 +484,7 @@ impl Worker {
 
     fn reopen(&self) {
         // What cannot be opened again keeps its old file; the journal says so.
-        let _ = self.serving.journal.get().journal.reopen();
+        let _ = self.serving.journal.get().reopen_all();
         if let Some(access) = &self.access {
             let _ = access.reopen();
         }

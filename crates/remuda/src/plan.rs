@@ -80,6 +80,7 @@ pub fn for_workers(
     let seconds = |length: Duration| length.as_secs_f64();
     WorkerPlan {
         app: settings.app.clone(),
+        paste_global_conf: settings.paste_global_conf.iter().cloned().collect(),
         worker_class: match settings.worker_class {
             remuda_settings::WorkerClass::Sync => WorkerClass::Sync,
             remuda_settings::WorkerClass::Gthread => WorkerClass::Gthread,

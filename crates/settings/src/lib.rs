@@ -28,6 +28,7 @@ mod memory;
 mod migration;
 mod nearest;
 mod origin;
+mod paste;
 mod print;
 mod problem;
 mod protocols;

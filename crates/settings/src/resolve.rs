@@ -12,7 +12,7 @@ use crate::{
     IdentitySettings, Lenience, LoggingSettings, Origin, Problem, Settings, StatsdSettings,
     SyslogSettings, Warning, WorkerClass, table,
 };
-use crate::{address, cfg, worker_class};
+use crate::{address, cfg, paste, worker_class};
 
 /// Ends of the scale (all but that of the fields are gunicorn's), which the values 0 and "more" stand for.
 const REQUEST_LINE_MAX: u64 = 8190;
@@ -34,8 +34,10 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path, worker: Option<&ForeignWork
     let mut reader = Reader { wishes, worker, problems: Vec::new(), warnings: Vec::new() };
     let chdir = reader.chdir(start);
     let tls = reader.tls(&chdir);
+    let app = reader.app(start);
     let mut settings = Settings {
-        app: reader.text(&WSGI_APP),
+        paste_global_conf: reader.paste_global_conf(),
+        app: app.clone(),
         python: reader.python(start),
         raw_env: reader.raw_env(),
         pythonpath: reader.pythonpath(&chdir),
@@ -80,12 +82,12 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path, worker: Option<&ForeignWork
         sendfile: reader.switch(&SENDFILE),
         socket_in_environ: reader.switch(&SOCKET_IN_ENVIRON),
         body_spool_bytes: reader.bytes(&BODY_SPOOL_BYTES) as usize,
-        identity: reader.identity(),
+        identity: reader.identity(&app),
         daemon: reader.switch(&DAEMON),
         keep_stdio: reader.switch(&ENABLE_STDIO_INHERITANCE),
         capture_output: reader.switch(&CAPTURE_OUTPUT),
-        logging: reader.logging(&chdir),
-        syslog: reader.syslog(),
+        logging: reader.logging(&chdir, &app),
+        syslog: reader.syslog(&app),
         statsd: reader.statsd(),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
@@ -361,7 +363,7 @@ impl Reader<'_> {
     }
 
     /// A class sets logging up by itself, tables and files included.
-    fn logging(&mut self, chdir: &Path) -> Option<LoggingSettings> {
+    fn logging(&mut self, chdir: &Path, app: &str) -> Option<LoggingSettings> {
         let class = self.text(&LOGGER_CLASS);
         if let Some(held) = class.strip_prefix('<').and_then(|class| class.strip_suffix("()>")) {
             if !LOGGER_CLASSES.contains(&held) {
@@ -384,12 +386,16 @@ impl Reader<'_> {
         let path = |text: String| absolute(chdir, Path::new(&text));
         json.map(|text| LoggingSettings::Json(path(text)))
             .or_else(|| ini.map(|text| LoggingSettings::Ini(path(text))))
+            .or_else(|| {
+                let file = paste::file_of(app).filter(|file| paste::has_logging(file))?;
+                Some(LoggingSettings::Ini(file.into()))
+            })
     }
 
-    fn syslog(&mut self) -> Option<SyslogSettings> {
+    fn syslog(&mut self, app: &str) -> Option<SyslogSettings> {
         let is_wanted = self.switch(&SYSLOG);
         let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
-        let program = given(&PROC_NAME).unwrap_or_else(|| given(&WSGI_APP).unwrap_or_default());
+        let program = given(&PROC_NAME).unwrap_or_else(|| program_of(app));
         let prefix = given(&SYSLOG_PREFIX).unwrap_or_else(|| program.replace(':', "."));
         let (address, facility) = (self.text(&SYSLOG_ADDR), self.text(&SYSLOG_FACILITY));
         let access = !self.switch(&DISABLE_REDIRECT_ACCESS_TO_SYSLOG);
@@ -402,10 +408,10 @@ impl Reader<'_> {
         Some(StatsdSettings { host, prefix, tags })
     }
 
-    fn identity(&mut self) -> IdentitySettings {
+    fn identity(&mut self, app: &str) -> IdentitySettings {
         let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
         let (user, group, name) = (given(&USER), given(&GROUP), given(&PROC_NAME));
-        let name = name.unwrap_or_else(|| self.text(&WSGI_APP));
+        let name = name.unwrap_or_else(|| program_of(app));
         IdentitySettings { user, group, all_groups: self.switch(&INITGROUPS), name }
     }
 
@@ -448,6 +454,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// What the service is called where it has no name: the app, or the file that it comes from.
+fn program_of(app: &str) -> String {
+    paste::file_of(app).unwrap_or(app).to_owned()
 }
 
 /// Zero means never.

@@ -9,8 +9,11 @@ use crate::{Address, Origin, WorkerClass};
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `module`, `module:attribute` or `module:factory(arguments)`.
+    /// `module`, `module:attribute` or `module:factory(arguments)`; `config:PATH#SECTION` for an app
+    /// that PasteDeploy loads.
     pub app: String,
+    /// What PasteDeploy gets beside its file.
+    pub paste_global_conf: Vec<(String, String)>,
     /// Where to listen; at least one.
     pub binds: Vec<Address>,
     /// Connections that may wait to be accepted.
