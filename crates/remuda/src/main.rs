@@ -116,6 +116,7 @@ fn serve(
         renewal: Box::new(again),
         herald: hooks.into_herald(),
         pidfile,
+        measures_backlog: settings.backlog_metric,
         notifier: Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref()),
         launch: Launch::of_this_process(),
         control: open_control(settings, is_heir),

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::herald::{self, Herald};
 use crate::memory::TotalOf;
+use crate::perform::PreExec;
 use crate::shell::{From, Shell};
 use crate::wire::{Incoming, Wire};
 
@@ -199,8 +200,14 @@ impl Shell {
             (FromHerald::Unreadable { text }, &Renewing::Asked(generation)) => {
                 self.refuse_renewal(generation, &text);
             }
-            (FromHerald::Called { hook, error: Some(error) }, _) => {
-                log!(HOOK_FAILED, hook = hook, error = error);
+            (FromHerald::Called { hook, error }, _) => {
+                let how = if error.is_some() { PreExec::Failed } else { PreExec::Done };
+                if let Some(error) = error {
+                    log!(HOOK_FAILED, hook = hook, error = error);
+                }
+                if hook == "pre_exec" {
+                    self.start_upgrade_late(how);
+                }
             }
             // Good news, or late ones.
             _ => {}
@@ -234,6 +241,7 @@ impl Shell {
     pub(crate) fn lose_herald(&mut self) {
         self.herald = None;
         log!(HERALD_LOST);
+        self.start_upgrade_late(PreExec::Done);
         if let Renewing::Asked(generation) = self.renewing {
             self.refuse_renewal(generation, "the Python process that reads the file has ended");
         }

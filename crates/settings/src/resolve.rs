@@ -88,6 +88,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path, worker: Option<&ForeignWork
         capture_output: reader.switch(&CAPTURE_OUTPUT),
         logging: reader.logging(&chdir, &app),
         syslog: reader.syslog(&app),
+        backlog_metric: reader.switch(&ENABLE_BACKLOG_METRIC),
         statsd: reader.statsd(),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),

@@ -116,6 +116,8 @@ pub struct Settings {
     pub logging: Option<LoggingSettings>,
     /// Where lines go beside their files; `None` = nowhere.
     pub syslog: Option<SyslogSettings>,
+    /// Whether the length of the accept queue is measured.
+    pub backlog_metric: bool,
     /// Where metrics go; `None` = nowhere.
     pub statsd: Option<StatsdSettings>,
     /// How an `asgi` worker runs.

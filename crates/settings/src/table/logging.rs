@@ -21,6 +21,7 @@ pub(super) const ALL: &[Setting] = &[
     STATSD_HOST,
     STATSD_PREFIX,
     DOGSTATSD_TAGS,
+    ENABLE_BACKLOG_METRIC,
 ];
 
 pub(crate) const ACCESSLOG: Setting = Setting {
@@ -100,6 +101,18 @@ pub(crate) const DOGSTATSD_TAGS: Setting = Setting {
     group: Group::Logging,
     flags: &["dogstatsd-tags"],
     short: "Tags for each metric, `name:value` separated by commas",
+    ..FULL
+};
+
+pub(crate) const ENABLE_BACKLOG_METRIC: Setting = Setting {
+    name: "enable_backlog_metric",
+    group: Group::Logging,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["enable-backlog-metric"],
+    short: "Send StatsD how many connections wait to be accepted, once a second",
+    long: "As the histogram `gunicorn.backlog`, of all TCP addresses together. Without `statsd_host`, a line \
+at the level debug.",
     ..FULL
 };
 
