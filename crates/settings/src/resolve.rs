@@ -490,6 +490,7 @@ fn problem(setting: &Setting, given: &Given, misfit: Misfit) -> Problem {
     let allowed = match &given.origin {
         Origin::Variable(name) if name == "PORT" => "a port from 0 to 65535".to_owned(),
         _ if *setting == CHDIR => "a directory that exists".to_owned(),
+        _ if *setting == PASTE => "a file that exists, or `FILE#SECTION`".to_owned(),
         _ => setting.kind.to_string(),
     };
     let what = match setting.kind {

@@ -38,6 +38,10 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
         Kind::Python => (vec![r#"{"a":1}"#.to_owned()], json!({"a": 1})),
         Kind::Hook(_) => one("module.function"),
         Kind::LogTarget { .. } | Kind::Path if setting.name == "chdir" => one("/"),
+        // There must be such a file.
+        Kind::Text if setting.name == "paste" => {
+            one(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        }
         Kind::LogTarget { .. } | Kind::Path | Kind::Text | Kind::CommaList(_) => one("/some/text"),
     }
 }
