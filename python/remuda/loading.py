@@ -19,6 +19,8 @@ App = Callable[..., Any]
 # gunicorn's exit statuses: "worker failed to boot" and "app failed to load".
 BOOT_STATUS = 3
 APP_STATUS = 4
+# `crates/journal/src/exit.rs` tells what each means.
+UNSAFE_STATUS = 65
 
 
 class BootError(Exception):
@@ -27,7 +29,8 @@ class BootError(Exception):
     Attributes:
         failure: ``import`` (the module raised or is missing), ``app`` (it has no such app),
             ``interface`` (it has, but of another kind than the worker class calls), ``class`` (the
-            worker class cannot run here) or ``setup`` (something of ours).
+            worker class cannot run here), ``unsafe`` (a fork would break it) or ``setup``
+            (something of ours).
     """
 
     def __init__(self, failure: str, message: str) -> None:
@@ -36,8 +39,13 @@ class BootError(Exception):
 
     @property
     def status(self) -> int:
-        """The exit status that gunicorn gives such a failure."""
-        statuses = {"import": BOOT_STATUS, "app": APP_STATUS, "interface": APP_STATUS}
+        """The exit status; gunicorn's where it knows such a failure."""
+        statuses = {
+            "import": BOOT_STATUS,
+            "app": APP_STATUS,
+            "interface": APP_STATUS,
+            "unsafe": UNSAFE_STATUS,
+        }
         return statuses.get(self.failure, 1)
 
 
