@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from remuda import _remuda
+from remuda.loading import BootError
 
 SERVICES = {
     443: "HTTPS",
@@ -50,6 +51,7 @@ UNIX_SERVICES = {
     "memcached": "memcached",
     "docker.sock": "Docker",
 }
+NAMELESS = "a unix socket without a name"
 # Whose threads these are, by how their names begin; the kernel cuts names at 15 bytes.
 LIBRARIES = {
     "tokio-": "tokio, in an extension written in Rust",
@@ -58,6 +60,7 @@ LIBRARIES = {
     "resolver-exec": "gRPC",
     "default-execut": "gRPC",
     "timer_manager": "gRPC",
+    "lifeguard": "gRPC",
     "rdk:": "librdkafka",
     "jemalloc_bg": "jemalloc",
     "libuv-worker": "libuv",
@@ -85,11 +88,11 @@ class Hazard:
 
 LATER = "in the hook `post_worker_init`, or in the first request"
 THREAD = Advice(
-    "it does not run in workers, and who waits for it, or for a lock that it holds, waits for ever",
+    "it does not run in workers, and who waits for it or its locks waits for ever",
     f"start it {LATER}",
 )
 NATIVE = Advice(
-    "they do not run in workers, and who hands them work waits for ever",
+    "none of them runs in workers, and who hands them work waits for ever",
     f"make what starts them {LATER}",
 )
 GRPC = Advice(
@@ -101,13 +104,15 @@ CONNECTION = Advice(
     f"close it at the end of the import, or connect {LATER}",
 )
 LOOP = Advice(
-    "workers would share its queue of events: each is woken for the others, and misses its own",
+    "workers would share its events: each is woken for others, and misses its own",
     f"make it {LATER}; `asyncio.run` closes its own",
 )
 HUB = Advice(
-    "workers would share its queue of events: only `worker_class` gevent makes a hub anew",
+    "workers would share its events: only `worker_class` gevent makes a hub anew",
     f"use `worker_class` gevent, or touch gevent only {LATER}",
 )
+
+IMPORT_LEFT = "importing it has left behind what a fork breaks"
 
 _started: weakref.WeakKeyDictionary[threading.Thread, str] = weakref.WeakKeyDictionary()
 
@@ -128,13 +133,29 @@ def find_hazards(own_fds: set[int], *, gevent: bool) -> list[Hazard]:
     return [*hazards, *_descriptors(own_fds)]
 
 
+def beyond(after: list[Hazard], before: list[Hazard]) -> list[Hazard]:
+    """Those that have come since; a second one of a kind is new."""
+    return list((Counter(after) - Counter(before)).elements())
+
+
 def describe(hazards: list[Hazard]) -> str:
     """For the log: what was found, and below each kind what breaks and how to fix it."""
     lines = []
     for advice in dict.fromkeys(hazard.advice for hazard in hazards):
-        lines += [f"    {hazard.what}" for hazard in hazards if hazard.advice == advice]
+        counts = Counter(hazard.what for hazard in hazards if hazard.advice == advice)
+        lines += [
+            f"    {what}" + (f" ({count} times)" if count > 1 else "")
+            for what, count in counts.items()
+        ]
         lines += [f"      breaks: {advice.breaks}", f"      fix: {advice.fix}"]
     return "\n".join(lines)
+
+
+def refusal(left: str, hazards: list[Hazard], hint: str = "") -> BootError:
+    """Why the app is not forked when `fork_check` is `refuse`."""
+    found = describe(hazards) + (f"\n  hint: {hint}" if hint else "")
+    why = "The application is not forked (`fork_check` is refuse)"
+    return BootError("unsafe", f"{why}: {left}\n{found}")
 
 
 @contextmanager
@@ -252,42 +273,56 @@ def _descriptors_of(hub: Any) -> set[int]:
 
 def _descriptors(own_fds: set[int]) -> Iterator[Hazard]:
     try:
-        fds = [int(name) for name in os.listdir("/proc/self/fd")]
+        fds = {int(name) for name in os.listdir("/proc/self/fd")} - own_fds
     except OSError:
         return
-    for fd in sorted(set(fds) - own_fds):
-        try:
-            target = os.readlink(f"/proc/self/fd/{fd}")
-        except OSError:
-            continue
-        if target.startswith("socket:"):
-            peer = _peer(fd)
-            if peer:
-                yield Hazard(f"connection to {peer}", CONNECTION)
-        elif target == "anon_inode:[eventpoll]":
-            loops = ", ".join(sorted(_event_loops()))
-            what = f"event loop (descriptor {fd})" + (f", among: {loops}" if loops else "")
-            yield Hazard(what, LOOP)
+    queues = [fd for fd in sorted(fds) if _target(fd) == "anon_inode:[eventpoll]"]
+    sockets = [(fd, peer) for fd in sorted(fds) if (peer := _peer(fd))]
+    of_loops: set[int] = set()
+    if queues or any(peer == NAMELESS for _, peer in sockets):
+        for loop in _event_loops():
+            kind = type(loop)
+            yield Hazard(f"event loop of asyncio ({kind.__module__}.{kind.__qualname__})", LOOP)
+            # One that does not tell which are its descriptors is most likely whose they are.
+            of_loops |= _descriptors_of_loop(loop) or set(queues)
+    for fd in queues:
+        if fd not in of_loops:
+            yield Hazard("queue of events (epoll)", LOOP)
+    for fd, peer in sockets:
+        if fd not in of_loops:
+            yield Hazard(f"connection to {peer}", CONNECTION)
 
 
-def _event_loops() -> set[str]:
-    """asyncio's loops that are not closed, by their types."""
+def _target(fd: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
+
+
+def _event_loops() -> list[Any]:
+    """Those of asyncio that are not closed."""
     events = sys.modules.get("asyncio.events")
     if events is None:
-        return set()
+        return []
     # Not isinstance, which would wake lazy objects up.
-    kinds = (
-        (type(each), each)
-        for each in gc.get_objects()
-        if issubclass(type(each), events.AbstractEventLoop)
-    )
-    return {
-        f"{kind.__module__}.{kind.__qualname__}" for kind, loop in kinds if not loop.is_closed()
-    }
+    loops = [each for each in gc.get_objects() if issubclass(type(each), events.AbstractEventLoop)]
+    return [loop for loop in loops if not loop.is_closed()]
+
+
+def _descriptors_of_loop(loop: Any) -> set[int]:
+    """Its queue and the pair of sockets by which it wakes itself up."""
+    fds = set()
+    for name in ("_selector", "_ssock", "_csock"):
+        with suppress(Exception):
+            fds.add(getattr(loop, name).fileno())
+    return fds
 
 
 def _peer(fd: int) -> str | None:
-    """The other end of an established stream connection."""
+    """The other end, where this is an established stream connection."""
+    if not _target(fd).startswith("socket:"):
+        return None
     try:
         # Duplicated, since the socket object closes what it holds.
         connection = _socket.socket(fileno=os.dup(fd))
@@ -306,7 +341,7 @@ def _peer(fd: int) -> str | None:
         host = f"[{host}]" if ":" in host else host
         return f"{host}:{port}{_in_brackets(SERVICES.get(port))}"
     if not address:
-        return "a unix socket without a name"
+        return NAMELESS
     path = address.decode(errors="replace") if isinstance(address, bytes) else address
     name = path.rsplit("/", 1)[-1]
     service = next(

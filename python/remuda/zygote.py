@@ -102,7 +102,7 @@ class Zygote:
                 f"Imported {count} modules for all workers, in {took_ms} ms: "
                 "earlier workers have imported them late"
             )
-        if any(hazard not in before for hazard in self._hazards()):
+        if fork_safety.beyond(self._hazards(), before):
             self.journal.warning("Loading the application again without these modules")
             self._start_again("unlearned")
 
@@ -113,18 +113,14 @@ class Zygote:
         closing.close_connections()
         heap.collect()
         check = self.plan["fork_check"]
-        hazards = [hazard for hazard in self._hazards() if hazard not in before]
+        hazards = fork_safety.beyond(self._hazards(), before)
         if not hazards or check == "off":
             return
         found = fork_safety.describe(hazards)
         left = "warm-up requests have left behind what a fork would break"
         hint = "choose other pages for `warmup_paths`"
         if check == "refuse":
-            raise BootError(
-                "unsafe",
-                f"The application is not forked (`fork_check` is refuse): its {left}\n{found}\n"
-                f"  hint: {hint}",
-            )
+            raise fork_safety.refusal(f"its {left}", hazards, hint)
         if check == "warn":
             self.journal.warning(f"Forking nevertheless: {left}\n{found}\n  hint: {hint}")
             return
@@ -138,27 +134,21 @@ class Zygote:
         check = self.plan["fork_check"]
         if check == "off":
             return
-        opened = [hazard for hazard in self._hazards() if hazard not in meant]
+        opened = fork_safety.beyond(self._hazards(), meant)
         if not opened:
             return
         closing.close_connections()
-        hazards = [hazard for hazard in self._hazards() if hazard not in meant]
-        closed = [hazard.what for hazard in opened if hazard not in hazards]
+        hazards = fork_safety.beyond(self._hazards(), meant)
+        closed = [hazard.what for hazard in fork_safety.beyond(opened, hazards)]
         if closed:
             self.journal.info(
                 f"Closed what importing the application had opened: {', '.join(closed)}"
             )
         if not hazards:
             return
-        left, found = (
-            "importing it has left behind what a fork breaks",
-            fork_safety.describe(hazards),
-        )
+        left, found = fork_safety.IMPORT_LEFT, fork_safety.describe(hazards)
         if check == "refuse":
-            raise BootError(
-                "unsafe",
-                f"The application is not forked (`fork_check` is refuse): {left}\n{found}",
-            )
+            raise fork_safety.refusal(left, hazards)
         if check == "warn" or self.plan["preload"] == "always":
             # Once for a generation.
             if self.boot.get("warned") != found:
