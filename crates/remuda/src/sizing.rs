@@ -60,7 +60,7 @@ impl Memory {
 /// Puts a number where `auto` was asked for; `None` where a number was given.
 ///
 /// ```text
-/// sync                  2 × CPUs + 1    it waits for the database most of the time
+/// sync                  2 x CPUs + 1    it waits for the database most of the time
 /// gthread gevent asgi   CPUs, but 2     it never waits; one that computes must not stop everything
 /// ```
 pub fn settle(settings: &mut Settings, room: Room, cpus: Cpus) -> Option<Sizing> {
@@ -78,7 +78,7 @@ pub fn settle(settings: &mut Settings, room: Room, cpus: Cpus) -> Option<Sizing>
 pub fn size(class: WorkerClass, cpus: Cpus, memory: Option<Memory>) -> Sizing {
     let count = u64::from(cpus.count.max(1));
     let (wanted, rule) = match class {
-        WorkerClass::Sync => (2 * count + 1, " × 2 + 1"),
+        WorkerClass::Sync => (2 * count + 1, " x 2 + 1"),
         _ if count < 2 => (2, ", and one more"),
         _ => (count, ""),
     };
@@ -155,7 +155,7 @@ mod tests {
         let why = |class, cpus, memory| size(class, cpus, memory).why;
         assert_eq!(
             why(WorkerClass::Sync, cpus(2), Some(Memory { total: GIB, each: None })),
-            "2 CPUs of the control group × 2 + 1 for sync; 1024 MiB have room for 14 (64 MiB each, \
+            "2 CPUs of the control group x 2 + 1 for sync; 1024 MiB have room for 14 (64 MiB each, \
              assumed, beside 128 MiB shared)"
         );
         let machine = Cpus { count: 1, of: CpusOf::Machine };
