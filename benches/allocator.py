@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--site", action="append", help="only these pages, by a part of the name")
+    parser.add_argument("--kind", default="", help="only classes whose name contains this")
     parser.add_argument("--variant", action="append", help="only those whose name contains this")
     parser.add_argument("--collector", metavar="APP", help="only the collector's share, here")
     parser.add_argument("--results", default=ROOT / "benches" / "results")
@@ -107,6 +108,7 @@ def measured(
     rows = [
         Row(kind, variant, server(kind, arguments, variant, config))
         for kind, arguments in CLASSES.items()
+        if options.kind in kind
         for variant in VARIANTS
         if not options.variant or any(part in variant for part in options.variant)
     ]
@@ -123,7 +125,9 @@ def measured(
 
 
 def server(kind: str, arguments: list[str], variant: str, config: Path) -> Server:
-    options = ["-w", str(WORKERS), "-c", str(config), "--log-level", "debug", *arguments]
+    options = ["-w", str(WORKERS), "-c", str(config), "--log-level", "debug"]
+    # A reload in the middle would be measured, too.
+    options += ["--prefetch-after", "0", *arguments]
     start = remuda(*options)
 
     def command(job: Job) -> list[str]:

@@ -252,8 +252,7 @@ def test_remuda_makes_no_hub_of_gevent_in_the_zygote(serve, site):
         "    hub = sys.modules['gevent._hub_local'].get_hub_if_exists()\n"
         "    print('hub before the fork:', hub, file=sys.stderr, flush=True)\n",
     )
-    env = {"GUNICORN_WARMUP_PATHS": ""}
-    with serve("-k", "gevent", "-w", "2", "-c", str(file), env=env) as server:
+    with serve("-k", "gevent", "-w", "2", "-c", str(file)) as server:
         assert get(server.port).status == 200
         assert server.log().count("hub before the fork: None") == 2
 
