@@ -41,17 +41,27 @@ VARIANTS: dict[str, dict[str, str]] = {
     "arenas 2": {"MALLOC_ARENA_MAX": "2"},
     "trim at 128 KiB": {"MALLOC_TRIM_THRESHOLD_": "131072"},
     "mmap at 64 KiB": {"MALLOC_MMAP_THRESHOLD_": "65536"},
+    "malloc_trim after each request": {"TRIM_EVERY": "1"},
     "collector 2000,10,10": {"GC_THRESHOLDS": "2000,10,10"},
     "collector 10000,20,20": {"GC_THRESHOLDS": "10000,20,20"},
     "collector off": {"GC_THRESHOLDS": "0,0,0"},
 }
 CONFIG = """\
-import gc, os
+import ctypes, gc, itertools, os, sys, time
+count, trim, every = itertools.count(1), ctypes.CDLL(None).malloc_trim, os.environ.get("TRIM_EVERY")
 def post_fork(server, worker):
     if wish := os.environ.get("GC_THRESHOLDS"):
         gc.set_threshold(*map(int, wish.split(",")))
+if every:
+    def post_request(worker, request):
+        if next(count) % int(every) == 0:
+            begun = time.monotonic()
+            trim(0)
+            print("trimmed in", time.monotonic() - begun, file=sys.stderr)
 """
 WORKERS = 2
+# After it, workers have given back what they can.
+IDLE_S = 4.0
 
 
 @dataclass
@@ -63,6 +73,7 @@ class Row:
     server: Server
     total: list[float] = field(default_factory=list)
     private: list[float] = field(default_factory=list)
+    loaded: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
 
 
@@ -144,6 +155,8 @@ def sample(bench: Bench, scenario: Scenario, row: Row) -> None:
         load(server)
         took = server.load(LOAD_S_MAX)
         ready = [int(pid) for _, pid in READY.findall(log.read_text(errors="replace"))]
+        row.loaded.append(statistics.mean(rollup(pid)[1] for pid in ready))
+        time.sleep(IDLE_S)
         memory = {}
         for pid in server.family():
             # One that is about to end is none of the service's.
@@ -155,13 +168,16 @@ def sample(bench: Bench, scenario: Scenario, row: Row) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    lines = ["| class | variant | all, MiB | private, MiB | CPU a request, µs |"]
-    lines.append("| --- | --- | ---: | ---: | ---: |")
+    lines = [
+        "| class | variant | all, MiB | private, MiB | before it was idle | CPU a request, µs |"
+    ]
+    lines.append("| --- | --- | ---: | ---: | ---: | ---: |")
     for row in rows:
         if row.total:
             total, private = statistics.median(row.total), statistics.median(row.private)
-            cpu = statistics.median(row.cpu_us)
-            cells = f"{row.kind} | {row.variant} | {total:.1f} | {private:.1f} | {cpu:.0f}"
+            loaded, cpu = statistics.median(row.loaded), statistics.median(row.cpu_us)
+            memory = f"{total:.1f} | {private:.1f} | {loaded:.1f}"
+            cells = f"{row.kind} | {row.variant} | {memory} | {cpu:.0f}"
             lines.append(f"| {cells} |")
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@
 mod asgi;
 mod context;
 mod file_pages;
+mod idle;
 mod immortal;
 mod imports;
 mod journal;
