@@ -60,8 +60,8 @@ if every:
             print("trimmed in", time.monotonic() - begun, file=sys.stderr)
 """
 WORKERS = 2
-# After it, workers have given back what they can.
-IDLE_S = 4.0
+# After it, workers have given back what they can, also those that did so just before the load.
+IDLE_S = 33.0
 
 
 @dataclass
