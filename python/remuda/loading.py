@@ -21,6 +21,8 @@ BOOT_STATUS = 3
 APP_STATUS = 4
 # How the master names an app that comes from a PasteDeploy file.
 PASTE = "config:"
+# `crates/journal/src/exit.rs` tells what each means.
+UNSAFE_STATUS = 65
 
 
 class BootError(Exception):
@@ -29,7 +31,8 @@ class BootError(Exception):
     Attributes:
         failure: ``import`` (the module raised or is missing), ``app`` (it has no such app),
             ``interface`` (it has, but of another kind than the worker class calls), ``class`` (the
-            worker class cannot run here) or ``setup`` (something of ours).
+            worker class cannot run here), ``unsafe`` (a fork would break it) or ``setup``
+            (something of ours).
     """
 
     def __init__(self, failure: str, message: str) -> None:
@@ -38,8 +41,13 @@ class BootError(Exception):
 
     @property
     def status(self) -> int:
-        """The exit status that gunicorn gives such a failure."""
-        statuses = {"import": BOOT_STATUS, "app": APP_STATUS, "interface": APP_STATUS}
+        """The exit status; gunicorn's where it knows such a failure."""
+        statuses = {
+            "import": BOOT_STATUS,
+            "app": APP_STATUS,
+            "interface": APP_STATUS,
+            "unsafe": UNSAFE_STATUS,
+        }
         return statuses.get(self.failure, 1)
 
 

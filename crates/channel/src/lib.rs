@@ -33,9 +33,9 @@ pub use herald::{
 };
 pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{
-    AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan, MemoryPlan, Preload,
-    ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass,
-    WorkerPlan,
+    AsgiPlan, ForkCheck, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan, MemoryPlan,
+    Preload, ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores,
+    WorkerClass, WorkerPlan,
 };
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

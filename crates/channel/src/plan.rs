@@ -32,6 +32,21 @@ pub enum Preload {
     Never,
 }
 
+/// What follows when the app has something that a fork would break.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForkCheck {
+    /// Each worker imports it, unless it is to be imported in the zygote always.
+    #[default]
+    Auto,
+    /// A warning.
+    Warn,
+    /// The zygote gives up.
+    Refuse,
+    /// Nobody looks.
+    Off,
+}
+
 /// A listener as workers see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerPlan {
@@ -224,6 +239,8 @@ pub struct WorkerPlan {
     pub worker_class: WorkerClass,
     /// Whether the app is imported in the zygote.
     pub preload: Preload,
+    /// What follows when a fork would break something.
+    pub fork_check: ForkCheck,
     /// What workers share.
     pub memory: MemoryPlan,
     /// The Python configuration file, which the zygote runs before it imports the app.

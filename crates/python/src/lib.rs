@@ -11,6 +11,7 @@ mod access;
 mod asgi;
 mod context;
 mod file_pages;
+mod idle;
 mod immortal;
 mod imports;
 mod journal;

@@ -26,10 +26,12 @@ use remuda_scoreboard::{Board, now_ns};
 
 use crate::asgi::Asgi;
 use crate::context::FreshContext;
+use crate::idle::Idle;
 use crate::imports::Imports;
 use crate::journal::PyJournal;
 use crate::memory_samples::MemorySamples;
 use crate::overdue::Flights;
+use crate::process::trim_heap;
 use crate::serving::Serving;
 use crate::wsgi::{self, Closing, EnvironBuilder, Files, Phrases};
 use crate::{access, setup};
@@ -46,6 +48,7 @@ pub(crate) struct Worker {
     /// The user's logger class, which makes its own lines.
     access_recorder: Option<Py<PyAny>>,
     imports: Option<Imports>,
+    idle: Idle,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
     /// When time limits were last applied.
@@ -167,6 +170,7 @@ impl Worker {
             access_logger,
             access_recorder,
             imports: Imports::new(py, modules)?,
+            idle: Idle::default(),
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),
@@ -442,6 +446,10 @@ impl Worker {
         self.front().sweep();
         self.tell_imports(py);
         self.report();
+        let is_busy = self.serving.in_app.get() > 0;
+        if !is_busy && self.idle.is_time_to_trim(self.serving.served.get(), now) {
+            py.detach(trim_heap);
+        }
     }
 
     fn tell_imports(&self, py: Python<'_>) {

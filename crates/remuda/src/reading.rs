@@ -9,6 +9,7 @@ use std::time::Duration;
 use remuda_channel::{
     ClassQuestion, ConfigValue, FromHerald, ListenerPlan, ToHerald, ValueForm, WorkerForm,
 };
+use remuda_journal::log;
 use remuda_runtime::{Herald, HeraldError, PRIVATE_VARIABLES, Renewal, Renewed, Unreadable};
 use remuda_settings::{
     ForeignWorker, Kind, Outcome, PythonFile, PythonForm, PythonValue, Settings, Sources, Warning,
@@ -16,7 +17,7 @@ use remuda_settings::{
 };
 use tracing::warn;
 
-use remuda::{limits, plan};
+use remuda::{limits, plan, sizing};
 
 use crate::failure::Failure;
 use crate::python;
@@ -179,7 +180,7 @@ impl Renewal for Again {
         let sources = self.sources.take().ok_or_else(missing)?;
         let file = sources.python_file().cloned();
         let sources = sources.with_worker(worker.map(foreign_worker));
-        let (settings, warnings) = match sources.settle(&python_values(values)) {
+        let (mut settings, warnings) = match sources.settle(&python_values(values)) {
             Outcome::Run(settings, warnings) => (settings, warnings),
             outcome => return Err(unusable(&outcome)),
         };
@@ -189,6 +190,9 @@ impl Renewal for Again {
         let identity = plan::identity(&settings).map_err(|error| Unreadable(error.to_string()))?;
         let listeners = self.listeners.clone();
         let room = limits::Room::ask();
+        if let Some(sizing) = sizing::settle(&mut settings, room, remuda_runtime::cpus()) {
+            log!(WORKERS_COUNTED, workers = sizing.workers, why = sizing.why);
+        }
         Ok(Renewed {
             plan: plan::for_supervisor(&settings, room, false),
             total_of: limits::of_total(settings.memory.max_memory_total, room).1,

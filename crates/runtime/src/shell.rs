@@ -450,6 +450,7 @@ impl Shell {
                         BootFailure::App
                     }
                     remuda_channel::BootFailure::Class => BootFailure::Class,
+                    remuda_channel::BootFailure::Unsafe => BootFailure::Unsafe,
                     remuda_channel::BootFailure::Setup => BootFailure::Setup,
                 };
                 self.handle(Event::ZygoteFailed { generation, failure });

@@ -52,7 +52,7 @@ pub enum Outcome {
 /// let sources = Sources::gather(arguments.map(Into::into), variables, "/".as_ref()).unwrap();
 /// assert_eq!(sources.python_file(), None);
 /// match sources.settle(&[]) {
-///     Outcome::Run(settings, _) => assert_eq!(settings.workers, 2),
+///     Outcome::Run(settings, _) => assert_eq!(settings.workers, Some(2)),
 ///     other => panic!("{other:?}"),
 /// }
 /// ```

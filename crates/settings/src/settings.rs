@@ -18,8 +18,8 @@ pub struct Settings {
     pub binds: Vec<Address>,
     /// Connections that may wait to be accepted.
     pub backlog: u32,
-    /// Workers wanted; at least 1.
-    pub workers: u16,
+    /// Workers wanted; `None` = as many as CPUs and memory suggest. At least 1.
+    pub workers: Option<u16>,
     /// How a worker runs the app.
     pub worker_class: WorkerClass,
     /// Threads of a `gthread` worker; at least 1.
@@ -44,6 +44,8 @@ pub struct Settings {
     pub crash_loop_exit: bool,
     /// Whether the app is imported before the fork; `None` = if nothing speaks against it.
     pub preload_app: Option<bool>,
+    /// What follows when a fork would break something: auto, warn, refuse or off.
+    pub fork_check: String,
     /// What workers share, and how much they may take.
     pub memory: MemorySettings,
     /// A worker that hangs this long is replaced; `None` = never.

@@ -21,6 +21,7 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
             let number = (min + 1).min(max);
             (vec![number.to_string()], json!(number))
         }
+        Kind::Workers { .. } => (vec!["2".to_owned()], json!(2)),
         Kind::Seconds(_) => (vec!["7".to_owned()], json!(7)),
         Kind::Bytes { .. } => (vec!["4096".to_owned()], json!(4096)),
         Kind::Memory => one("512M"),
@@ -50,9 +51,12 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
 fn nonsense(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Switch => Some("maybe"),
-        Kind::Whole { .. } | Kind::Bytes { .. } | Kind::Mode | Kind::Memory | Kind::Share => {
-            Some("some")
-        }
+        Kind::Whole { .. }
+        | Kind::Workers { .. }
+        | Kind::Bytes { .. }
+        | Kind::Mode
+        | Kind::Memory
+        | Kind::Share => Some("some"),
         Kind::Seconds(Zero::Refused) => Some("0"),
         Kind::Seconds(_) => Some("-1"),
         Kind::WorkerClass => Some("nosuch"),
