@@ -153,7 +153,8 @@ impl Shell {
         let relay = config.heirloom.as_mut().and_then(|heirloom| heirloom.relay.take());
         let herald = config.herald.take();
         let herald = herald.map(|herald| Attached::new(herald, &inbox)).transpose()?;
-        let (board, board_fd) = Board::create(lines(&config.plan))?;
+        // Lines that are never written take no memory.
+        let (board, board_fd) = Board::create(config.plan.lines())?;
         Ok(Self {
             supervisor: Supervisor::new(config.plan.clone()),
             start: Start { python: config.python.clone() },
@@ -475,12 +476,6 @@ impl Shell {
         }
         self.handle(Event::ZygoteFailed { generation, failure: BootFailure::Setup });
     }
-}
-
-/// A slot can hold a worker, its successor, and predecessors that still drain; lines that were
-/// never written take no memory.
-fn lines(plan: &Plan) -> u16 {
-    plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge)
 }
 
 /// How often a new master looks whether the old one is gone.

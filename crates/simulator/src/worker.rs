@@ -265,9 +265,9 @@ fn serial_of_worker(process: &Process) -> Option<Serial> {
 }
 
 impl WorkerLife {
-    /// When the loop last came round: every `period` since it was ready, or since the process
+    /// When the loop last came round: every `beat_period` since it was ready, or since the process
     /// went on after it had stood still.
-    pub(crate) fn beat(&self, now: Tick, period: Duration) -> Tick {
+    pub(crate) fn beat(&self, now: Tick) -> Tick {
         let ready = self.ready_at.unwrap_or(now);
         let (mut base, mut horizon) = (ready, self.loop_hung_since.unwrap_or(now));
         if let Some((from, until)) = self.thaw {
@@ -279,7 +279,7 @@ impl WorkerLife {
                 horizon = from;
             }
         }
-        let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let period = u64::try_from(self.beat_period().as_nanos()).unwrap_or(u64::MAX).max(1);
         let rounds = horizon.0.saturating_sub(base.0) / period;
         Tick(base.0 + rounds * period)
     }

@@ -180,9 +180,10 @@ impl Supervisor {
             if !self.intensity.allows_start(under_way) || !self.shortage.allows_start(under_way) {
                 return;
             }
-            let Some(line) = self.pool.free_line(&self.plan) else { return };
+            let Some(line) = self.pool.free_line() else { return };
             let place = (slot, line, source);
-            self.pool.ask_for(place, now, &self.plan, &mut self.random, out);
+            let plan = self.plan_of(source).clone();
+            self.pool.ask_for(place, now, &plan, &mut self.random, out);
             self.intensity.count_start(now, self.wanted, &self.plan);
         }
     }

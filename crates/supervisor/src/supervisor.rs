@@ -91,7 +91,7 @@ impl Supervisor {
             wanted: plan.workers.max(1),
             random: Random::new(plan.seed),
             life: Life::Waiting,
-            pool: Pool::default(),
+            pool: Pool::new(&plan),
             zygotes: BTreeMap::new(),
             next_generation: Generation(1),
             zygote_backoff: Backoff::default(),
@@ -167,7 +167,9 @@ impl Supervisor {
             }
             Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
             Event::Asked(wish) => self.on_asked(wish, now, out),
-            Event::Replanned { generation, plan } => self.on_replanned(generation, *plan),
+            Event::Replanned { generation, plan } => {
+                self.on_replanned(generation, *plan, now, out);
+            }
         }
         self.pool.let_time_pass(now);
         self.zygote_backoff.let_time_pass(now);
@@ -337,18 +339,19 @@ impl Supervisor {
             (stood > limit?).then_some(stood)
         };
         let Sample { standing_since, oldest_since, latest_since } = sample;
-        let plan = &self.plan;
-        let oldest = stood(oldest_since, plan.request_timeout);
-        let input = if let Some(stood) = stood(standing_since, plan.timeout) {
+        let Some(worker) = self.pool.worker(id) else { return false };
+        let limits = worker.limits.longer(self.plan.limits());
+        let oldest = stood(oldest_since, limits.request_timeout);
+        let input = if let Some(stood) = stood(standing_since, limits.timeout) {
             Input::Hung { what: Stood::Standing, stood }
         } else if let Some(stood) =
-            oldest.filter(|_| stood(latest_since, plan.request_timeout).is_some())
+            oldest.filter(|_| stood(latest_since, limits.request_timeout).is_some())
         {
             // Whatever it holds has had its time, so there is nothing to wait for.
             Input::Hung { what: Stood::Request, stood }
         } else if let Some(stood) = oldest {
             Input::Overdue { stood }
-        } else if let Some(stood) = stood(standing_since, plan.slow_request_log)
+        } else if let Some(stood) = stood(standing_since, limits.slow_request_log)
             && let Some(since) = standing_since
         {
             Input::Slow { since, stood }
@@ -503,10 +506,12 @@ impl Supervisor {
         out: &mut Vec<Action>,
     ) {
         // Words of workers that are gone are normal: exits and words come on different ways.
-        let Some(worker) = self.pool.worker_mut(id) else { return };
+        let Some(worker) = self.pool.worker(id) else { return };
         let (slot, generation, before) = (worker.slot, worker.generation, worker.state);
         let asked_at = worker.asked_at;
-        worker.step(input, now, &self.plan, out);
+        let plan = self.plan_of(generation).clone();
+        let Some(worker) = self.pool.worker_mut(id) else { return };
+        worker.step(input, now, &plan, out);
         match (before, worker.is_serving()) {
             (WorkerState::Serving { ready_at, .. }, false) => {
                 if now.since(ready_at) >= self.plan.stable_life {
@@ -518,7 +523,7 @@ impl Supervisor {
             (_, true) => {
                 self.worker_ever_ready = true;
                 self.reload.on_worker_ready(generation);
-                if !self.reload.is_trying() {
+                if self.reload.is_rolling() {
                     self.adopt_plan(out);
                 }
                 if self.shortage.is_ended_by(asked_at) {

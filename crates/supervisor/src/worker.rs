@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::memory::Weight;
 use crate::{
-    Action, Cause, Ending, Generation, Line, Notice, Order, Pid, Plan, Signal, SlotId, Stood, Tick,
-    WorkerId,
+    Action, Cause, Ending, Generation, Limits, Line, Notice, Order, Pid, Plan, Signal, SlotId,
+    Stood, Tick, WorkerId,
 };
 
 /// Where a worker is in its life.
@@ -156,6 +156,9 @@ pub(crate) struct Worker {
     pub(crate) line: Line,
     pub(crate) generation: Generation,
     pub(crate) asked_at: Tick,
+    /// Those that it was told. It gives signs of life as often as they ask for, so shorter ones of
+    /// later settings are not for it.
+    pub(crate) limits: Limits,
     /// It is to be replaced, and why; it serves on until its successor is ready.
     pub(crate) spent: Option<Cause>,
     /// Time that it may serve; `None` = any.

@@ -54,7 +54,8 @@ impl Upgrade {
         match step.after.upgrade {
             UpgradeState::Booting { .. } => {
                 let since = *self.booting_since.get_or_insert(step.now);
-                let late = step.now.since(since) >= step.plan().boot_timeout * 2;
+                let longest = step.plans_since(since).map(|plan| plan.boot_timeout).max();
+                let late = Some(step.now.since(since)) >= longest.map(|length| length * 2);
                 let is_over = step.after.phase == Phase::Over;
                 if late && matches!(step.event, Event::Tick) && !is_over {
                     let what = "a new master that is never ready is waited for".to_owned();
