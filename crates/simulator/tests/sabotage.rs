@@ -374,6 +374,43 @@ fn handing_over_to_a_new_master_that_only_boots() {
 }
 
 #[test]
+fn bringing_new_settings_in_force_before_their_code_serves() {
+    is_caught_by("settings", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if let Event::Replanned { generation, .. } = *seen.event
+                && seen.before.reloading == Some(generation)
+            {
+                out.push(Action::Adopt { generation });
+            }
+        })
+    });
+}
+
+#[test]
+fn starting_workers_of_new_code_by_the_old_settings() {
+    is_caught_by("settings", |plan| {
+        Saboteur::new(plan, |_, out| {
+            for action in out {
+                if let Action::Fork { generation, max_requests, .. } = action
+                    && generation.0 > 1
+                {
+                    *max_requests = 1_000;
+                }
+            }
+        })
+    });
+}
+
+#[test]
+fn forgetting_new_settings() {
+    is_caught_by("settings", |plan| {
+        Saboteur::new(plan, |_, out| {
+            out.retain(|action| !matches!(action, Action::Adopt { .. }));
+        })
+    });
+}
+
+#[test]
 fn closing_the_gate_of_the_new_master() {
     is_caught_by("gate", |plan| {
         Saboteur::new(plan, |_, out| {

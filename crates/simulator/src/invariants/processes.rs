@@ -1,6 +1,6 @@
 //! 2: There are never more processes than the plan allows, and never two that load the app.
 
-use remuda_supervisor::{Phase, Snapshot, WorkerState, ZygoteState};
+use remuda_supervisor::{Phase, Snapshot, WorkerState, WorkerView, ZygoteState};
 
 use super::{Invariant, Step, Violation, is_under_way};
 
@@ -26,7 +26,12 @@ impl Invariant for Processes {
             .filter(|worker| is_under_way(worker) || worker.is_serving() || relieved(&worker.state))
             .count();
         let allowed = step.plan().max_surge;
-        if counted <= most(allowed, step.after) {
+        let was_allowed = self.surge.max(allowed);
+        let serves = |slot| step.after.workers.iter().any(|w| w.slot == slot && w.is_serving());
+        let replaces = |worker: &&WorkerView| {
+            relieved(&worker.state) || is_under_way(worker) && serves(worker.slot)
+        };
+        if step.after.workers.iter().filter(replaces).count() <= usize::from(allowed) {
             self.surge = allowed;
         }
         let most = most(self.surge.max(allowed), step.after);
@@ -35,7 +40,7 @@ impl Invariant for Processes {
         }
         // The same from the kernel's side: everybody who was not told to go in some way, and will
         // not be as soon as its number is known.
-        let was_most = self::most(self.surge.max(allowed), step.before);
+        let was_most = self::most(was_allowed, step.before);
         let living = step.kernel.living().filter(|process| {
             // Nobody knows it any more: the end of its channel is on its way.
             let counts = |id| step.is(id).is_some() && !is_unwanted(step, id);
