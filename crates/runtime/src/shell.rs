@@ -350,6 +350,7 @@ impl Shell {
                 match FromWorker::try_from(&packet[..]) {
                     Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
                     Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
+                    Ok(FromWorker::Draining) => self.handle(Event::WorkerDrains { worker }),
                     Err(_) => self.hear_imports(worker, packet),
                 }
             }

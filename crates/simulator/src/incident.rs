@@ -64,6 +64,7 @@ impl<M: Master> World<'_, M> {
         let words = [
             Event::WorkerReady { worker },
             Event::WorkerSpent { worker },
+            Event::WorkerDrains { worker },
             Event::ForkFailed { worker, refusal: Refusal::Other },
             Event::Sampled {
                 worker,

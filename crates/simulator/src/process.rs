@@ -122,6 +122,8 @@ pub(crate) struct WorkerLife {
     pub(crate) ready_at: Option<Tick>,
     /// What it takes from the queue.
     pub(crate) accepts: Accepts,
+    /// It has said that it accepts nothing more.
+    pub(crate) told_so: bool,
     pub(crate) leaving: bool,
     /// Requests inside.
     pub(crate) requests: BTreeMap<u64, InFlight>,

@@ -253,6 +253,7 @@ impl<M: Master> World<'_, M> {
             Letter::Worker(worker, word) => match FromWorker::try_from(&word[..]) {
                 Ok(FromWorker::Ready) => self.hand(Event::WorkerReady { worker }),
                 Ok(FromWorker::Spent) => self.hand(Event::WorkerSpent { worker }),
+                Ok(FromWorker::Draining) => self.hand(Event::WorkerDrains { worker }),
                 Err(_) => {}
             },
             Letter::Zygote(generation, word) => match word {

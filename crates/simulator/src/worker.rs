@@ -98,10 +98,16 @@ impl<M: Master> World<'_, M> {
                 _ => {}
             }
         }
+        let obeys = life.accepts != Accepts::All;
         if farewell && !ignores {
             life.accepts = Accepts::Nothing;
         }
-        if life.accepts != Accepts::All {
+        let is_closed = life.accepts != Accepts::All;
+        if obeys && !life.told_so {
+            life.told_so = true;
+            self.say(serial, Letter::Worker(id, FromWorker::Draining.as_bytes().to_vec()));
+        }
+        if is_closed {
             self.accept(serial);
             self.go_when_done(serial);
         }

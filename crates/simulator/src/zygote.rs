@@ -238,6 +238,7 @@ impl<M: Master> World<'_, M> {
             faults,
             ready_at: None,
             accepts: Accepts::All,
+            told_so: false,
             leaving: false,
             requests: std::collections::BTreeMap::new(),
             begun: 0,

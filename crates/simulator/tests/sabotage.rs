@@ -119,6 +119,23 @@ fn never_saying_how_a_reload_ended() {
 }
 
 #[test]
+fn calling_a_reload_done_while_old_workers_may_accept() {
+    let violation = is_caught_by("reload_ends", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            let last = seen.after.reloading.filter(|&new| {
+                !seen.after.workers.iter().any(|w| w.generation < new && w.is_serving())
+                    && seen.after.workers.iter().any(|w| w.generation == new && w.is_serving())
+            });
+            if let Some(generation) = last {
+                let took = std::time::Duration::ZERO;
+                out.push(Action::Report(Notice::ReloadDone { generation, took }));
+            }
+        })
+    });
+    assert!(violation.what.contains("accepts with the old code"), "{violation}");
+}
+
+#[test]
 fn judging_a_worker_that_is_well() {
     is_caught_by("progress", |plan| {
         Saboteur::new(plan, |seen, out| {

@@ -138,6 +138,7 @@ impl Pool {
             asked_at: now,
             limits: plan.limits(),
             spent: None,
+            drains: false,
             lifetime,
             weight: None,
             slow_since: None,

@@ -147,6 +147,7 @@ impl Supervisor {
             Event::WorkerSpent { worker } => {
                 self.step_worker(worker, Input::Spent(Cause::Recycle), now, out)
             }
+            Event::WorkerDrains { worker } => self.step_worker(worker, Input::Drains, now, out),
             Event::Sampled { worker, sample } => {
                 // Most events are samples of workers that are well; nothing follows from them.
                 if !self.judge(worker, sample, now, out) {

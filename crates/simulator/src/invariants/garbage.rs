@@ -14,6 +14,7 @@ impl Invariant for Garbage {
         let speaker = match *step.event {
             Event::WorkerReady { worker }
             | Event::WorkerSpent { worker }
+            | Event::WorkerDrains { worker }
             | Event::Sampled { worker, .. } => worker,
             _ => return Ok(()),
         };

@@ -48,10 +48,48 @@ fn every_worker_is_replaced_one_after_another_by_the_new_generation() {
         driver.boot_all();
         let actions = driver.take();
         assert_eq!(told(&actions), [(old, Order::Drain)]);
-        assert_eq!(is_done(&actions, 2), old == 3);
+        assert!(!is_done(&actions, 2));
         driver.exit(old, CLEAN);
     }
+    assert!(is_done(&driver.take(), 2));
     assert_eq!(driver.serving_workers(), [4, 5, 6]);
+}
+
+#[test]
+fn a_reload_is_done_when_the_last_old_worker_has_read_that_it_shall_drain() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.boot(3);
+    driver.drains(1);
+    driver.exit(1, CLEAN);
+    driver.boot(4);
+    assert!(!is_done(&driver.take(), 2), "the other may accept once more");
+    driver.drains(2);
+    assert!(is_done(&driver.take(), 2), "what it finishes is not waited for");
+}
+
+#[test]
+fn a_reload_waits_for_a_deaf_worker_no_longer_than_until_it_is_killed() {
+    let mut driver = Driver::settled(Plan { workers: 1, ..plan() });
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.boot(2);
+    driver.pass(plan().graceful_timeout + plan().dump_grace + plan().abort_grace - millis(1));
+    assert!(!is_done(&driver.take(), 2));
+    driver.pass(millis(1));
+    assert!(is_done(&driver.take(), 2));
+}
+
+#[test]
+fn a_worker_that_says_it_drains_and_was_not_told_so_ends_no_reload() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.drains(1);
+    driver.drains(2);
+    driver.boot(3);
+    assert!(!is_done(&driver.take(), 2));
 }
 
 #[test]
