@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use remuda_channel::{ConfigValue, FromHerald, ListenerPlan, ToHerald, ValueForm};
-use remuda_runtime::{Herald, HeraldError, PRIVATE_VARIABLES, Renewal, Renewed, Unreadable};
+use remuda_runtime::{Halt, Herald, HeraldError, PRIVATE_VARIABLES, Renewal, Renewed, Unreadable};
 use remuda_settings::{
     Kind, Outcome, PythonFile, PythonForm, PythonValue, Settings, Sources, Warning, table,
 };
@@ -62,7 +62,7 @@ impl Given {
     }
 
     /// Reads everything.
-    pub(crate) fn read(&self) -> Result<Read, Failure> {
+    pub(crate) fn read(&self, halt: &Halt) -> Result<Read, Failure> {
         let sources = match self.sources() {
             Ok(sources) => sources,
             Err(outcome) => return Ok(Read { outcome, file: None, herald: None }),
@@ -70,7 +70,7 @@ impl Given {
         let Some(file) = sources.python_file().cloned() else {
             return Ok(Read { outcome: sources.settle(&[]), file: None, herald: None });
         };
-        let herald = Herald::start(&python::find(sources.python().as_deref())?)?;
+        let herald = Herald::start(&python::find(sources.python().as_deref())?, halt.clone())?;
         let values = match herald.ask(&question(&file), PATIENCE)? {
             FromHerald::Values { values } => values,
             FromHerald::Unreadable { text } => return Err(Failure::File(text)),

@@ -45,7 +45,9 @@ impl Settings {
         let was_waiting = self.waiting.take() == Some(generation);
         let becomes_ready = step.notices().any(|notice| match *notice {
             Notice::WorkerReady { worker, .. } => {
-                step.is(worker).is_some_and(|view| view.generation >= generation)
+                // Its word may come after its end.
+                let view = step.is(worker).or(step.was(worker));
+                view.is_some_and(|view| view.generation >= generation)
             }
             _ => false,
         });

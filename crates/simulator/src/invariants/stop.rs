@@ -50,7 +50,8 @@ impl Stop {
         for notice in step.notices() {
             if let Notice::Stopping { reason } = *notice {
                 let is_quit = matches!(step.event, Event::Asked(Wish::Quit));
-                let grace = if is_quit { plan.abort_grace } else { plan.graceful_timeout };
+                let graceful = plan.graceful_timeout + plan.dump_grace;
+                let grace = if is_quit { plan.abort_grace } else { graceful };
                 self.finish = Some(step.now + grace);
                 self.status = reason.map_or(0, status_of);
             }

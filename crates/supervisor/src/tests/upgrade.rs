@@ -145,6 +145,20 @@ fn whoever_stops_the_old_master_has_decided_for_the_new_one() {
 }
 
 #[test]
+fn quit_leaves_the_queue_to_the_new_master_also_in_workers_not_known_yet() {
+    let mut driver = upgrading();
+    driver.spent(1);
+    driver.ready(3);
+    driver.take();
+    driver.ask(Wish::Quit);
+    let orders = driver.take().into_iter().filter_map(|action| match action {
+        Action::Tell { order, .. } => Some(order),
+        _ => None,
+    });
+    assert_eq!(orders.collect::<Vec<_>>(), [Order::HandOver]);
+}
+
+#[test]
 fn the_old_workers_are_kept_up_while_the_new_master_boots() {
     let mut driver = upgrading();
     driver.exit(1, CRASH);
