@@ -14,7 +14,10 @@ use remuda_supervisor::{
     BootFailure, Event, Generation, Line, Phase, Pid, Plan, Refusal, Supervisor, Tick, Wish,
     WorkerId,
 };
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use socket2::Socket;
+use tokio::sync::mpsc::{
+    Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel,
+};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::cgroup::OomWatch;
@@ -103,6 +106,7 @@ pub(crate) struct Shell {
     pub(crate) oom: OomWatch,
     pub(crate) started: Tick,
     pub(crate) tickets: Tickets,
+    ask: Sender<Asked>,
     asked: Receiver<Asked>,
     /// What the zygote that failed last has said.
     pub(crate) last_failure: String,
@@ -145,7 +149,7 @@ impl Shell {
         let (ask, asked) = channel(CLIENTS_MAX);
         if let Some(control) = &config.control {
             let listener = UnixListener::from(control.socket.try_clone()?);
-            control::listen(tokio::net::UnixListener::from_std(listener)?, ask);
+            control::listen(tokio::net::UnixListener::from_std(listener)?, ask.clone());
         }
         if config.heirloom.is_some() {
             config.notifier.mute();
@@ -171,6 +175,7 @@ impl Shell {
             oom: OomWatch::new(),
             started: now(),
             tickets: Tickets::default(),
+            ask,
             asked,
             last_failure: String::new(),
             heir: None,
@@ -214,6 +219,12 @@ impl Shell {
                 () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
             }
         }
+    }
+
+    pub(crate) fn listen_for_operators(&self, socket: Socket) -> io::Result<()> {
+        let listener = tokio::net::UnixListener::from_std(UnixListener::from(socket))?;
+        control::listen(listener, self.ask.clone());
+        Ok(())
     }
 
     /// Hands one event to the supervisor, and performs what it asks.

@@ -88,6 +88,8 @@ pub enum HeirFault {
     BootSlow(Duration),
     /// Ends so long after it began, ready or not.
     Ends(Duration, Ending),
+    /// Ends so long after it took over.
+    Lost(Duration, Ending),
     /// Is never ready, and does not listen to TERM.
     Hangs,
 }
@@ -232,6 +234,7 @@ impl HeirFault {
             Self::SpawnFails => "new master cannot be executed",
             Self::BootSlow(_) => "new master boots slowly",
             Self::Ends(..) => "new master dies",
+            Self::Lost(..) => "new master dies after it took over",
             Self::Hangs => "new master hangs",
         }
     }

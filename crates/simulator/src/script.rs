@@ -284,8 +284,9 @@ fn some_zygote_fault(rng: &mut Rng) -> ZygoteFault {
 }
 
 fn some_heir_fault(rng: &mut Rng) -> HeirFault {
-    match rng.u8(..5) {
+    match rng.u8(..7) {
         0 => HeirFault::SpawnFails,
+        5 | 6 => HeirFault::Lost(millis_between(rng, 0, 3_000), some_ending(rng)),
         1 => HeirFault::BootSlow(some_length(rng)),
         2 | 3 => HeirFault::Ends(millis_between(rng, 0, 10_000), some_ending(rng)),
         _ => HeirFault::Hangs,

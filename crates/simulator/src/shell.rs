@@ -14,7 +14,7 @@ use crate::dice::{Subject, millis_between};
 use crate::fault::{Mishap, Speaker};
 use crate::process::{ForkRequest, Serial};
 use crate::script::{Class, Script};
-use crate::world::{Deed, Master, World};
+use crate::world::{Deed, Happening, Master, World};
 
 /// Something that was said to the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -367,6 +367,12 @@ impl<M: Master> World<'_, M> {
             Action::HandOver { .. } => {
                 self.handed_over = true;
                 self.queue.clear();
+                None
+            }
+            Action::TakeBack => {
+                self.handed_over = false;
+                self.stopping_since = None;
+                self.put(self.now, Happening::Arrival(self.next_arrival));
                 None
             }
             Action::Exit { status } => {

@@ -120,7 +120,9 @@ pub(crate) struct World<'s, M> {
     pub(crate) handed_over: bool,
     pub(crate) heirs: u8,
     pub(crate) asked_to_quit: bool,
-    stopping_since: Option<Tick>,
+    pub(crate) stopping_since: Option<Tick>,
+    /// The request that comes next.
+    pub(crate) next_arrival: u64,
     spoken: BTreeMap<Speaker, u64>,
     pub(crate) census: Census,
     pub(crate) chronicle: Chronicle,
@@ -158,6 +160,7 @@ impl<'s, M: Master> World<'s, M> {
             heirs: 0,
             asked_to_quit: false,
             stopping_since: None,
+            next_arrival: 0,
             spoken: BTreeMap::new(),
             census: Census { seeds: 1, ..Census::default() },
             chronicle,

@@ -428,6 +428,14 @@ fn forgetting_new_settings() {
 }
 
 #[test]
+fn leaving_though_the_new_master_has_crashed() {
+    let violation = is_caught_by("upgrade", |plan| {
+        Saboteur::new(plan, |_, out| out.retain(|action| *action != Action::TakeBack))
+    });
+    assert!(violation.what.contains("taken back: false"), "{violation}");
+}
+
+#[test]
 fn closing_the_gate_of_the_new_master() {
     is_caught_by("gate", |plan| {
         Saboteur::new(plan, |_, out| {

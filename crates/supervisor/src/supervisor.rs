@@ -370,7 +370,7 @@ impl Supervisor {
             self.step_zygote(generation, ZygoteInput::Exited(ending), now, out);
             self.fail_forks_of(generation, now, out);
         } else if self.upgrade.pid() == Some(pid) {
-            self.step_upgrade(UpgradeInput::Exited(ending), now, out);
+            self.on_heir_exited(ending, now, out);
         } else if !self.strays.remove(&pid) && self.is_owed_a_pid() {
             let generation = Generation(self.next_generation.0 - 1);
             let latest = Latest { worker: self.pool.latest(), generation };
@@ -438,8 +438,16 @@ impl Supervisor {
     fn on_asked(&mut self, wish: Wish, now: Tick, out: &mut Vec<Action>) {
         let is_running = matches!(self.life, Life::Running);
         match wish {
-            Wish::Stop => self.stop(None, now, out),
-            Wish::Quit => self.quit(now, out),
+            Wish::Stop | Wish::Quit => {
+                if wish == Wish::Stop {
+                    self.stop(None, now, out);
+                } else {
+                    self.quit(now, out);
+                }
+                if let Life::Stopping(stop) = &mut self.life {
+                    stop.is_asked_for = true;
+                }
+            }
             Wish::ReopenLogs => self.reopen_logs(out),
             Wish::Reload if is_running => {
                 let is_loading = self.zygotes.values().any(Zygote::is_booting);

@@ -17,6 +17,9 @@ pub(super) struct CrashLoop {
 
 impl Invariant for CrashLoop {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if step.actions.contains(&Action::TakeBack) {
+            *self = Self::default();
+        }
         if let Event::ZygoteReady { generation } = *step.event
             && step.before.reloading == Some(generation)
         {

@@ -51,6 +51,7 @@ fn concerns(step: &Step<'_>, action: &Action, speaker: WorkerId, slot: Option<Sl
         Action::CloseGate
         | Action::StartUpgrade
         | Action::HandOver { .. }
+        | Action::TakeBack
         | Action::Exit { .. }
         | Action::ReopenLogs => false,
         Action::StartZygote { .. }

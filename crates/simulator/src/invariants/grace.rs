@@ -19,6 +19,9 @@ impl Invariant for Grace {
         if matches!(step.event, Event::Asked(Wish::Quit)) {
             self.quit_since.get_or_insert(step.now);
         }
+        if step.actions.contains(&Action::TakeBack) {
+            self.stopping_since = None;
+        }
         if step.after.phase == Phase::Stopping {
             self.stopping_since.get_or_insert(step.now);
         }

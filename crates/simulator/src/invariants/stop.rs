@@ -22,6 +22,9 @@ impl Invariant for Stop {
         if step.is_over && !step.actions.is_empty() {
             return Err(step.violation(NAME, format!("{:?} after the exit", step.actions)));
         }
+        if step.actions.contains(&Action::TakeBack) {
+            *self = Self::default();
+        }
         self.note_the_beginning(step);
         if self.finish.is_none() {
             return match step.after.phase {

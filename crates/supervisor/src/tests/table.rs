@@ -210,6 +210,7 @@ fn upgrade_inputs() -> Vec<UpgradeInput> {
         UpgradeInput::LeftAlone,
         UpgradeInput::DeadlinePassed,
         UpgradeInput::Exited(Ending::Exited(3)),
+        UpgradeInput::TakenBack(Ending::Signaled(9)),
     ]
 }
 
