@@ -49,6 +49,8 @@ pub(crate) struct Worker {
     /// When time limits were last applied.
     swept: Cell<u64>,
     left: Cell<bool>,
+    /// The master is gone, and that was said.
+    orphaned: Cell<bool>,
 }
 
 /// How requests reach the app.
@@ -164,6 +166,7 @@ impl Worker {
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),
+            orphaned: Cell::new(false),
         })
     }
 
@@ -480,6 +483,9 @@ impl Worker {
     fn orphan(&self) {
         // A closed channel stays readable for ever, and there is nothing left to hear.
         self.front().unwatch();
+        if self.orphaned.replace(true) {
+            return;
+        }
         self.serving.log(Level::Info, "Parent changed, shutting down");
         self.front().drain(Drain::Last);
     }
