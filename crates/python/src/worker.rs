@@ -49,7 +49,7 @@ pub(crate) struct Worker {
     /// When time limits were last applied.
     swept: Cell<u64>,
     left: Cell<bool>,
-    /// The master is gone, and that was said.
+    /// The master's end of the channel is closed.
     orphaned: Cell<bool>,
 }
 
@@ -457,10 +457,12 @@ impl Worker {
     /// Reads what the master says.
     fn listen(&self) {
         let mut packet = [0; 64];
-        loop {
+        while !self.orphaned.get() {
             match recv(self.serving.channel, &mut packet, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return self.orphan(),
                 Ok(length) => match ToWorker::try_from(&packet[..length]) {
+                    // Waited for before this worker took its listeners.
+                    Ok(ToWorker::Begin) => {}
                     Ok(ToWorker::Drain) => self.obey(Drain::ToSiblings),
                     Ok(ToWorker::DrainQueue) => self.obey(Drain::Last),
                     Ok(ToWorker::HandOver) => self.obey(Drain::Succeeded),
@@ -481,11 +483,10 @@ impl Worker {
 
     /// The master is gone: nobody would replace, stop or reap this worker.
     fn orphan(&self) {
-        // A closed channel stays readable for ever, and there is nothing left to hear.
+        // A closed channel stays readable for ever, and there is nothing left to hear. Heard again,
+        // it would have this worker take from the accept queue again, and never leave under load.
+        self.orphaned.set(true);
         self.front().unwatch();
-        if self.orphaned.replace(true) {
-            return;
-        }
         self.serving.log(Level::Info, "Parent changed, shutting down");
         self.front().drain(Drain::Last);
     }
