@@ -1,9 +1,7 @@
 //! A new master beside this one.
 
 use super::driver::{CLEAN, CRASH, Driver, KILLED, plan, secs};
-use crate::{
-    Action, Event, Notice, Order, Phase, Pid, Plan, Signal, Stage, Tick, UpgradeFailure, Wish,
-};
+use crate::{Action, Event, Notice, Order, Phase, Pid, Plan, Signal, Stage, UpgradeFailure, Wish};
 
 const HEIR: Pid = Pid(9_000);
 
