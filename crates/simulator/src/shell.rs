@@ -372,7 +372,9 @@ impl<M: Master> World<'_, M> {
             Action::TakeBack => {
                 self.handed_over = false;
                 self.stopping_since = None;
-                self.put(self.now, Happening::Arrival(self.next_arrival));
+                if let Some(nth) = self.held_back.take() {
+                    self.put(self.now, Happening::Arrival(nth));
+                }
                 None
             }
             Action::Exit { status } => {

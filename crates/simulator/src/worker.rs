@@ -248,11 +248,11 @@ impl<M: Master> World<'_, M> {
 
     /// A client sends a request; the next one follows.
     pub(crate) fn arrive(&mut self, nth: u64) {
-        self.next_arrival = nth;
-        if self.gate_closed
-            || self.handed_over
-            || self.now >= BEGINNING + self.script.calm + TRAFFIC_AFTER_CALM
-        {
+        if self.handed_over {
+            self.held_back = Some(nth);
+            return;
+        }
+        if self.gate_closed || self.now >= BEGINNING + self.script.calm + TRAFFIC_AFTER_CALM {
             return;
         }
         self.queue.push_back(nth);

@@ -121,8 +121,8 @@ pub(crate) struct World<'s, M> {
     pub(crate) heirs: u8,
     pub(crate) asked_to_quit: bool,
     pub(crate) stopping_since: Option<Tick>,
-    /// The request that comes next.
-    pub(crate) next_arrival: u64,
+    /// The request that came next, when a new master had taken over.
+    pub(crate) held_back: Option<u64>,
     spoken: BTreeMap<Speaker, u64>,
     pub(crate) census: Census,
     pub(crate) chronicle: Chronicle,
@@ -160,7 +160,7 @@ impl<'s, M: Master> World<'s, M> {
             heirs: 0,
             asked_to_quit: false,
             stopping_since: None,
-            next_arrival: 0,
+            held_back: None,
             spoken: BTreeMap::new(),
             census: Census { seeds: 1, ..Census::default() },
             chronicle,
