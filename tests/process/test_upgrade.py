@@ -196,7 +196,9 @@ def test_a_new_master_that_is_killed_right_after_it_took_over_gives_the_service_
         assert pidfile.read_text() == f"{server.pid}\n"
         assert not Path(f"{pidfile}.2").exists()
         asked = subprocess.run(
-            [str(REMUDA), "status", "--control-socket", str(control)], capture_output=True, text=True
+            [str(REMUDA), "status", "--control-socket", str(control)],
+            capture_output=True,
+            text=True,
         )
         assert str(server.pid) in asked.stdout, asked
         upgrade(server, masters)
