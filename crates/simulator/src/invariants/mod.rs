@@ -97,6 +97,8 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(progress::Progress::default()),
         Box::new(untouched::Untouched::default()),
         Box::new(memory::Memory::default()),
+        // Before those that judge a stop: whether it goes on is said here.
+        Box::new(upgrade::Upgrade::default()),
         Box::new(targets::Targets),
         Box::new(grace::Grace::default()),
         Box::new(backoff::Backoff::default()),
@@ -110,7 +112,6 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(log::Log::default()),
         Box::new(crash_loop::CrashLoop::default()),
         Box::new(shortage::Shortage::default()),
-        Box::new(upgrade::Upgrade::default()),
         Box::new(settings::Settings::default()),
     ]
 }
