@@ -23,6 +23,8 @@ pub(crate) enum Letter {
     Zygote(Generation, ZygoteWord),
     /// A worker has imported late so many modules.
     Learned(u32),
+    /// The code on disk was edited, and is watched.
+    Edited,
     /// The new master serves.
     Heir(Pid),
     /// Something about who never lived.
@@ -159,14 +161,20 @@ impl<M: Master> World<'_, M> {
     pub(crate) fn say(&mut self, serial: Serial, letter: Letter) {
         let speaker = match letter {
             Letter::Worker(..) | Letter::Learned(_) => Speaker::Worker,
-            Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) => Speaker::Zygote,
+            Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) | Letter::Edited => {
+                Speaker::Zygote
+            }
         };
         match (self.mishap(speaker), letter) {
             (None, letter) => self.post(letter),
             (Some(Mishap::Lost), _)
             | (
                 Some(Mishap::Truncated(_)),
-                Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) | Letter::Learned(_),
+                Letter::Zygote(..)
+                | Letter::Heir(_)
+                | Letter::Nonsense(_)
+                | Letter::Learned(_)
+                | Letter::Edited,
             ) => {}
             (Some(Mishap::Truncated(bytes)), Letter::Worker(id, mut word)) => {
                 word.truncate(usize::from(bytes).min(word.len()));
@@ -229,6 +237,7 @@ impl<M: Master> World<'_, M> {
     fn receive(&mut self, letter: Letter) {
         match letter {
             Letter::Nonsense(event) => self.hand(event),
+            Letter::Edited => self.hand(Event::Edited),
             Letter::Learned(modules) => self.hand(Event::Learned { modules }),
             Letter::Heir(pid) => self.hand(Event::UpgradeReady { pid }),
             Letter::Worker(worker, word) => match FromWorker::try_from(&word[..]) {

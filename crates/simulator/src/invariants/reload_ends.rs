@@ -1,4 +1,4 @@
-//! 4: Every reload that begins ends, in done or given up, before the next one begins; one that was
+//! 4: Every reload that begins ends, in done, given up or overtaken by an edit, before the next one begins; one that was
 //! asked for begins; and what is called done is done.
 
 use remuda_supervisor::{Event, Generation, Notice, Wish, WorkerState};
@@ -54,7 +54,7 @@ impl ReloadEnds {
                     return Err(step.violation(NAME, what));
                 }
             }
-            Notice::ReloadGivenUp { generation, .. }
+            Notice::ReloadGivenUp { generation, .. } | Notice::ReloadOvertaken { generation }
                 if self.under_way.take() != Some(generation) =>
             {
                 let what = format!("{} is given up and was not begun", generation.0);
