@@ -71,6 +71,7 @@ class Worker:
         channel: int,
         max_requests: int,
         modules: int | None = None,
+        tell_sources: Callable[[], None] | None = None,
         request_hooks: RequestHooks | None = None,
         access_logger: Callable[[str], object] | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
@@ -92,6 +93,7 @@ class Worker:
             max_requests: Requests after which it asks to be replaced; 0 = never.
             modules: How many modules were imported before the fork; the master is told of later
                 ones. ``None``: it does not want to know.
+            tell_sources: Called when modules have been imported after the fork.
             request_hooks: Called around each request of a WSGI app.
             access_logger: Gets each access line, beside the file.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes

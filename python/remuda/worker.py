@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from remuda import _remuda, loading, titles, views
@@ -18,6 +19,7 @@ from remuda.channel import SCOREBOARD_FD
 from remuda.glog import trace_of
 from remuda.hooks import Hooks
 from remuda.loading import App, BootError
+from remuda.sources import Sources
 
 ADOPTION_TIMEOUT_S = 5.0
 LOOPS = {
@@ -62,6 +64,7 @@ class Duty:
         app: What it serves.
         hooks: The user's hooks.
         modules: How many modules were imported before the fork, if late ones are of interest.
+        tell_sources: Says where the code comes from, if somebody wants to know.
     """
 
     assignment: Assignment
@@ -70,6 +73,7 @@ class Duty:
     app: App
     hooks: Hooks
     modules: int | None
+    tell_sources: Callable[[], None] | None
 
     @property
     def journal(self) -> _remuda.Journal:
@@ -93,6 +97,7 @@ class Duty:
             if self.hooks.server.log.configured
             else None,
             modules=self.modules,
+            tell_sources=self.tell_sources,
             request_hooks=self.hooks.request_hooks(view) if "tasks" not in loop else None,
             **loop,
         )
@@ -125,6 +130,7 @@ def run(
     groundwork: _remuda.Groundwork,
     app: App | None,
     hooks: Hooks,
+    sources: Sources | None,
 ) -> int:
     """Serve until told to leave. Returns the exit status."""
     os.setpgid(0, 0)
@@ -134,7 +140,7 @@ def run(
     view.pid = os.getpid()
     titles.show(f"worker {assignment.slot}", plan["proc_name"])
     try:
-        return _serve(assignment, plan, groundwork, app, hooks)
+        return _serve(assignment, plan, groundwork, app, hooks, sources)
     finally:
         try:
             hooks.call("worker_exit", hooks.server, view)
@@ -148,12 +154,21 @@ def _serve(
     groundwork: _remuda.Groundwork,
     app: App | None,
     hooks: Hooks,
+    sources: Sources | None,
 ) -> int:
+    tell_sources = partial(sources.tell_from_worker, assignment.channel_fd) if sources else None
     learns = app is not None and plan["memory"]["prefetch_imports"]
     modules = len(sys.modules) if learns else None
     journal = hooks.server.log.journal
     dump_stacks_on_signal(journal)
     view = assignment.view
+
+    def fail(error: Exception, text: str, status: int) -> int:
+        journal.error(text)
+        if tell_sources is not None:
+            tell_sources(error)
+        return status
+
     try:
         hooks.call("post_fork", hooks.server, view)
         view.wsgi = loading.load_app(plan["app"], plan["worker_class"]) if app is None else app
@@ -163,14 +178,17 @@ def _serve(
         if around is not None and plan["worker_class"] == "asgi":
             app = around.around(app)
     except BootError as error:
-        journal.error(loading.explain(error, plan["app"]))
-        return error.status
+        return fail(error, loading.explain(error, plan["app"]), error.status)
     except Exception as error:
-        journal.error(f"Exception in worker process\n{trace_of(error)}")
-        return loading.BOOT_STATUS
+        text = f"Exception in worker process\n{trace_of(error)}"
+        return fail(error, text, loading.BOOT_STATUS)
 
+    if tell_sources is not None:
+        tell_sources()
     loop = importlib.import_module(LOOPS[plan["worker_class"]])
-    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks, modules))
+    status: int = loop.serve(
+        Duty(assignment, plan, groundwork, app, hooks, modules, tell_sources)
+    )
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 

@@ -85,11 +85,12 @@ impl Worker {
     ///
     /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of
     /// the scoreboard at `board`; `channel` the descriptor of its channel to the master; `modules` how
-    /// many were imported before the fork, if the master wants to hear of others. `wait_socket(fd, readable, seconds) -> bool` and
+    /// many were imported before the fork, if the master wants to hear of others; `tell_sources()` is
+    /// called when there are some. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, access_logger=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, tell_sources=None, request_hooks=None, access_logger=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -103,6 +104,7 @@ impl Worker {
         channel: RawFd,
         max_requests: u64,
         modules: Option<usize>,
+        tell_sources: Option<Py<PyAny>>,
         request_hooks: Option<Py<PyAny>>,
         access_logger: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
@@ -160,7 +162,7 @@ impl Worker {
             pool: Pool::default(),
             access,
             access_logger,
-            imports: Imports::new(py, modules)?,
+            imports: Imports::new(py, modules, tell_sources)?,
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),

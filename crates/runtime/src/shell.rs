@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remuda_channel::{Answer, Ask, FromWorker, FromZygote, ToHerald, WorkerPlan};
+use remuda_channel::{Answer, Ask, FromWorker, FromZygote, Sources, ToHerald, WorkerPlan};
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
@@ -28,6 +28,7 @@ use crate::pidfile::Pidfile;
 use crate::renewal::{Attached, Renewal, Renewing};
 use crate::sample;
 use crate::signals::{Meaning, Signals, Watch};
+use crate::sources::{Change, Watched, Watching};
 use crate::upgrade::{self, Heirloom, Launch};
 use crate::wire::{Incoming, Wire};
 use crate::zygote::{Shared, Start, Zygote};
@@ -57,6 +58,8 @@ pub struct Config {
     pub addresses: String,
     /// What the master before this one has given to it.
     pub heirloom: Option<Heirloom>,
+    /// How the app's files are watched; `None` = they are not.
+    pub watching: Option<Watching>,
     /// Reads the settings again at a reload.
     pub renewal: Box<dyn Renewal>,
     /// Calls hooks, if there are any for it.
@@ -96,6 +99,7 @@ pub(crate) struct Shell {
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
     pub(crate) learned: Learned,
+    pub(crate) watched: Watched,
     pub(crate) herald: Option<Attached>,
     pub(crate) renewing: Renewing,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
@@ -153,6 +157,8 @@ impl Shell {
         let relay = config.heirloom.as_mut().and_then(|heirloom| heirloom.relay.take());
         let herald = config.herald.take();
         let herald = herald.map(|herald| Attached::new(herald, &inbox)).transpose()?;
+        let mut watched = Watched::default();
+        watched.set(config.watching.take(), &config.worker_plan.chdir);
         let (board, board_fd) = Board::create(lines(&config.plan))?;
         Ok(Self {
             supervisor: Supervisor::new(config.plan.clone()),
@@ -163,6 +169,7 @@ impl Shell {
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
             learned: Learned::default(),
+            watched,
             herald,
             renewing: Renewing::default(),
             inbox,
@@ -209,6 +216,7 @@ impl Shell {
                 _ = sampling.tick(), if watched.is_some() => self.sample(),
                 _ = measuring.tick(), if self.config.plan.limits_memory() => self.measure(),
                 _ = parent.tick(), if is_heir => self.look_for_the_parent(),
+                () = self.watched.woken(), if self.watched.is_on() => self.look_for_edits(),
                 Some(asked) = self.asked.recv() => self.answer(asked),
                 () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
             }
@@ -332,6 +340,14 @@ impl Shell {
         self.handle(Event::Promoted);
     }
 
+    fn look_for_edits(&mut self) {
+        if let Some(Change { file, more }) = self.watched.look() {
+            let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+            log!(EDITED, file = file.display(), more = more);
+            self.handle(Event::Edited);
+        }
+    }
+
     fn sample(&mut self) {
         self.oom.look(now());
         let workers: Vec<_> =
@@ -349,7 +365,7 @@ impl Shell {
                 match FromWorker::try_from(&packet[..]) {
                     Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
                     Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
-                    Err(_) => self.hear_imports(worker, packet),
+                    Err(_) => self.hear_of_modules(worker, packet),
                 }
             }
             // Its exit follows, and says more.
@@ -381,7 +397,10 @@ impl Shell {
         }
     }
 
-    fn hear_imports(&mut self, worker: WorkerId, packet: &[u8]) {
+    fn hear_of_modules(&mut self, worker: WorkerId, packet: &[u8]) {
+        if let Some(sources) = Sources::from_worker(packet) {
+            return self.watched.add(sources);
+        }
         match remuda_channel::imported_names(packet) {
             Some(names) => {
                 if let Some(modules) = self.learned.add(&names) {
@@ -415,6 +434,7 @@ impl Shell {
                 );
                 self.give_up(generation, &message);
             }
+            FromZygote::Sources(sources) => self.watched.add(sources),
             FromZygote::Ready { preloaded, took_ms } => {
                 self.loads.insert(generation.0, (took_ms, preloaded));
                 self.handle(Event::ZygoteReady { generation });

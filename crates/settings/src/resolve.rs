@@ -9,8 +9,8 @@ use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
     Address, AsgiSettings, Changed, ControlSettings, ForwardedSettings, IdentitySettings, Lenience,
-    LoggingSettings, Origin, Problem, Settings, StatsdSettings, SyslogSettings, Warning,
-    WorkerClass, table,
+    LoggingSettings, Origin, Problem, ReloadSettings, Settings, StatsdSettings, SyslogSettings,
+    Warning, WorkerClass, table,
 };
 use crate::{address, cfg, worker_class};
 
@@ -85,6 +85,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         logging: reader.logging(&chdir),
         syslog: reader.syslog(),
         statsd: reader.statsd(),
+        reload: reader.reload(start),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
         access_log_format: reader.text(&ACCESS_LOG_FORMAT),
@@ -370,6 +371,25 @@ impl Reader<'_> {
         let path = |text: String| absolute(chdir, Path::new(&text));
         json.map(|text| LoggingSettings::Json(path(text)))
             .or_else(|| ini.map(|text| LoggingSettings::Ini(path(text))))
+    }
+
+    fn reload(&mut self, start: &Path) -> Option<ReloadSettings> {
+        let engine = self.choice(&RELOAD_ENGINE);
+        let extra_files = self.read(&RELOAD_EXTRA_FILES, |given| {
+            let absolute = |text: &String| {
+                let path = absolute(start, Path::new(text));
+                let is_pattern = text.contains(['*', '?', '[']);
+                if !is_pattern && !path.is_file() {
+                    let why =
+                        if path.exists() { "it is not a file" } else { "there is no such file" };
+                    return Err(Misfit::because(format!("{why}: {}", path.display()))
+                        .hint("for a folder, give a pattern such as `folder/**/*`"));
+                }
+                Ok(path.display().to_string())
+            };
+            given.texts.iter().map(absolute).collect()
+        });
+        self.switch(&RELOAD).then_some(ReloadSettings { engine, extra_files })
     }
 
     fn syslog(&mut self) -> Option<SyslogSettings> {
