@@ -26,6 +26,7 @@ PATHS_BYTES_MAX = 32 * 1024
 # A cache of bytecode knows its source by the whole second in which that was written.
 CACHE_BLIND_S = 2.0
 
+
 class Sources:
     """What the master has been told already. A forked worker goes on from where its zygote was."""
 

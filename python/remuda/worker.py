@@ -186,9 +186,7 @@ def _serve(
     if tell_sources is not None:
         tell_sources()
     loop = importlib.import_module(LOOPS[plan["worker_class"]])
-    status: int = loop.serve(
-        Duty(assignment, plan, groundwork, app, hooks, modules, tell_sources)
-    )
+    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks, modules, tell_sources))
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 
