@@ -439,6 +439,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_the_kernel_the_clock_wakes() {
+        let start = folder();
+        let mut watched = watched(start.path(), false, Vec::new());
+        watched.poll_instead(&Errno::ENOSPC.into());
+        assert!(matches!(watched.waker, Waker::Clock(_)));
+        write(&start.path().join("new.py"), "");
+        assert_eq!(change(&mut watched).await, start.path().join("new.py"));
+    }
+
+    #[tokio::test]
     async fn a_process_cannot_fill_the_master() {
         let start = folder();
         let mut watched = watched(start.path(), true, Vec::new());
