@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from remuda import _remuda, loading, titles, views
@@ -156,7 +155,9 @@ def _serve(
     hooks: Hooks,
     sources: Sources | None,
 ) -> int:
-    tell_sources = partial(sources.tell_from_worker, assignment.channel_fd) if sources else None
+    tell_sources = sources.tell_from_worker if sources else None
+    if sources:
+        sources.begin_in_worker(assignment.channel_fd)
     learns = app is not None and plan["memory"]["prefetch_imports"]
     modules = len(sys.modules) if learns else None
     journal = hooks.server.log.journal

@@ -157,13 +157,22 @@ def test_what_fails_in_a_folder_of_its_own_is_watched_although_it_was_never_impo
         answers(server, "mended")
 
 
+def test_an_edit_between_a_late_import_and_the_word_of_it_is_seen(edited):
+    place, serving = edited()
+    with serving as server:
+        assert get(server.port, "/late").text == "late one"
+        (place / "lib" / "late.py").write_text("TEXT = 'late two'")
+        answers(server, "late two", "/late")
+
+
 @pytest.mark.parametrize("preload", [True, False])
 def test_a_module_that_is_imported_by_a_request_is_watched_from_then_on(edited, preload, tmp_path):
     args = () if preload else ("--config", str(conf(tmp_path, "preload_app = False")))
     place, serving = edited(*args)
     late = place / "lib" / "late.py"
-    deep = place / "deep"
-    deep.mkdir()
+    # Not in a folder that is watched anyway.
+    deep = tmp_path / "far" / "deep"
+    deep.mkdir(parents=True)
     (deep / "deeper.py").write_text("TEXT = 'deep one'")
     late.write_text(f"import sys; sys.path.insert(0, {str(deep)!r})\nfrom deeper import TEXT")
     with serving as server:

@@ -8,6 +8,10 @@ pub struct Sources {
     /// Files that were loaded, or that could not be.
     #[serde(default)]
     pub files: Vec<String>,
+    /// Those of them that were written after the process began, and so perhaps after it had loaded
+    /// them.
+    #[serde(default)]
+    pub young: Vec<String>,
     /// Folders in which a new module would count.
     #[serde(default)]
     pub folders: Vec<String>,
@@ -36,7 +40,7 @@ mod tests {
     fn other_packets_are_none_of_this_kind() {
         let packet = br#"{"type": "sources", "files": ["/srv/app.py"]}"#;
         let files = vec!["/srv/app.py".to_owned()];
-        assert_eq!(Sources::from_worker(packet), Some(Sources { files, folders: Vec::new() }));
+        assert_eq!(Sources::from_worker(packet), Some(Sources { files, ..Sources::default() }));
         assert_eq!(Sources::from_worker(b"ready"), None);
         assert_eq!(Sources::from_worker(br#"{"type": "ready"}"#), None);
     }

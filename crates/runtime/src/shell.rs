@@ -341,7 +341,17 @@ impl Shell {
     }
 
     fn look_for_edits(&mut self) {
-        if let Some(Change { file, more }) = self.watched.look() {
+        let change = self.watched.look();
+        self.tell_of_edit(change);
+    }
+
+    fn hear_of_sources(&mut self, sources: Sources) {
+        let change = self.watched.add(sources);
+        self.tell_of_edit(change);
+    }
+
+    fn tell_of_edit(&mut self, change: Option<Change>) {
+        if let Some(Change { file, more }) = change {
             let more = if more == 0 { String::new() } else { format!(", and {more} more") };
             log!(EDITED, file = file.display(), more = more);
             self.handle(Event::Edited);
@@ -399,7 +409,7 @@ impl Shell {
 
     fn hear_of_modules(&mut self, worker: WorkerId, packet: &[u8]) {
         if let Some(sources) = Sources::from_worker(packet) {
-            return self.watched.add(sources);
+            return self.hear_of_sources(sources);
         }
         match remuda_channel::imported_names(packet) {
             Some(names) => {
@@ -434,7 +444,7 @@ impl Shell {
                 );
                 self.give_up(generation, &message);
             }
-            FromZygote::Sources(sources) => self.watched.add(sources),
+            FromZygote::Sources(sources) => self.hear_of_sources(sources),
             FromZygote::Ready { preloaded, took_ms } => {
                 self.loads.insert(generation.0, (took_ms, preloaded));
                 self.handle(Event::ZygoteReady { generation });

@@ -95,11 +95,13 @@ impl Watched {
         self.seen = self.stamps();
     }
 
-    /// Begins to watch what a process has told of.
-    pub(crate) fn add(&mut self, told: Sources) {
+    /// Begins to watch what a process has told of. A file that it may have loaded before it was
+    /// written counts as a change.
+    pub(crate) fn add(&mut self, told: Sources) -> Option<Change> {
         if !self.is_on() {
-            return;
+            return None;
         }
+        let young = self.unknown(told.young, |watched| &watched.files);
         let files = self.unknown(told.files, |watched| &watched.files);
         let folders = self.unknown(told.folders, |watched| &watched.folders);
         // Not what else has come in the meantime: that is a change, and not looked at yet.
@@ -112,6 +114,8 @@ impl Watched {
                 self.seen.entry(path).or_insert(stamp);
             }
         }
+        let more = young.len().saturating_sub(1);
+        young.into_iter().next().map(|file| Change { file, more })
     }
 
     fn unknown(
@@ -358,7 +362,7 @@ mod tests {
             let file = elsewhere.path().join("app.py");
             write(&file, "1");
             let mut watched = watched(start.path(), by_polling, Vec::new());
-            watched.add(Sources { files: vec![text(&file)], folders: Vec::new() });
+            watched.add(Sources { files: vec![text(&file)], ..Sources::default() });
             assert_eq!(watched.look(), None);
             write(&file, "22");
             assert_eq!(change(&mut watched).await, file);
@@ -404,7 +408,7 @@ mod tests {
         write(&file, "1");
         symlink(&file, &link).expect("linked");
         let mut watched = watched(start.path(), false, Vec::new());
-        watched.add(Sources { files: vec![text(&link)], folders: Vec::new() });
+        watched.add(Sources { files: vec![text(&link)], ..Sources::default() });
         write(&file, "22");
         assert_eq!(change(&mut watched).await, link);
     }
@@ -434,7 +438,7 @@ mod tests {
         let mut watched = watched(start.path(), false, Vec::new());
         write(&start.path().join("new.py"), "");
         let folders = vec![text(elsewhere.path()), "relative".to_owned()];
-        watched.add(Sources { files: Vec::new(), folders });
+        watched.add(Sources { folders, ..Sources::default() });
         assert_eq!(change(&mut watched).await, start.path().join("new.py"));
     }
 
@@ -449,11 +453,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_was_written_while_it_was_loaded_counts_as_a_change_once() {
+        let (start, elsewhere) = (folder(), folder());
+        let file = elsewhere.path().join("late.py");
+        write(&file, "");
+        let mut watched = watched(start.path(), true, Vec::new());
+        let files = vec![text(&file)];
+        let told = Sources { files: files.clone(), young: files, folders: Vec::new() };
+        assert_eq!(watched.add(told.clone()), Some(Change { file, more: 0 }));
+        assert_eq!(watched.add(told), None);
+        assert_eq!(watched.look(), None);
+    }
+
+    #[tokio::test]
     async fn a_process_cannot_fill_the_master() {
         let start = folder();
         let mut watched = watched(start.path(), true, Vec::new());
         let files = (0..PATHS_MAX * 2).map(|number| format!("/nowhere/{number}.py")).collect();
-        watched.add(Sources { files, folders: Vec::new() });
+        watched.add(Sources { files, ..Sources::default() });
         assert!(watched.files.len() + watched.folders.len() <= PATHS_MAX);
     }
 }
