@@ -20,7 +20,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use remuda_channel::{FromWorker, ToWorker, WorkerClass};
-use remuda_front::{Batch, Drain, Exchange, Front, Notice, Pool, Shortage, Waiter};
+use remuda_front::{Batch, Drain, Exchange, Front, Notice, Pool, Setup, Shortage, Waiter};
 use remuda_journal::{AccessLog, Level};
 use remuda_scoreboard::{Board, now_ns};
 
@@ -131,13 +131,15 @@ impl Worker {
         let crowd = board.crowd(line, plan.worker_class == WorkerClass::Sync);
         let line = board.writer(line).ok_or_else(no_line)?;
         let front = Front::new(
-            listeners,
-            setup::limits(&plan),
-            setup::proxies(&plan)?,
-            setup::protocols(&plan, groundwork)?,
-            format,
+            Setup {
+                listeners,
+                limits: setup::limits(&plan),
+                proxies: setup::proxies(&plan)?,
+                protocols: setup::protocols(&plan, groundwork)?,
+                access: format,
+                relay: setup::take_relay(&plan, crowd),
+            },
             setup::duplicate(channel)?,
-            setup::take_relay(&plan, crowd),
         )?;
         Ok(Self {
             serving: Rc::new(Serving {
