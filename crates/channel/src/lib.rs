@@ -6,7 +6,7 @@
 //! - master ↔ zygote: JSON, since Python reads and writes it ([`ToZygote`], [`FromZygote`]).
 //! - master ↔ herald: JSON as well ([`ToHerald`], [`FromHerald`]).
 //! - master ↔ worker: one word a packet, since Rust reads and writes it inside the worker's own
-//!   epoll loop ([`ToWorker`], [`FromWorker`]); and a worker's list of what it has imported late.
+//!   epoll loop ([`ToWorker`], [`FromWorker`]); and a worker's lists of what it has imported late.
 //!
 //! And the control socket, a line of JSON each way: operator ↔ master ([`Ask`], [`Answer`]).
 //!
@@ -21,6 +21,7 @@ mod control;
 mod herald;
 mod imported;
 mod plan;
+mod sources;
 mod word;
 mod zygote;
 
@@ -37,6 +38,7 @@ pub use plan::{
     Preload, ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores,
     WorkerClass, WorkerPlan,
 };
+pub use sources::Sources;
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{
     BootFailure, CHANNEL_FD, FIRST_LISTENER_FD, FromZygote, RELAY_GIVE_FD, RELAY_TAKE_FD,

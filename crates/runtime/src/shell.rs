@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remuda_channel::{Answer, Ask, FromWorker, FromZygote, ToHerald, ToWorker, WorkerPlan};
+use remuda_channel::{
+    Answer, Ask, FromWorker, FromZygote, Sources, ToHerald, ToWorker, WorkerPlan,
+};
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
@@ -32,6 +34,7 @@ use crate::pidfile::Pidfile;
 use crate::renewal::{Attached, Renewal, Renewing};
 use crate::sample;
 use crate::signals::{Meaning, Signals, Watch};
+use crate::sources::{Change, Watched, Watching};
 use crate::upgrade::{self, Heirloom, Launch};
 use crate::wire::{Incoming, Wire};
 use crate::zygote::{Shared, Start, Zygote};
@@ -63,6 +66,8 @@ pub struct Config {
     pub addresses: String,
     /// What the master before this one has given to it.
     pub heirloom: Option<Heirloom>,
+    /// How the app's files are watched; `None` = they are not.
+    pub watching: Option<Watching>,
     /// Reads the settings again at a reload.
     pub renewal: Box<dyn Renewal>,
     /// Calls hooks, if there are any for it.
@@ -102,6 +107,7 @@ pub(crate) struct Shell {
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
     pub(crate) learned: Learned,
+    pub(crate) watched: Watched,
     pub(crate) herald: Option<Attached>,
     pub(crate) renewing: Renewing,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
@@ -162,6 +168,8 @@ impl Shell {
         let relay = config.heirloom.as_mut().and_then(|heirloom| heirloom.relay.take());
         let herald = config.herald.take();
         let herald = herald.map(|herald| Attached::new(herald, &inbox)).transpose()?;
+        let mut watched = Watched::default();
+        watched.set(config.watching.take(), &config.worker_plan.chdir);
         // Lines that are never written take no memory.
         let (board, board_fd) = Board::create(config.plan.lines())?;
         Ok(Self {
@@ -173,6 +181,7 @@ impl Shell {
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
             learned: Learned::default(),
+            watched,
             herald,
             renewing: Renewing::default(),
             inbox,
@@ -225,6 +234,7 @@ impl Shell {
                 _ = measuring.tick(), if self.config.plan.limits_memory() => self.measure(),
                 _ = parent.tick(), if is_heir => self.look_for_the_parent(),
                 _ = backlog.tick(), if self.config.measures_backlog => self.measure_backlog(),
+                () = self.watched.woken(), if self.watched.is_on() => self.look_for_edits(),
                 Some(asked) = self.asked.recv() => self.answer(asked),
                 () = sleep_until(pre_exec.unwrap_or_else(Instant::now)), if pre_exec.is_some() => {
                     self.start_upgrade_late(PreExec::Late);
@@ -365,6 +375,24 @@ impl Shell {
         self.handle(Event::Promoted);
     }
 
+    fn look_for_edits(&mut self) {
+        let change = self.watched.look();
+        self.tell_of_edit(change);
+    }
+
+    fn hear_of_sources(&mut self, sources: Sources) {
+        let change = self.watched.add(sources);
+        self.tell_of_edit(change);
+    }
+
+    fn tell_of_edit(&mut self, change: Option<Change>) {
+        if let Some(Change { file, more }) = change {
+            let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+            log!(EDITED, file = file.display(), more = more);
+            self.handle(Event::Edited);
+        }
+    }
+
     fn sample(&mut self) {
         self.oom.look(now());
         let workers: Vec<_> =
@@ -383,7 +411,7 @@ impl Shell {
                     Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
                     Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
                     Ok(FromWorker::Draining) => self.handle(Event::WorkerDrains { worker }),
-                    Err(_) => self.hear_imports(worker, packet),
+                    Err(_) => self.hear_of_modules(worker, packet),
                 }
             }
             // Its exit follows, and says more.
@@ -415,7 +443,10 @@ impl Shell {
         }
     }
 
-    fn hear_imports(&mut self, worker: WorkerId, packet: &[u8]) {
+    fn hear_of_modules(&mut self, worker: WorkerId, packet: &[u8]) {
+        if let Some(sources) = Sources::from_worker(packet) {
+            return self.hear_of_sources(sources);
+        }
         match remuda_channel::imported_names(packet) {
             Some(names) => {
                 if let Some(modules) = self.learned.add(&names) {
@@ -449,6 +480,7 @@ impl Shell {
                 );
                 self.give_up(generation, &message);
             }
+            FromZygote::Sources(sources) => self.hear_of_sources(sources),
             FromZygote::Ready { preloaded, took_ms } => {
                 self.loads.insert(generation.0, (took_ms, preloaded));
                 self.handle(Event::ZygoteReady { generation });
