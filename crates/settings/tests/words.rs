@@ -134,7 +134,7 @@ fn without_effect() {
         ("GUNICORN_WROKERS", "3"),
         ("GUNICORN_CMD_ARGS", "--dirty-workers 2"),
     ];
-    let file = "reload_engine = \"poll\"\n";
+    let file = "worker_tmp_dir = \"/run\"\n";
     let line = "app --ssl-version 5 --log-level verbos";
     assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
     assert_snapshot!(words("app --protocol uwsgi", &[], &[]));
