@@ -173,6 +173,24 @@ def test_missing_interpreter_is_explained():
     assert "no Python interpreter was found" in words and "hint: " in words
 
 
+def test_without_a_neighbour_the_interpreter_is_the_first_in_the_search_path(tmp_path):
+    alone = tmp_path / "remuda"
+    shutil.copy(REMUDA, alone)
+
+    def check(path: Path) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": str(path)}
+        command = [str(alone), "--check-config", "hello:app"]
+        return subprocess.run(
+            command, cwd=APPS, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    found = check(Path(REMUDA).parent)
+    assert found.returncode == 0, found.stderr
+    missing = check(tmp_path)
+    assert missing.returncode == 1
+    assert f"looked for `python` and `python3` in {tmp_path} and in PATH" in missing.stderr
+
+
 def test_bad_values_are_reported_together_with_their_origin():
     env = {"GUNICORN_WORKERS": "many", "GUNICORN_TIMEOUT": "-5", "GUNICORN_WORKER_CLASS": "gevnt"}
     status, words = refused("hello:app", "--backlog", "x", env=env)

@@ -1,4 +1,5 @@
-//! Which Python runs the zygotes: the one beside this executable, or the one that was asked for.
+//! Which Python runs the zygotes: the one that was asked for, the one beside this executable, or the
+//! first in the search path.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ const NAMES: [&str; 2] = ["python", "python3"];
 ///
 /// The folder of the executable is taken as it was called, links unresolved: in a virtual
 /// environment the interpreter is itself a link, and only its place makes it that environment's.
+/// A distribution's pip puts programs elsewhere (`/usr/local/bin`, `~/.local/bin`) than its interpreter.
 pub(crate) fn find(wanted: Option<&Path>) -> Result<PathBuf, NoPython> {
     if let Some(python) = wanted {
         let found = if python.components().count() > 1 {
@@ -32,8 +34,10 @@ pub(crate) fn find(wanted: Option<&Path>) -> Result<PathBuf, NoPython> {
     }
     let folder = env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
     let folder = folder.unwrap_or_default();
-    find_in(&folder).ok_or_else(|| NoPython {
-        looked_for: format!("`python` and `python3` in {}", folder.display()),
+    // Outside of environments, `python` may be an old one.
+    let elsewhere = || NAMES.iter().rev().find_map(|name| in_search_path(Path::new(name)));
+    find_in(&folder).or_else(elsewhere).ok_or_else(|| NoPython {
+        looked_for: format!("`python` and `python3` in {} and in PATH", folder.display()),
     })
 }
 

@@ -115,7 +115,7 @@ pub(crate) const PYTHON: Setting = Setting {
     flags: &["python"],
     gunicorn: false,
     short: "Python interpreter that runs the app",
-    long: "Without it, the one beside the remuda executable.",
+    long: "Without it, the one beside the remuda executable, else the first in `PATH`.",
     ..FULL
 };
 
