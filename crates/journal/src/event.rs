@@ -91,6 +91,8 @@ events! {
         "There is no time to replace it: otherwise the kernel would choose whom to kill, perhaps all. Its requests are lost.";
     MEMORY_LIMIT_TOO_LOW = "workers.memory_low", Warning, "The memory limit of {limit} MiB is passed ({takes} MiB), but no worker has grown: new ones would take as much",
         "Raise the limit, or run fewer workers. Said once until the memory is below the limit again.";
+    MEMORY_REPORT = "master.memory_report", Info, "Memory in {hours} hours, least/mean/most in MiB: all processes {total}; {slots}; workers replaced: {replaced}",
+        "Every 24 hours and at the end. Of all processes what they share counts once (PSS); of the workers in a slot what is theirs alone.";
     WORKER_SLOW = "worker.slow", Warning, "Slow request (pid:{pid}) {request} for {stood_s}s",
         "A request (sync) or the loop (other classes) has stood still for longer than `slow_request_log`. The Python stacks of the worker follow; it goes on.";
     WORKER_OVERDUE = "worker.overdue", Error, "Worker is replaced (pid:{pid}): a request outlives request_timeout: {request} for {stood_s}s",

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remuda_channel::{Answer, Ask, FromWorker, FromZygote, ToHerald, WorkerPlan};
+use remuda_channel::{Answer, Ask, FromWorker, FromZygote, Growths, ToHerald, WorkerPlan};
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
     BootFailure, Event, Generation, Line, Phase, Pid, Plan, Refusal, Supervisor, Tick, Wish,
-    WorkerId,
+    WorkerId, WorkerView,
 };
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
@@ -26,6 +26,7 @@ use crate::memory::{self, TotalOf};
 use crate::notify::Notifier;
 use crate::pidfile::Pidfile;
 use crate::renewal::{Attached, Renewal, Renewing};
+use crate::report::Report;
 use crate::sample;
 use crate::signals::{Meaning, Signals, Watch};
 use crate::upgrade::{self, Heirloom, Launch};
@@ -96,6 +97,7 @@ pub(crate) struct Shell {
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
     pub(crate) learned: Learned,
+    pub(crate) report: Report,
     pub(crate) herald: Option<Attached>,
     pub(crate) renewing: Renewing,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
@@ -163,6 +165,7 @@ impl Shell {
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
             learned: Learned::default(),
+            report: Report::new(now()),
             herald,
             renewing: Renewing::default(),
             inbox,
@@ -183,8 +186,8 @@ impl Shell {
     async fn serve(mut self, signals: Watch) -> io::Result<(u8, Option<Pid>)> {
         let mut watched = self.config.plan.watched();
         let mut sampling = sampling(watched);
-        let mut measuring = interval(memory::PACE);
-        measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut limited = self.config.plan.limits_memory();
+        let mut measuring = measuring(limited);
         let mut parent = interval(PARENT_PACE);
         self.handle(Event::Start);
         loop {
@@ -198,6 +201,10 @@ impl Shell {
                 watched = self.config.plan.watched();
                 sampling = self::sampling(watched);
             }
+            if limited != self.config.plan.limits_memory() {
+                limited = self.config.plan.limits_memory();
+                measuring = self::measuring(limited);
+            }
             let deadline = self.supervisor.next_deadline();
             let is_heir = self.config.heirloom.is_some();
             let is_behind = self.config.notifier.is_behind();
@@ -207,7 +214,7 @@ impl Shell {
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
                 _ = sampling.tick(), if watched.is_some() => self.sample(),
-                _ = measuring.tick(), if self.config.plan.limits_memory() => self.measure(),
+                _ = measuring.tick() => self.measure(),
                 _ = parent.tick(), if is_heir => self.look_for_the_parent(),
                 Some(asked) = self.asked.recv() => self.answer(asked),
                 () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
@@ -298,13 +305,35 @@ impl Shell {
                 return self.handle(Event::Asked(Wish::Upgrade));
             }
             Ask::Stop | Ask::Quit => Answer::done("it stops"),
+            Ask::MemoryProfile { slot, seconds } => self.profile(slot, seconds),
         };
         // One that is gone does not want to know.
         let _ = client.send(now);
         match ask {
             Ask::Stop => self.handle(Event::Asked(Wish::Stop)),
             Ask::Quit => self.handle(Event::Asked(Wish::Quit)),
-            Ask::Status | Ask::Reload | Ask::Upgrade => {}
+            Ask::Status | Ask::Reload | Ask::Upgrade | Ask::MemoryProfile { .. } => {}
+        }
+    }
+
+    /// Has the worker that serves in a slot say what its memory grows by.
+    fn profile(&self, slot: u16, seconds: u16) -> Answer {
+        let snapshot = self.supervisor.snapshot();
+        let meant = |view: &&WorkerView| view.slot.0 == slot && view.is_serving();
+        // The newest, if another is on its way out.
+        let meant = snapshot.workers.iter().filter(meant).next_back();
+        let Some((view, worker)) = meant.and_then(|v| Some((v, self.workers.get(&v.worker)?)))
+        else {
+            return Answer::failed(format!("no worker serves in slot {slot}"));
+        };
+        let pid = view.pid.map_or(0, |pid| pid.0);
+        match worker.wire.send(&remuda_channel::profile_packet(seconds), None) {
+            Ok(()) => Answer::done(format!(
+                "worker {pid} (slot {slot}) is traced for {seconds} s; then the log has what grew"
+            )),
+            Err(error) => {
+                Answer::failed(format!("worker {pid} (slot {slot}) does not hear: {error}"))
+            }
         }
     }
 
@@ -349,7 +378,7 @@ impl Shell {
                 match FromWorker::try_from(&packet[..]) {
                     Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
                     Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
-                    Err(_) => self.hear_imports(worker, packet),
+                    Err(_) => self.hear_list(worker, packet),
                 }
             }
             // Its exit follows, and says more.
@@ -381,15 +410,17 @@ impl Shell {
         }
     }
 
-    fn hear_imports(&mut self, worker: WorkerId, packet: &[u8]) {
-        match remuda_channel::imported_names(packet) {
-            Some(names) => {
-                if let Some(modules) = self.learned.add(&names) {
-                    log!(LEARNED, names = names.join(", "));
-                    self.handle(Event::Learned { modules });
-                }
+    /// What is no word is one of a worker's lists.
+    fn hear_list(&mut self, worker: WorkerId, packet: &[u8]) {
+        if let Some(names) = remuda_channel::imported_names(packet) {
+            if let Some(modules) = self.learned.add(&names) {
+                log!(LEARNED, names = names.join(", "));
+                self.handle(Event::Learned { modules });
             }
-            None => log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0)),
+        } else if let Some(growths) = Growths::from_packet(packet) {
+            self.report.grow(&growths);
+        } else {
+            log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0));
         }
     }
 
@@ -493,6 +524,13 @@ fn sampling(watched: Option<(Duration, Duration)>) -> Interval {
     let mut sampling = interval(watched.map_or(IDLE_PACE, |(shortest, _)| sample::pace(shortest)));
     sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sampling
+}
+
+/// Memory is measured often where it has a limit, and now and then for the report.
+fn measuring(limited: bool) -> Interval {
+    let mut measuring = interval(if limited { memory::PACE } else { memory::PACE_UNLIMITED });
+    measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    measuring
 }
 
 /// Without a limit nothing is sampled; the interval needs some length all the same.
