@@ -16,7 +16,7 @@ const ROUTE_BYTES_MAX: usize = 120;
 /// A segment of so many hexadecimal digits is a number.
 const HEX_DIGITS_MIN: usize = 16;
 
-/// What private memory has grown by during the sampled requests of one route.
+/// What memory has grown by during the sampled requests of one route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Growth {
     /// The path, numbers folded; empty for all the others.

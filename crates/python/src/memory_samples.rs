@@ -27,8 +27,9 @@ pub(crate) struct MemorySamples {
 struct Memory {
     /// In RAM, shared or not.
     resident: u64,
-    /// Nobody else's.
-    private: u64,
+    /// Of no file: what is allocated. A page that is shared with the zygote until it is written to
+    /// counts before and after, so that the first requests of a worker do not look like leaks.
+    anonymous: u64,
 }
 
 impl MemorySamples {
@@ -55,7 +56,7 @@ impl MemorySamples {
         let at = under_way.iter().position(|(known, ..)| *known == ticket)?;
         let (_, path, before) = under_way.swap_remove(at);
         let now = Memory::now();
-        let grown = now.private.cast_signed().wrapping_sub(before.private.cast_signed());
+        let grown = now.anonymous.cast_signed().wrapping_sub(before.anonymous.cast_signed());
         self.untold.borrow_mut().add(&path, grown);
         let (mib, grown) = (now.resident >> 20, grown / 1024);
         Some(format!("Memory: {mib}MB | Path: {path} | Grew: {grown}kB"))
@@ -88,17 +89,16 @@ impl Memory {
             let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
             Some(line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
         };
-        let private = field("Private_Clean")? + field("Private_Dirty")?;
-        Some(Self { resident: field("Rss")?, private })
+        Some(Self { resident: field("Rss")?, anonymous: field("Anonymous")? })
     }
 
-    /// Where there is no such file, as in some sandboxes. Pages of the zygote count as private then.
+    /// Where there is no such file, as in some sandboxes; the kernel counts these less exactly.
     fn of_counters() -> Self {
         let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let mut pages = statm.split(' ').map(|field| field.parse::<u64>().unwrap_or(0)).skip(1);
         let (resident, of_files) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
         let bytes = page_bytes();
-        Self { resident: resident * bytes, private: resident.saturating_sub(of_files) * bytes }
+        Self { resident: resident * bytes, anonymous: resident.saturating_sub(of_files) * bytes }
     }
 }
 
