@@ -4,12 +4,15 @@
 //! time, its successor first, no request lost. Above a hard limit there is no time for that, and
 //! the largest is killed before the kernel chooses for itself.
 //!
+//! Where a successor would not fit beside its predecessor, the old one goes before the new one
+//! comes: it still finishes its requests, and the others serve meanwhile.
+//!
 //! What a successor would take as well is no reason to replace anybody: a worker that has hardly
 //! grown stays, and the log says that the limit is too low.
 
 use crate::supervisor::Supervisor;
 use crate::worker::{Input, Worker};
-use crate::{Action, Cause, Notice, Tick, WorkerId};
+use crate::{Action, Cause, Notice, SlotId, Tick, WorkerId};
 
 /// One limit, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,18 @@ const GROWTH_MIN: u64 = 2 << 20;
 pub(crate) struct Memory {
     /// A limit was found too low, and that was said.
     told: bool,
+    /// One worker more would bring us above the hard limit; what was measured, for the log.
+    short: Option<Room>,
+    /// Somebody has made room since; what that has brought is not measured yet.
+    is_stale: bool,
+}
+
+/// Why there is no room for one worker more, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    takes: u64,
+    newcomer: u64,
+    limit: u64,
 }
 
 /// What is known of one worker's private memory, in bytes.
@@ -63,6 +78,11 @@ impl Supervisor {
                 worker.weight = Some(Weight { first, latest: bytes });
             }
         }
+        self.memory.short = self.plan.total_memory.and_then(|limit| {
+            let room = Room { takes: total, newcomer: self.newcomer()?, limit: limit.hard };
+            (total.saturating_add(room.newcomer) > limit.hard).then_some(room)
+        });
+        self.memory.is_stale &= self.pool.is_making_room();
         if let Some(limit) = self.plan.total_memory {
             self.hold_total(limit, total, now, out);
         }
@@ -87,6 +107,60 @@ impl Supervisor {
             self.memory.told = true;
             out.push(Action::Report(Notice::MemoryLimitTooLow { limit: limit.soft, takes: total }));
         }
+    }
+
+    /// What a new worker takes; `None` = none was measured.
+    fn newcomer(&self) -> Option<u64> {
+        self.pool.workers().filter_map(|worker| Some(worker.weight?.first)).max()
+    }
+
+    /// Where memory is short, a worker that is to be replaced goes before its successor comes. Only
+    /// while everybody else serves; one at a time; and never the only one.
+    pub(crate) fn make_room(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let Some(room) = self.memory.short else { return };
+        let Some(source) = self.fork_source() else { return };
+        let is_slow = !self.intensity.allows_start(0) || !self.shortage.allows_start(0);
+        if self.memory.is_stale || !self.reload.is_idle() || is_slow {
+            return;
+        }
+        let seats = self.pool.seats(self.wanted);
+        let is_steady = (0..).map(SlotId).zip(&seats).all(|(slot, seat)| {
+            let is_closed = self.pool.is_closed(slot, source);
+            seat.under_way.is_none() && (seat.serving.is_some() || is_closed)
+        });
+        let serving: Vec<&Worker> =
+            seats.iter().filter_map(|seat| self.pool.worker(seat.serving?)).collect();
+        if !is_steady || serving.len() < 2 {
+            return;
+        }
+        let weight = |worker: &&&Worker| worker.weight.map(|weight| weight.latest);
+        let spent = serving.iter().filter(|worker| worker.spent.is_some()).max_by_key(weight);
+        let Some((id, slot, cause)) = spent.and_then(|w| Some((w.id, w.slot, w.spent?))) else {
+            return;
+        };
+        let Some(worker) = self.pool.worker_mut(id) else { return };
+        let Some(pid) = worker.pid() else { return };
+        worker.makes_room = true;
+        self.memory.is_stale = true;
+        let Room { takes, newcomer, limit } = room;
+        out.push(Action::Report(Notice::WorkerMakesRoom {
+            worker: id,
+            slot,
+            pid,
+            takes,
+            newcomer,
+            limit,
+        }));
+        self.drain(id, cause, now, out);
+    }
+
+    /// Where memory is short, nobody gets a successor beside it while another makes room or has done so
+    /// just now, or somebody comes already.
+    pub(crate) fn awaits_room(&self, somebody_comes: bool) -> bool {
+        let comes = somebody_comes || self.pool.under_way() > 0;
+        let is_short = self.memory.is_stale || self.memory.short.is_some() && comes;
+        // Without a limit nothing is measured any more that could end it.
+        self.plan.total_memory.is_some() && is_short
     }
 
     fn hold_each(&mut self, limit: Limit, now: Tick, out: &mut Vec<Action>) {

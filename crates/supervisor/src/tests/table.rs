@@ -104,6 +104,7 @@ fn every_worker_state_meets_every_input() {
                 spent: None,
                 lifetime: None,
                 weight: None,
+                makes_room: false,
                 slow_since: None,
                 state,
             };
@@ -220,6 +221,7 @@ fn every_state_carries_its_own_deadline() {
                 spent: None,
                 lifetime: None,
                 weight: None,
+                makes_room: false,
                 slow_since: None,
                 state,
             }
