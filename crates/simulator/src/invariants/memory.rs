@@ -1,4 +1,4 @@
-//! 22: For its memory a worker goes only when it, or all together, take more than the limit says, and
+//! 31: For its memory a worker goes only when it, or all together, take more than the limit says, and
 //! it has grown; one at a time, unless the hard limit is passed. Before its successor comes a worker goes
 //! only where one more would not fit, one at a time, while all others serve; and none comes in its slot
 //! until it is gone.
