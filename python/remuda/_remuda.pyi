@@ -224,6 +224,9 @@ def await_middle(pid: int, pipe: int, timeout: float) -> None:
 def die_with_parent() -> None:
     """Ask the kernel for SIGTERM when the parent dies."""
 
+def is_known(channel: int) -> bool:
+    """Wait until the master knows this process; false when it never will."""
+
 def interrupt_thread(thread: int) -> None:
     """Raise ``RequestTimeout`` in another thread, as soon as that runs Python code."""
 

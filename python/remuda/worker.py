@@ -128,7 +128,7 @@ def run(
 ) -> int:
     """Serve until told to leave. Returns the exit status."""
     os.setpgid(0, 0)
-    if not _adopted(assignment.master):
+    if not _adopted(assignment.master) or not _remuda.is_known(assignment.channel_fd):
         return 0
     view = assignment.view
     view.pid = os.getpid()

@@ -100,26 +100,22 @@ class Faults:
         self._service.start()
 
     def kill_worker(self) -> None:
-        """KILL, after it was stopped and looked at: what it holds then may be lost."""
+        """KILL to any worker: what it holds may be lost."""
         pid = self._choose(self._service.workers())
-        if pid is None or not self._signal(pid, signal.SIGSTOP):
-            return
-        if not self._is_stopped(pid):
-            return
-        self.killed.append(Killed(self._service.inside(pid), self._service.held(pid)))
-        self._signal(pid, signal.SIGKILL)
+        if pid is not None:
+            self._kill(pid)
 
     def kill_zygote(self) -> None:
         """KILL to the oldest zygote."""
         for pid in self._service.zygotes()[:1]:
-            self._signal(pid, signal.SIGKILL)
+            self._kill(pid)
 
     def kill_candidate(self) -> None:
         """A reload whose zygote is killed while it loads, or a moment later."""
         before = self._begin_good_reload()
         time.sleep(self._random.uniform(0, 0.15))
         for pid in set(self._service.zygotes()) - before:
-            self._signal(pid, signal.SIGKILL)
+            self._kill(pid)
 
     def suspend_worker(self) -> None:
         """STOP for a while: its requests are late and not lost."""
@@ -141,6 +137,16 @@ class Faults:
         self._service.write_code(GOOD)
         self._service.send(signal.SIGHUP)
         return before
+
+    def _kill(self, pid: int) -> None:
+        """KILL, after it was stopped and looked at.
+
+        Zygotes hold nothing. But what looks like one may be a worker that the log does not tell of
+        yet, and that has begun to serve by now.
+        """
+        if self._signal(pid, signal.SIGSTOP) and self._is_stopped(pid):
+            self.killed.append(Killed(self._service.inside(pid), self._service.held(pid)))
+            self._signal(pid, signal.SIGKILL)
 
     def _choose(self, pids: list[int]) -> int | None:
         return self._random.choice(pids) if pids else None

@@ -122,3 +122,18 @@ def test_killed_zygote_is_replaced_while_workers_serve(serve):
         assert load.lost == []
         os.kill(server.workers()[0], signal.SIGKILL)
         wait_until(lambda: len(server.workers()) == 2, "the new zygote forks")
+
+
+def test_a_worker_whose_zygote_dies_before_it_tells_of_it_leaves_without_serving(serve, tmp_path):
+    asked = tmp_path / "end-zygote"
+    pids = set()
+    with serve(app="ends_its_zygote:app", env={"END_ZYGOTE": str(asked)}) as server:
+        with Load(server.port, on_body=pids.add, keepalive=False) as load:
+            asked.touch()
+            server.send(signal.SIGTTIN)
+            server.wait_for_log("Application loaded", count=2)
+            wait_until(lambda: len(server.workers()) == 2, "the new zygote forks")
+            wait_until(lambda: len(server.children()) == 3, "two workers and a zygote, no more")
+            wait_until(lambda: len(pids) >= 2, "both workers answer")
+        assert load.lost == []
+        assert pids <= set(re.findall(r"Booting worker with pid: (\d+)", server.log()))

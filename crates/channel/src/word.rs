@@ -37,6 +37,8 @@ macro_rules! words {
 words! {
     /// What the master asks of a worker.
     ToWorker {
+        /// The master knows its process number: it may touch what workers share.
+        Begin = b"begin",
         /// Accept no more, finish what is held, leave. A successor accepts from now on.
         Drain = b"drain",
         /// The same, but first accept what already waits in the accept queue: no successor will.

@@ -44,6 +44,7 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(process::fork_without_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(process::await_middle, module)?)?;
     module.add_function(wrap_pyfunction!(process::die_with_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(process::is_known, module)?)?;
     module.add_function(wrap_pyfunction!(immortal::can_make_immortal, module)?)?;
     module.add_function(wrap_pyfunction!(immortal::make_immortal, module)?)?;
     module.add_function(wrap_pyfunction!(file_pages::release_file_pages, module)?)?;

@@ -1,12 +1,13 @@
 //! The few things that zygote and workers ask of the kernel or the interpreter and Python cannot, or
 //! that gevent would patch.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use pyo3::exceptions::{PyOSError, PyTimeoutError};
@@ -84,6 +85,23 @@ fn give_up(pid: i32) -> PyResult<()> {
 #[pyfunction]
 pub(crate) fn die_with_parent() -> PyResult<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(IntoOsError::into_os_error)
+}
+
+/// Waits until the master says that it knows this process; false when it never will.
+///
+/// A zygote may die before it has told the number of a process that it has forked. Nobody would stop,
+/// replace or reap such a worker, and its line of the scoreboard is given to another.
+#[pyfunction]
+pub(crate) fn is_known(py: Python<'_>, channel: RawFd) -> PyResult<bool> {
+    let mut packet = [0; 64];
+    loop {
+        // Any word will do; what it asks for is read in its turn.
+        match py.detach(|| recv(channel, &mut packet, MsgFlags::MSG_PEEK)) {
+            Ok(length) => return Ok(length > 0),
+            Err(Errno::EINTR) => py.check_signals()?,
+            Err(_) => return Ok(false),
+        }
+    }
 }
 
 /// Sets the name that `top` shows; the kernel keeps 15 bytes of it.

@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     /// When time limits were last applied.
     swept: Cell<u64>,
     left: Cell<bool>,
+    /// The master's end of the channel is closed.
+    orphaned: Cell<bool>,
 }
 
 /// How requests reach the app.
@@ -167,6 +169,7 @@ impl Worker {
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),
+            orphaned: Cell::new(false),
         })
     }
 
@@ -464,10 +467,12 @@ impl Worker {
     /// Reads what the master says.
     fn listen(&self) {
         let mut packet = [0; 64];
-        loop {
+        while !self.orphaned.get() {
             match recv(self.serving.channel, &mut packet, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return self.orphan(),
                 Ok(length) => match ToWorker::try_from(&packet[..length]) {
+                    // Waited for before this worker took its listeners.
+                    Ok(ToWorker::Begin) => {}
                     Ok(ToWorker::Drain) => self.front().drain(Drain::ToSiblings),
                     Ok(ToWorker::DrainQueue) => self.front().drain(Drain::Last),
                     Ok(ToWorker::HandOver) => self.front().drain(Drain::Succeeded),
@@ -490,7 +495,9 @@ impl Worker {
 
     /// The master is gone: nobody would replace, stop or reap this worker.
     fn orphan(&self) {
-        // A closed channel stays readable for ever, and there is nothing left to hear.
+        // A closed channel stays readable for ever, and there is nothing left to hear. Heard again,
+        // it would have this worker take from the accept queue again, and never leave under load.
+        self.orphaned.set(true);
         self.front().unwatch();
         self.serving.log(Level::Info, "Parent changed, shutting down");
         self.front().drain(Drain::Last);

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remuda_channel::{Answer, Ask, FromWorker, FromZygote, Growths, ToHerald, WorkerPlan};
+use remuda_channel::{
+    Answer, Ask, FromWorker, FromZygote, Growths, ToHerald, ToWorker, WorkerPlan,
+};
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
@@ -472,6 +474,10 @@ impl Shell {
                     self.tell_herald(&ToHerald::Forked { worker: worker.0, slot, pid: pid.0 });
                 }
                 self.handle(Event::Forked { worker, pid });
+                // Once the log has told its number. Lost on a worker that is dead already.
+                if let Some(known) = self.workers.get(&worker) {
+                    let _ = known.wire.send(ToWorker::Begin.as_bytes(), None);
+                }
             }
             FromZygote::ForkFailed { worker, error, short } => {
                 tracing::error!("The zygote could not fork: {error}");
