@@ -10,7 +10,8 @@
 //! What a successor would take as well is no reason to replace anybody: a worker that has hardly
 //! grown stays, and the log says that the limit is too low.
 
-use crate::supervisor::Supervisor;
+use crate::pool::Seat;
+use crate::supervisor::{Life, Supervisor};
 use crate::worker::{Input, Worker};
 use crate::{Action, Cause, Notice, SlotId, Tick, WorkerId};
 
@@ -34,8 +35,6 @@ pub(crate) struct Memory {
     told: bool,
     /// One worker more would bring us above the hard limit; what was measured, for the log.
     short: Option<Room>,
-    /// Somebody has made room since; what that has brought is not measured yet.
-    is_stale: bool,
 }
 
 /// Why there is no room for one worker more, in bytes.
@@ -82,13 +81,13 @@ impl Supervisor {
             let room = Room { takes: total, newcomer: self.newcomer()?, limit: limit.hard };
             (total.saturating_add(room.newcomer) > limit.hard).then_some(room)
         });
-        self.memory.is_stale &= self.pool.is_making_room();
         if let Some(limit) = self.plan.total_memory {
             self.hold_total(limit, total, now, out);
         }
         if let Some(limit) = self.plan.worker_memory {
             self.hold_each(limit, now, out);
         }
+        self.make_room(now, out);
     }
 
     fn hold_total(&mut self, limit: Limit, total: u64, now: Tick, out: &mut Vec<Action>) {
@@ -114,35 +113,20 @@ impl Supervisor {
         self.pool.workers().filter_map(|worker| Some(worker.weight?.first)).max()
     }
 
-    /// Where memory is short, a worker that is to be replaced goes before its successor comes. Only
-    /// while everybody else serves; one at a time; and never the only one.
-    pub(crate) fn make_room(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let Some(room) = self.memory.short else { return };
-        let Some(source) = self.fork_source() else { return };
-        let is_slow = !self.intensity.allows_start(0) || !self.shortage.allows_start(0);
-        if self.memory.is_stale || !self.reload.is_idle() || is_slow {
+    /// Where memory is short, a worker that is to be replaced goes before its successor comes. Decided
+    /// when it was measured, so that what the one before has left behind is known.
+    fn make_room(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let Some(Room { takes, newcomer, limit }) = self.memory.short else { return };
+        if self.pool.is_making_room() || !self.can_make_room() {
             return;
         }
-        let seats = self.pool.seats(self.wanted);
-        let is_steady = (0..).map(SlotId).zip(&seats).all(|(slot, seat)| {
-            let is_closed = self.pool.is_closed(slot, source);
-            seat.under_way.is_none() && (seat.serving.is_some() || is_closed)
-        });
-        let serving: Vec<&Worker> =
-            seats.iter().filter_map(|seat| self.pool.worker(seat.serving?)).collect();
-        if !is_steady || serving.len() < 2 {
-            return;
-        }
-        let weight = |worker: &&&Worker| worker.weight.map(|weight| weight.latest);
-        let spent = serving.iter().filter(|worker| worker.spent.is_some()).max_by_key(weight);
-        let Some((id, slot, cause)) = spent.and_then(|w| Some((w.id, w.slot, w.spent?))) else {
+        let is_meant = |worker: &Worker| worker.spent.is_some() && worker.slot.0 < self.wanted;
+        let Some((id, _)) = self.largest(is_meant) else { return };
+        let Some(worker) = self.pool.worker_mut(id) else { return };
+        let (slot, Some(pid), Some(cause)) = (worker.slot, worker.pid(), worker.spent) else {
             return;
         };
-        let Some(worker) = self.pool.worker_mut(id) else { return };
-        let Some(pid) = worker.pid() else { return };
         worker.makes_room = true;
-        self.memory.is_stale = true;
-        let Room { takes, newcomer, limit } = room;
         out.push(Action::Report(Notice::WorkerMakesRoom {
             worker: id,
             slot,
@@ -154,13 +138,33 @@ impl Supervisor {
         self.drain(id, cause, now, out);
     }
 
-    /// Where memory is short, nobody gets a successor beside it while another makes room or has done so
-    /// just now, or somebody comes already.
+    /// Whether one may go while nobody serves in its place: everybody else does, and whoever comes
+    /// afterwards may start at once. Never the only one, nor for code that is not known to run.
+    fn can_make_room(&self) -> bool {
+        let Some(source) = self.fork_source() else { return false };
+        let is_slow = !self.intensity.allows_start(0) || !self.shortage.allows_start(0);
+        if !matches!(self.life, Life::Running) || !self.reload.is_idle() || is_slow {
+            return false;
+        }
+        let seats = self.pool.seats(self.wanted);
+        let is_steady = |(slot, seat): (SlotId, &Seat)| {
+            let is_closed = self.pool.is_closed(slot, source);
+            seat.under_way.is_none() && (seat.serving.is_some() || is_closed)
+        };
+        let serving = seats.iter().filter(|seat| seat.serving.is_some()).count();
+        serving >= 2 && (0..).map(SlotId).zip(&seats).all(is_steady)
+    }
+
+    /// Where memory is short, nobody gets a successor beside it while another makes room, or may do
+    /// so soon, or somebody comes already.
     pub(crate) fn awaits_room(&self, somebody_comes: bool) -> bool {
-        let comes = somebody_comes || self.pool.under_way() > 0;
-        let is_short = self.memory.is_stale || self.memory.short.is_some() && comes;
         // Without a limit nothing is measured any more that could end it.
-        self.plan.total_memory.is_some() && is_short
+        if self.plan.total_memory.is_none() {
+            return false;
+        }
+        let comes = somebody_comes || self.pool.under_way() > 0;
+        let is_short = self.memory.short.is_some();
+        self.pool.is_making_room() || is_short && (comes || self.can_make_room())
     }
 
     fn hold_each(&mut self, limit: Limit, now: Tick, out: &mut Vec<Action>) {

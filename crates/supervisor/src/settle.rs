@@ -28,7 +28,6 @@ impl Supervisor {
                 self.retire_zygotes(now, out);
                 self.keep_a_zygote(now, out);
                 self.watch_the_crash_loop(now, out);
-                self.make_room(now, out);
                 self.fill_slots(now, out);
                 self.announce(out);
                 self.stop_when_all_are_closed(now, out);
