@@ -323,7 +323,7 @@ impl Shell {
         let snapshot = self.supervisor.snapshot();
         let meant = |view: &&WorkerView| view.slot.0 == slot && view.is_serving();
         // The newest, if another is on its way out.
-        let meant = snapshot.workers.iter().filter(meant).next_back();
+        let meant = snapshot.workers.iter().rfind(meant);
         let Some((view, worker)) = meant.and_then(|v| Some((v, self.workers.get(&v.worker)?)))
         else {
             return Answer::failed(format!("no worker serves in slot {slot}"));
