@@ -59,4 +59,6 @@ def test_one_at_a_time_and_only_where_somebody_serves(serve, home):
         for _ in range(2):
             assert remuda("memory-profile", "0", "60", env=home).returncode == 0
         server.wait_for_log("A memory profile is under way; this one is left out")
+        server.wait_for_log("Memory profile begins")
+        assert server.stop() == 0
         assert server.log().count("Memory profile begins") == 1
