@@ -14,7 +14,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 .DEFAULT_GOAL := help
 .PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs recycles simulate soak \
 	mutants load bench bench-programs bench-build bench-publish bench-publish-memory bench-instructions bench-memory \
-	bench-memory-run bench-micro bench-fair test-immortal test-immortal-run clean
+	bench-memory-run bench-micro bench-fair bench-allocator test-immortal test-immortal-run clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 21
@@ -128,6 +128,10 @@ bench-memory: ## Memory of remuda and gunicorn with the same workers (BENCH="--q
 bench-memory-run: load bench-build
 	$(BENCH_VENV)/bin/python benches/install.py memory
 	$(BENCH_VENV)/bin/python benches/memory.py $(BENCH)
+
+bench-allocator: load bench-build ## Whether other allocator and collector settings pay (BENCH="--help")
+	$(BENCH_VENV)/bin/python benches/install.py memory
+	$(BENCH_VENV)/bin/python benches/allocator.py $(BENCH)
 
 # PYO3_PYTHON: the interpreter that is linked into the benchmark.
 bench-micro: ## What one request costs, without other servers: front alone, then with Python

@@ -24,13 +24,16 @@ class Journal:
             OSError: The file cannot be opened for appending.
         """
 
+    def write(self, level: int, message: str) -> None:
+        """Write a line, whatever ``hand_to`` says; ``level`` is one of Python's logging."""
+
     def debug(self, message: str) -> None: ...
     def info(self, message: str) -> None: ...
     def warning(self, message: str) -> None: ...
     def error(self, message: str) -> None: ...
     def critical(self, message: str) -> None: ...
     def reopen(self) -> None:
-        """Close the file and open it again by its name, at the same descriptor."""
+        """Close its file, and those of the user's logging, and open them again by their names."""
 
     def send_to(self, address: str, facility: str, prefix: str) -> None:
         """From now on messages go to syslog as well.
@@ -39,8 +42,11 @@ class Journal:
             OSError: It cannot be reached.
         """
 
-    def hand_to(self, logger: Callable[[int, str], object]) -> None:
-        """From now on what a worker has to say goes to ``logger(level, message)``."""
+    def hand_to(self, logger: Callable[[int, str], object], reopener: Callable[[], object]) -> None:
+        """From now on what zygote and workers have to say goes to ``logger(level, message)``.
+
+        ``reopener()`` opens its files again.
+        """
 
     def measure(self, host: str, prefix: str, tags: str) -> None:
         """From now on warnings and errors are counted as metrics.
@@ -73,6 +79,7 @@ class Worker:
         modules: int | None = None,
         request_hooks: RequestHooks | None = None,
         access_logger: Callable[[str], object] | None = None,
+        access_recorder: Callable[[Any, Any], object] | None = None,
         wait_socket: Callable[[int, bool, float], bool] | None = None,
         schedule: Callable[[], object] | None = None,
         tasks: Any = None,
@@ -94,6 +101,7 @@ class Worker:
                 ones. ``None``: it does not want to know.
             request_hooks: Called around each request of a WSGI app.
             access_logger: Gets each access line, beside the file.
+            access_recorder: Gets each request that is over, in place of a line; see ``access.py``.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
                 bytes, at most so many seconds, while others run; for cooperative loops. Without it
                 the process blocks.

@@ -41,10 +41,18 @@ class Cfg:
             # What the master could not be told: functions and classes.
             if callable(value) and name not in values and not name.startswith("_"):
                 values[name] = value
+        if module is not None and "logconfig_dict" in vars(module):
+            # With the classes and streams that it may hold.
+            values["logconfig_dict"] = module.logconfig_dict or {}
+        # As in gunicorn: the number, also where nobody else is asked for.
+        values["user"] = _uid(values["user"])
+        values["group"] = _gid(values["group"])
         values["chdir"] = plan["chdir"]
         settings = {name: Setting(name, value) for name, value in values.items()}
         vars(self).update(settings=settings, env_orig=env, _app=plan["app"])
-        vars(self).update(_class=plan["worker_class"], _env=plan["env"])
+        vars(self).update(
+            _class=plan["worker_class"], _env=plan["env"], _paste=plan["paste_global_conf"]
+        )
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -76,14 +84,12 @@ class Cfg:
     @property
     def uid(self) -> int:
         """The user that workers run as."""
-        user = self.settings["user"].value
-        return os.geteuid() if user is None else _number(user, lambda u: pwd.getpwnam(u).pw_uid)
+        return int(self.settings["user"].value)
 
     @property
     def gid(self) -> int:
         """The group that workers run as."""
-        group = self.settings["group"].value
-        return os.getegid() if group is None else _number(group, lambda g: grp.getgrnam(g).gr_gid)
+        return int(self.settings["group"].value)
 
     @property
     def proc_name(self) -> str:
@@ -96,6 +102,11 @@ class Cfg:
         return dict(vars(self)["_env"])
 
     @property
+    def paste_global_conf(self) -> dict[str, str]:
+        """``raw_paste_global_conf`` as a dictionary."""
+        return dict(vars(self)["_paste"])
+
+    @property
     def is_ssl(self) -> Any:
         """Whether clients speak TLS: true or false, and not more."""
         return self.settings["certfile"].value or self.settings["keyfile"].value
@@ -105,6 +116,14 @@ class Cfg:
         """The settings of TLS, by gunicorn's names."""
         names = ("keyfile", "certfile", "cert_reqs", "ca_certs", "ciphers")
         return {name: self.settings[name].value for name in names}
+
+
+def _uid(user: Any) -> int:
+    return os.geteuid() if user is None else _number(user, lambda name: pwd.getpwnam(name).pw_uid)
+
+
+def _gid(group: Any) -> int:
+    return os.getegid() if group is None else _number(group, lambda name: grp.getgrnam(name).gr_gid)
 
 
 def _number(name: Any, find: Any) -> int:

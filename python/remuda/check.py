@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from typing import Any
 
-from remuda import _remuda, loading, logconfig
+from remuda import _remuda, closing, fork_safety, loading, loggers
+from remuda.cfg import Cfg
 from remuda.loading import BootError
 from remuda.zygote import prepare
+
+
+def load(plan: dict[str, Any]) -> None:
+    """Import the app, and look at what that leaves behind where the start would be refused for it.
+
+    Raises:
+        BootError: It would be.
+    """
+
+    def hazards() -> list[fork_safety.Hazard]:
+        return fork_safety.find_hazards({0, 1, 2}, gevent=plan["worker_class"] == "gevent")
+
+    before = hazards()
+    with fork_safety.watching_starts():
+        loading.load_app(plan)
+    if plan["fork_check"] != "refuse" or plan["preload"] == "never":
+        return
+    if fork_safety.beyond(hazards(), before):
+        closing.close_connections()
+    if left := fork_safety.beyond(hazards(), before):
+        raise fork_safety.refusal(fork_safety.IMPORT_LEFT, left)
 
 
 def main() -> int:
@@ -16,9 +40,8 @@ def main() -> int:
     journal = _remuda.Journal("-", "critical")
     try:
         _, module = prepare(plan, journal)
-        if plan["logging"]:
-            logconfig.apply(plan["logging"], module)
-        loading.load_app(plan["app"], plan["worker_class"])
+        loggers.make(plan, Cfg(plan, module, dict(os.environ)), journal, module)
+        load(plan)
     except BootError as error:
         print("\nError while loading the application:\n", file=sys.stderr)
         print(loading.explain(error, plan["app"]), file=sys.stderr)

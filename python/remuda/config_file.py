@@ -105,50 +105,44 @@ def _form(name: str, value: Any, known: dict[str, list[int]]) -> dict[str, Any]:
     if name not in known:
         return {"form": "other", "is": type(value).__name__}
     if isinstance(value, type):
-        return {"form": "class", "is": _path_of(value)}
+        return {"form": "class", "is": path_of(value)}
     if callable(value):
         check_arity(value, known[name])
         return {"form": "callable", "is": getattr(value, "__qualname__", type(value).__name__)}
     if isinstance(value, os.PathLike):
         return {"form": "plain", "is": os.fspath(value)}
     try:
-        return {"form": "plain", "is": _plain(value)}
+        return {"form": "plain", "is": plain(value)}
     except TypeError:
         return {"form": "other", "is": type(value).__name__}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value as JSON knows it."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, dict):
-        return {str(key): _plain_or_text(item) for key, item in value.items()}
+        return {str(key): plain_or_text(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     raise TypeError(type(value).__name__)
 
 
-def _plain_or_text(value: Any) -> Any:
+def plain_or_text(value: Any) -> Any:
     """Tables of logging hold classes and streams; the ones that use them have the file itself."""
     try:
-        return _plain(value)
+        return plain(value)
     except TypeError:
         return str(value)
 
 
-# Whose subclasses are served by our worker of the same kind.
-WORKER_MODULES = ("gunicorn.workers.", "uvicorn.workers", "uvicorn_worker")
-
-
-def _path_of(value: type) -> str:
-    """The dotted path of a class; of a worker class, that of the nearest one that is known."""
-    for ancestor in value.__mro__:
-        if ancestor.__module__.startswith(WORKER_MODULES):
-            module = "uvicorn_worker" if "uvicorn_worker" in ancestor.__module__ else None
-            return f"{module or ancestor.__module__}.{ancestor.__qualname__}"
-    return f"{value.__module__}.{value.__qualname__}"
+def path_of(value: type) -> str:
+    """The dotted path of a class, as one would import it."""
+    # It is imported from the package, and defined in a module of it.
+    module = value.__module__.removesuffix("._workers")
+    return f"{module}.{value.__qualname__}"
 
 
 def check_arity(hook: Callable[..., Any], allowed: list[int]) -> None:

@@ -32,18 +32,9 @@ class JournalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record. A formatter of somebody's own has its way with the message."""
         try:
-            self._write(record)(self.format(record))
+            self.journal.write(record.levelno, self.format(record))
         except Exception:
             self.handleError(record)
-
-    def _write(self, record: logging.LogRecord) -> Any:
-        if record.levelno >= logging.CRITICAL:
-            return self.journal.critical
-        if record.levelno >= logging.ERROR:
-            return self.journal.error
-        if record.levelno >= logging.WARNING:
-            return self.journal.warning
-        return self.journal.info if record.levelno >= logging.INFO else self.journal.debug
 
 
 class Log:
@@ -78,7 +69,7 @@ class Log:
         for handler in ours if len(self.error_log.handlers) > 1 else ():
             # An INI file adds to what is there; a table replaces it.
             self.error_log.removeHandler(handler)
-        self.journal.hand_to(self.error_log.log)
+        self.journal.hand_to(self.error_log.log, logconfig.reopen_files)
         self.configured = True
 
     def debug(self, message: str, *args: Any, **kwargs: Any) -> None:

@@ -14,7 +14,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from remuda import _remuda, config_file, titles
+from remuda import _remuda, config_file, stand_in, titles, worker_classes
 from remuda.channel import Channel
 from remuda.config_file import ConfigError
 from remuda.glog import trace_of
@@ -45,13 +45,18 @@ class Herald:
             sys.stderr.flush()
 
     def on_read(self, message: Message) -> None:
-        """Run the file, in the directory in which the master was started."""
+        """Run the file, in the directory in which the master was started; look at the class."""
         os.chdir(self._start)
         self._withdraw_env()
         try:
-            self._module = config_file.run(message["place"])
-            values = config_file.describe(self._module, message["known"])
-            self._channel.send(type="values", values=values)
+            values, worker = [], None
+            with stand_in.gunicorn():
+                if message["place"]:
+                    self._module = config_file.run(message["place"])
+                    values = config_file.describe(self._module, message["known"])
+                if message["worker_class"]:
+                    worker = worker_classes.look(message["worker_class"], self._module)
+            self._channel.send(type="values", values=values, worker=worker)
         except ConfigError as error:
             self._channel.send(type="unreadable", text=str(error))
         ignore_operators()
@@ -64,8 +69,6 @@ class Herald:
         journal = _remuda.Journal(plan["errorlog"], plan["loglevel"])
         try:
             hooks = Hooks(plan, self._module, journal, message["master"])
-            if plan["logging"]:
-                hooks.server.log.configure(plan["logging"], self._module)
         except (ConfigError, BootError) as error:
             journal.error(str(error))
             return
@@ -138,7 +141,7 @@ class Herald:
     def on_reopen(self, _: Message) -> None:
         """Open the log files again."""
         if self.hooks is not None:
-            self.hooks.server.log.reopen_files()
+            self.hooks.journal.reopen()
 
 
 def ignore_operators() -> None:

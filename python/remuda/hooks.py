@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
-from remuda import _remuda, config_file
+from remuda import _remuda, config_file, loggers
 from remuda.cfg import Cfg
 from remuda.config_file import ConfigError
-from remuda.glog import Log, trace_of
+from remuda.glog import trace_of
 from remuda.views import Request, Response, Server, Worker
 
 Hook = Callable[..., Any]
@@ -25,14 +25,20 @@ class Hooks:
 
     Attributes:
         server: What they know as the server.
+        journal: The error log, behind whatever Python's logging is.
+
+    Raises:
+        ConfigError: One cannot be found.
+        BootError: The log cannot be had.
     """
 
     def __init__(
         self, plan: dict[str, Any], module: ModuleType | None, journal: _remuda.Journal, master: int
     ) -> None:
         self._hooks = find(plan, module)
-        log = Log(journal, plan["loglevel"])
-        self.server = Server(Cfg(plan, module, dict(os.environ)), log, master)
+        cfg = Cfg(plan, module, dict(os.environ))
+        self.journal = journal
+        self.server = Server(cfg, loggers.make(plan, cfg, journal, module), master)
 
     def __contains__(self, name: str) -> bool:
         return name in self._hooks

@@ -19,6 +19,10 @@ App = Callable[..., Any]
 # gunicorn's exit statuses: "worker failed to boot" and "app failed to load".
 BOOT_STATUS = 3
 APP_STATUS = 4
+# How the master names an app that comes from a PasteDeploy file.
+PASTE = "config:"
+# `crates/journal/src/exit.rs` tells what each means.
+UNSAFE_STATUS = 65
 
 
 class BootError(Exception):
@@ -27,7 +31,8 @@ class BootError(Exception):
     Attributes:
         failure: ``import`` (the module raised or is missing), ``app`` (it has no such app),
             ``interface`` (it has, but of another kind than the worker class calls), ``class`` (the
-            worker class cannot run here) or ``setup`` (something of ours).
+            worker class cannot run here), ``unsafe`` (a fork would break it) or ``setup``
+            (something of ours).
     """
 
     def __init__(self, failure: str, message: str) -> None:
@@ -36,8 +41,13 @@ class BootError(Exception):
 
     @property
     def status(self) -> int:
-        """The exit status that gunicorn gives such a failure."""
-        statuses = {"import": BOOT_STATUS, "app": APP_STATUS, "interface": APP_STATUS}
+        """The exit status; gunicorn's where it knows such a failure."""
+        statuses = {
+            "import": BOOT_STATUS,
+            "app": APP_STATUS,
+            "interface": APP_STATUS,
+            "unsafe": UNSAFE_STATUS,
+        }
         return statuses.get(self.failure, 1)
 
 
@@ -57,12 +67,47 @@ def prepare_path(chdir: str, pythonpath: list[str]) -> None:
             sys.path.insert(0, path)
 
 
-def load_app(uri: str, worker_class: str) -> App:
+def load_app(plan: dict[str, Any]) -> App:
     """Import the app, and see whether workers of this class can call it.
 
     Raises:
         BootError: With the traceback as its cause when there is one.
     """
+    uri, worker_class = plan["app"], plan["worker_class"]
+    if uri.startswith(PASTE):
+        app: App | None = _deploy(uri, plan["paste_global_conf"])
+    else:
+        app = _import_app(uri)
+    if app is None:
+        raise BootError("app", f"Failed to find application object: {uri.partition(':')[2]!r}")
+    if not callable(app):
+        raise BootError("app", "Application object must be callable.")
+    _check_interface(app, worker_class)
+    return app
+
+
+def _deploy(uri: str, global_conf: dict[str, str]) -> Any:
+    """The app that PasteDeploy makes of its file."""
+    try:
+        deploy = importlib.import_module("paste.deploy")
+    except ImportError as error:
+        raise BootError(
+            "setup",
+            f"`paste` needs the package PasteDeploy: {error}\n"
+            f"  hint: {sys.executable} -m pip install PasteDeploy",
+        ) from None
+    try:
+        return deploy.loadapp(uri, relative_to=os.getcwd(), global_conf=global_conf)
+    except LookupError as error:
+        # It has no such section, or names what is not installed.
+        raise BootError("app", str(error.args[0] if error.args else error)) from error
+    except Exception as error:
+        raise BootError("import", f"{type(error).__name__}: {error}") from error
+    except SystemExit as error:
+        raise BootError("import", f"the app called sys.exit({error.code!r})") from error
+
+
+def _import_app(uri: str) -> Any:
     module_name, _, expression = uri.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -76,13 +121,7 @@ def load_app(uri: str, worker_class: str) -> App:
         raise BootError("import", f"{type(error).__name__}: {error}") from error
     except SystemExit as error:
         raise BootError("import", f"the module called sys.exit({error.code!r})") from error
-    app: App | None = _find(module, expression or "application", module_name)
-    if app is None:
-        raise BootError("app", f"Failed to find application object: {expression!r}")
-    if not callable(app):
-        raise BootError("app", "Application object must be callable.")
-    _check_interface(app, worker_class)
-    return app
+    return _find(module, expression or "application", module_name)
 
 
 def _check_interface(app: App, worker_class: str) -> None:
@@ -174,7 +213,7 @@ def explain(error: BootError, uri: str) -> str:
         "app": "give it as `module:attribute`, `module:factory()`, or name the callable "
         "`application`",
     }.get(error.failure)
-    if hint:
+    if hint and not uri.startswith(PASTE):
         lines.append(f"  hint: {hint}")
     return "\n".join(lines)
 

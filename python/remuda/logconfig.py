@@ -38,6 +38,15 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+def wish_of(cfg: Any) -> dict[str, Any] | None:
+    """What the settings ask for; the first that is given counts."""
+    if cfg.logconfig_dict:
+        return {"form": "table", "is": cfg.logconfig_dict}
+    if cfg.logconfig_json:
+        return {"form": "json", "is": cfg.logconfig_json}
+    return {"form": "ini", "is": cfg.logconfig} if cfg.logconfig else None
+
+
 def apply(wish: dict[str, Any], module: ModuleType | None) -> None:
     """Set logging up.
 
@@ -64,3 +73,21 @@ def apply(wish: dict[str, Any], module: ModuleType | None) -> None:
             raise BootError("setup", f"log config {given!r} not found")
     except (ValueError, TypeError, AttributeError, ImportError, KeyError, OSError) as error:
         raise BootError("setup", f"the logging configuration cannot be used: {error}") from error
+
+
+def reopen_files() -> None:
+    """Open the files of all loggers again by their names."""
+    for handler in _file_handlers():
+        handler.acquire()
+        try:
+            # With its next record it is opened again; also one that began by emptying its file.
+            handler.close()
+            handler.mode = "a"
+        finally:
+            handler.release()
+
+
+def _file_handlers() -> list[logging.FileHandler]:
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    found = (handler for log in loggers for handler in log.handlers)
+    return [handler for handler in found if isinstance(handler, logging.FileHandler)]

@@ -15,12 +15,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from remuda import _remuda
+from remuda.fork_safety import Hazard, beyond
 
 TRIAL_TIMEOUT_S = 30.0
 # Each module that does harm costs another trial; with more of them than this, nothing is imported.
 TRIALS_MAX = 8
 
-Hazards = Callable[[], list[str]]
+Hazards = Callable[[], list[Hazard]]
 
 
 def prefetch(names: list[str], hazards: Hazards, journal: _remuda.Journal) -> int:
@@ -100,8 +101,8 @@ def try_imports(names: list[str], hazards: Hazards, notes: int) -> None:
     for name in names:
         note(notes, name, None)
         import_quietly(name)
-        if found := [hazard for hazard in hazards() if hazard not in before]:
-            note(notes, name, found[0])
+        if found := beyond(hazards(), before):
+            note(notes, name, found[0].what)
             return
     note(notes, names[-1], "")
 

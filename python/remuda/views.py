@@ -13,7 +13,6 @@ from typing import Any
 
 from remuda import _remuda
 from remuda.cfg import Cfg
-from remuda.glog import Log
 
 
 class Listener:
@@ -47,7 +46,7 @@ class Server:
 
     SIGNALS = ("HUP", "QUIT", "INT", "TERM", "TTIN", "TTOU", "USR1")
 
-    def __init__(self, cfg: Cfg, log: Log, master: int) -> None:
+    def __init__(self, cfg: Cfg, log: Any, master: int) -> None:
         self.cfg = cfg
         self.log = log
         self.pid = master
@@ -298,6 +297,8 @@ class Response:
         self.status = status
         self.headers = headers
         self.headers_sent = status is not None
+        self.sent = 0
+        self.response_length: int | None = None
 
     @property
     def status_code(self) -> int | None:

@@ -12,11 +12,10 @@ from __future__ import annotations
 import io
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -236,31 +235,3 @@ def time_limit(worker_class: str) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def close_connections() -> None:
-    """Close what requests have opened, each by its library's own interface."""
-    if db := sys.modules.get("django.db"):
-        for connection in db.connections.all(initialized_only=True):
-            connection.close()
-            if hasattr(connection, "close_pool"):
-                connection.close_pool()
-    if cache := sys.modules.get("django.core.cache"):
-        cache.close_caches()
-        # Some backends keep their connections beyond that; a cache is made anew when next used.
-        for alias in list(cache.caches):
-            with suppress(AttributeError):
-                del cache.caches[alias]
-    sync_to_async: Any = getattr(sys.modules.get("asgiref.sync"), "SyncToAsync", None)
-    if executor := getattr(sync_to_async, "single_thread_executor", None):
-        # Its thread would be gone in the workers, and whoever waits for it would wait for ever.
-        executor.shutdown(wait=True)
-        sync_to_async.single_thread_executor = type(executor)(max_workers=1)
-    if (hub := sys.modules.get("gevent._hub_local")) and (current := hub.get_hub_if_exists()):
-        pool = getattr(current, "_threadpool", None)
-        if pool is not None:
-            pool.kill()
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread():
-            # Those that are about to end may do so.
-            thread.join(0.2)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from remuda import _remuda, loading, titles, views
+from remuda import _remuda, access, loading, titles, views
 from remuda.channel import SCOREBOARD_FD
-from remuda.glog import trace_of
+from remuda.glog import Log, trace_of
 from remuda.hooks import Hooks
 from remuda.loading import App, BootError
 
@@ -74,7 +74,7 @@ class Duty:
     @property
     def journal(self) -> _remuda.Journal:
         """The error log."""
-        return self.hooks.server.log.journal
+        return self.hooks.journal
 
     def begin(self, **loop: Any) -> _remuda.Worker:
         """Take over the listeners. ``loop`` is what Rust needs of the loop that drives it."""
@@ -89,15 +89,21 @@ class Duty:
             line=self.assignment.line,
             channel=self.assignment.channel_fd,
             max_requests=view.max_requests,
-            access_logger=self.hooks.server.log.access_log.info
-            if self.hooks.server.log.configured
-            else None,
+            **self._access(),
             modules=self.modules,
             request_hooks=self.hooks.request_hooks(view) if "tasks" not in loop else None,
             **loop,
         )
         view.attach(worker)
         return worker
+
+    def _access(self) -> dict[str, Any]:
+        """Who gets access lines beside their file, or makes them."""
+        log = self.hooks.server.log
+        if not isinstance(log, Log):
+            scheme = "https" if self.plan["protocols"]["tls"] else "http"
+            return {"access_recorder": access.recorder(log, scheme)}
+        return {"access_logger": log.access_log.info if log.configured else None}
 
 
 class ErrorStream:
@@ -151,12 +157,12 @@ def _serve(
 ) -> int:
     learns = app is not None and plan["memory"]["prefetch_imports"]
     modules = len(sys.modules) if learns else None
-    journal = hooks.server.log.journal
+    journal = hooks.journal
     dump_stacks_on_signal(journal)
     view = assignment.view
     try:
         hooks.call("post_fork", hooks.server, view)
-        view.wsgi = loading.load_app(plan["app"], plan["worker_class"]) if app is None else app
+        view.wsgi = loading.load_app(plan) if app is None else app
         hooks.call("post_worker_init", view)
         app = view.wsgi
         around = hooks.request_hooks(view)

@@ -21,11 +21,13 @@ from typing import Any, NoReturn
 
 from remuda import (
     _remuda,
+    closing,
     config_file,
     fork_safety,
     heap,
     loading,
     prefetch,
+    stand_in,
     titles,
     views,
     warmup,
@@ -33,6 +35,7 @@ from remuda import (
 )
 from remuda.channel import CHANNEL_FD, SCOREBOARD_FD, Channel
 from remuda.config_file import ConfigError
+from remuda.fork_safety import Hazard
 from remuda.hooks import Hooks
 from remuda.loading import App, BootError
 
@@ -64,8 +67,6 @@ class Zygote:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
             raise BootError("setup", str(error)) from None
-        if self.plan["logging"]:
-            self.hooks.server.log.configure(self.plan["logging"], module)
         # Every worker would import them.
         importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
         importlib.import_module("wsgiref.util")
@@ -73,10 +74,10 @@ class Zygote:
         meant = self._hazards()
         if self.plan["preload"] != "never" and not self.boot.get("bare"):
             before = resident_bytes()
-            self.app = loading.load_app(self.plan["app"], self.plan["worker_class"])
+            with fork_safety.watching_starts():
+                self.app = loading.load_app(self.plan)
             self.hooks.server.app.callable = self.app
-            hazards = [hazard for hazard in self._hazards() if hazard not in meant]
-            self._check_fork_safety(hazards, resident_bytes() - before)
+            self._check_import(meant, resident_bytes() - before)
             if self.boot["prefetch"] and not self.boot.get("unlearned"):
                 self._prefetch()
             if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
@@ -85,12 +86,11 @@ class Zygote:
         count = heap.seal(immortal=immortal)
         self.journal.debug(f"{count} objects are immortal from now on")
 
-    def _hazards(self) -> list[str]:
+    def _hazards(self) -> list[Hazard]:
         listeners = {listener["fd"] for listener in self.plan["listeners"]}
         relay = set(self.plan["relay"].values())
         own_fds = {0, 1, 2, CHANNEL_FD, SCOREBOARD_FD} | listeners | relay
-        event_loops = self.plan["worker_class"] != "gevent"
-        return fork_safety.find_hazards(own_fds, event_loops=event_loops)
+        return fork_safety.find_hazards(own_fds, gevent=self.plan["worker_class"] == "gevent")
 
     def _prefetch(self) -> None:
         begun, before = time.monotonic(), self._hazards()
@@ -101,42 +101,64 @@ class Zygote:
                 f"Imported {count} modules for all workers, in {took_ms} ms: "
                 "earlier workers have imported them late"
             )
-        if any(hazard not in before for hazard in self._hazards()):
+        if fork_safety.beyond(self._hazards(), before):
             self.journal.warning("Loading the application again without these modules")
             self._start_again("unlearned")
 
     def _warm_up(self, app: App) -> None:
         before = self._hazards()
-        warmup.warm_up(app, self.plan, self.journal)
-        warmup.close_connections()
+        with fork_safety.watching_starts():
+            warmup.warm_up(app, self.plan, self.journal)
+        closing.close_connections()
         heap.collect()
-        hazards = [hazard for hazard in self._hazards() if hazard not in before]
-        if hazards:
-            self.journal.warning(
-                "Loading the application again without warm-up: its requests have left behind what "
-                "a fork would break\n"
-                + "\n".join(f"    {hazard}" for hazard in hazards)
-                + "\n  hint: choose other pages for `warmup_paths`"
-            )
-            self._start_again("cold")
+        check = self.plan["fork_check"]
+        hazards = fork_safety.beyond(self._hazards(), before)
+        if not hazards or check == "off":
+            return
+        found = fork_safety.describe(hazards)
+        left = "warm-up requests have left behind what a fork would break"
+        hint = "choose other pages for `warmup_paths`"
+        if check == "refuse":
+            raise fork_safety.refusal(f"its {left}", hazards, hint)
+        if check == "warn":
+            self.journal.warning(f"Forking nevertheless: {left}\n{found}\n  hint: {hint}")
+            return
+        self.journal.warning(
+            f"Loading the application again without warm-up: its {left}\n{found}\n  hint: {hint}"
+        )
+        self._start_again("cold")
 
-    def _check_fork_safety(self, hazards: list[str], app_bytes: int) -> None:
+    def _check_import(self, meant: list[Hazard], app_bytes: int) -> None:
+        """Look at what importing the app has left behind, and do what `fork_check` says."""
+        check = self.plan["fork_check"]
+        if check == "off":
+            return
+        opened = fork_safety.beyond(self._hazards(), meant)
+        if not opened:
+            return
+        closing.close_connections()
+        hazards = fork_safety.beyond(self._hazards(), meant)
+        closed = [hazard.what for hazard in fork_safety.beyond(opened, hazards)]
+        if closed:
+            self.journal.info(
+                f"Closed what importing the application had opened: {', '.join(closed)}"
+            )
         if not hazards:
             return
-        found = "\n".join(f"    {hazard}" for hazard in hazards)
-        if self.plan["preload"] == "always":
-            self.journal.warning(
-                "Importing the application has left behind what a fork can break:\n"
-                f"{found}\n  hint: open connections and start threads in the first request"
-            )
+        left, found = fork_safety.IMPORT_LEFT, fork_safety.describe(hazards)
+        if check == "refuse":
+            raise fork_safety.refusal(left, hazards)
+        if check == "warn" or self.plan["preload"] == "always":
+            # Once for a generation.
+            if self.boot.get("warned") != found:
+                self.boot["warned"] = found
+                self.journal.warning(f"The application is forked nevertheless: {left}\n{found}")
             return
         cost = max(app_bytes, 0) // (1 << 20)
         self.journal.warning(
-            "The application is not shared between workers: importing it has left behind\n"
-            f"{found}\n"
+            f"The application is not shared between workers: {left}\n{found}\n"
             f"  cost: each worker imports it by itself, about {cost} MiB each\n"
-            "  hint: open connections and start threads in the first request instead, or set "
-            "`preload_app` to true to share it nevertheless, or to false to silence this"
+            "  hint: `fork_check` warn shares it nevertheless, `preload_app` false silences this"
         )
         self._start_again("bare")
 
@@ -261,7 +283,8 @@ def prepare(
         # Before the file and the app: what they import must see the patched modules.
         patch_gevent()
     try:
-        module = config_file.run(plan["config"]) if plan["config"] else None
+        with stand_in.gunicorn():
+            module = config_file.run(plan["config"]) if plan["config"] else None
     except ConfigError as error:
         raise BootError("setup", str(error)) from None
     if plan["capture_output"]:

@@ -120,8 +120,6 @@ OTHER_DEFAULTS = {
     "forwarded_allow_ips",
     "control_socket",
     "control_socket_disable",
-    "user",
-    "group",
     "default_proc_name",
     "preload_app",
     "sendfile",

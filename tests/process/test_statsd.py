@@ -78,3 +78,18 @@ def test_a_host_that_cannot_be_found_is_named():
     status, words = refused("--statsd-host", "nowhere.invalid", "hello:app")
     assert status == 1
     assert "statsd_host: cannot send metrics to `nowhere.invalid`" in words
+
+
+def test_connections_that_wait_are_counted(serve, metrics):
+    address, received = metrics
+    with serve("--statsd-host", address, "--enable-backlog-metric") as server:
+        wait_until(lambda: "gunicorn.backlog:0|h" in received, "an empty queue")
+        [worker] = server.workers()
+        os.kill(worker, signal.SIGSTOP)
+        clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        wait_until(lambda: "gunicorn.backlog:3|h" in received, "three that wait")
+        os.kill(worker, signal.SIGCONT)
+        received.clear()
+        wait_until(lambda: "gunicorn.backlog:0|h" in received, "an empty queue again")
+        for client in clients:
+            client.close()

@@ -262,3 +262,35 @@ def test_a_running_gunicorn_is_upgraded_to_remuda(tmp_path, masters):
         if old.poll() is None:
             old.kill()
             old.wait()
+
+
+HOOK = """
+import time
+def pre_exec(server):
+    server.log.info("pre_exec of %s", server.pid)
+    {more}
+"""
+
+
+def test_the_hook_before_a_new_master_is_waited_for(serve, tmp_path, masters):
+    (tmp_path / "gunicorn.conf.py").write_text(
+        HOOK.format(more="time.sleep(1); open('prepared', 'w').close()")
+    )
+    with serve(cwd=tmp_path) as server:
+        new = upgrade(server, masters)
+        assert (tmp_path / "prepared").exists()
+        log = server.log()
+        assert log.index(f"pre_exec of {server.pid}") < log.index("a new master boots")
+        assert server.wait() == 0
+        assert get(server.port, "/").status == 200
+        assert Path(f"/proc/{new}").exists()
+
+
+def test_a_hook_that_raises_keeps_the_new_master_from_starting(serve, tmp_path, masters):
+    (tmp_path / "gunicorn.conf.py").write_text(HOOK.format(more="raise RuntimeError('not now')"))
+    with serve(cwd=tmp_path) as server:
+        server.send(signal.SIGUSR2)
+        server.wait_for_log("RuntimeError: not now")
+        server.wait_for_log("Upgrade given up")
+        assert not STARTED.findall(server.log())
+        assert get(server.port, "/").status == 200

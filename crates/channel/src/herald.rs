@@ -8,8 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::WorkerPlan;
 
 /// The hooks that the herald calls; the others are called in zygotes and workers.
-pub const HERALD_HOOKS: [&str; 6] =
-    ["on_starting", "on_reload", "when_ready", "child_exit", "nworkers_changed", "on_exit"];
+pub const HERALD_HOOKS: [&str; 7] = [
+    "on_starting",
+    "on_reload",
+    "when_ready",
+    "child_exit",
+    "nworkers_changed",
+    "pre_exec",
+    "on_exit",
+];
 
 /// Where a Python configuration file is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,16 +34,44 @@ pub enum ConfigPlace {
     },
 }
 
+/// A worker class that has to be imported to be known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassQuestion {
+    /// Its path, where it is not the file that names it.
+    pub path: Option<String>,
+    /// The paths that need no look.
+    pub known: Vec<String>,
+    /// Where modules are looked for, beside what the file says.
+    pub folders: Vec<String>,
+}
+
+/// What a worker class that is not ours is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerForm {
+    /// Its path, as it was given.
+    pub path: String,
+    /// The path of its nearest base that is known, or of what it is based on.
+    pub base: String,
+    /// What it has of its own that this base would run.
+    pub overrides: Vec<String>,
+    /// What it passes to uvicorn.
+    pub kwargs: serde_json::Map<String, serde_json::Value>,
+    /// Why it could not be imported.
+    pub error: Option<String>,
+}
+
 /// What the master says to the herald.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToHerald {
     /// Run the file, and say what is in it. Answered by `Values` or `Unreadable`.
     Read {
-        /// The file.
-        place: ConfigPlace,
+        /// The file, if there is one.
+        place: Option<ConfigPlace>,
         /// The names of all settings; with a hook, how many arguments it may take.
         known: BTreeMap<String, Vec<u8>>,
+        /// What to find out of the worker class, if it matters.
+        worker_class: Option<ClassQuestion>,
     },
     /// What the settings have become. The file that was read last belongs to them.
     Settled {
@@ -112,6 +147,9 @@ pub enum FromHerald {
     Values {
         /// What it has left behind.
         values: Vec<ConfigValue>,
+        /// The worker class, where it had to be looked at.
+        #[serde(default)]
+        worker: Option<WorkerForm>,
     },
     /// The file could not be run.
     Unreadable {

@@ -32,12 +32,15 @@ pub use control::{
     SlotMemory, Status, WorkerStatus, ZygoteStatus,
 };
 pub use growth::{Growth, Growths};
-pub use herald::{ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm};
+pub use herald::{
+    ClassQuestion, ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm,
+    WorkerForm,
+};
 pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{
-    AsgiPlan, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan, MemoryPlan, Preload,
-    ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass,
-    WorkerPlan,
+    AsgiPlan, ForkCheck, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan, MemoryPlan,
+    Preload, ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores,
+    WorkerClass, WorkerPlan,
 };
 pub use profile::{PROFILE_SECONDS_MAX, profile_packet, profile_seconds};
 pub use word::{FromWorker, ToWorker, UnknownWord};

@@ -32,6 +32,21 @@ pub enum Preload {
     Never,
 }
 
+/// What follows when the app has something that a fork would break.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForkCheck {
+    /// Each worker imports it, unless it is to be imported in the zygote always.
+    #[default]
+    Auto,
+    /// A warning.
+    Warn,
+    /// The zygote gives up.
+    Refuse,
+    /// Nobody looks.
+    Off,
+}
+
 /// A listener as workers see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerPlan {
@@ -136,6 +151,8 @@ pub enum LoggingPlan {
     Json(String),
     /// An INI file.
     Ini(String),
+    /// A class of the user's does it; its path where the file does not hold it.
+    Class(Option<String>),
 }
 
 /// Syslog.
@@ -213,12 +230,17 @@ pub struct ProxyPlan {
 /// Everything a zygote and its workers need to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerPlan {
-    /// `module` or `module:attribute` or `module:factory(arguments)`.
+    /// `module` or `module:attribute` or `module:factory(arguments)`; `config:PATH#SECTION` for an app
+    /// that PasteDeploy loads.
     pub app: String,
+    /// What PasteDeploy gets beside its file.
+    pub paste_global_conf: BTreeMap<String, String>,
     /// How a worker runs the app.
     pub worker_class: WorkerClass,
     /// Whether the app is imported in the zygote.
     pub preload: Preload,
+    /// What follows when a fork would break something.
+    pub fork_check: ForkCheck,
     /// What workers share.
     pub memory: MemoryPlan,
     /// The Python configuration file, which the zygote runs before it imports the app.

@@ -57,6 +57,9 @@ pub enum BootFailure {
     Interface,
     /// The worker class cannot run here: a package is missing. Exit status 1.
     Class,
+    /// A fork would break what the import has left behind, and `fork_check` is `refuse`. Exit
+    /// status 65.
+    Unsafe,
     /// Something of ours went wrong before the app was touched. Exit status 1.
     Setup,
 }

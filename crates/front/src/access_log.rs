@@ -20,6 +20,27 @@ pub struct AccessFormat {
     /// Names of `%({name}e)s`, for which the executor is asked.
     environ: Vec<String>,
     measures: bool,
+    /// Whether the executor wants to know of each request, and writes no lines.
+    records: bool,
+}
+
+/// A request that is over, for an executor that writes its own lines.
+#[derive(Clone, Debug)]
+pub struct AccessRecord {
+    /// As it was served.
+    pub head: Parts,
+    /// The client.
+    pub peer: Peer,
+    /// Of the response.
+    pub status: u16,
+    /// Of the response.
+    pub headers: HeaderMap,
+    /// What the executor has found of the format's `%({name}e)s`.
+    pub environ: Vec<String>,
+    /// Of the response's body.
+    pub sent_bytes: u64,
+    /// From the executor's start to the last byte.
+    pub took: Duration,
 }
 
 /// How a request ended.
@@ -110,13 +131,19 @@ impl AccessFormat {
         }
         text.push_str(rest);
         pieces.push(Piece::Text(text));
-        Ok(Self { pieces: Some(pieces), environ, measures: false })
+        Ok(Self { pieces: Some(pieces), environ, ..Self::default() })
     }
 
     /// Whether metrics are wanted, with or without lines.
     #[must_use]
     pub fn measuring(self, measures: bool) -> Self {
         Self { measures, ..self }
+    }
+
+    /// Hands requests over as they were, in place of lines.
+    #[must_use]
+    pub fn recording(self) -> Self {
+        Self { pieces: None, records: true, ..self }
     }
 
     /// Names of the values of an app's environ that lines show.
@@ -171,11 +198,17 @@ pub(crate) struct AccessLines {
     format: AccessFormat,
     waiting: RefCell<String>,
     measured: RefCell<Vec<Measure>>,
+    records: RefCell<Vec<AccessRecord>>,
 }
 
 impl AccessLines {
     pub(crate) fn new(format: AccessFormat) -> Self {
-        Self { format, waiting: RefCell::default(), measured: RefCell::default() }
+        Self {
+            format,
+            waiting: RefCell::default(),
+            measured: RefCell::default(),
+            records: RefCell::default(),
+        }
     }
 
     pub(crate) fn take(&self) -> String {
@@ -184,6 +217,10 @@ impl AccessLines {
 
     pub(crate) fn take_measured(&self) -> Vec<Measure> {
         self.measured.take()
+    }
+
+    pub(crate) fn take_records(&self) -> Vec<AccessRecord> {
+        self.records.take()
     }
 
     pub(crate) fn environ(&self) -> &[String] {
@@ -213,11 +250,8 @@ impl Entry {
         started: Instant,
     ) -> Self {
         let wanted = |piece: &Piece| matches!(piece, Piece::Atom(Atom::ResponseHeader(_)));
-        let response_headers = if lines.format.pieces.iter().flatten().any(wanted) {
-            reply.headers().clone()
-        } else {
-            HeaderMap::new()
-        };
+        let wants_all = lines.format.records || lines.format.pieces.iter().flatten().any(wanted);
+        let response_headers = if wants_all { reply.headers().clone() } else { HeaderMap::new() };
         let status = reply.status().as_u16();
         Self { lines, head, peer, status, response_headers, environ, started }
     }
@@ -227,6 +261,12 @@ impl Entry {
         let took = self.started.elapsed();
         if self.lines.format.measures {
             self.lines.measured.borrow_mut().push(Measure { status: self.status, took });
+        }
+        if self.lines.format.records {
+            let Self { lines, head, peer, status, response_headers: headers, environ, .. } = *self;
+            let record = AccessRecord { head, peer, status, headers, environ, sent_bytes, took };
+            lines.records.borrow_mut().push(record);
+            return;
         }
         let Some(pieces) = &self.lines.format.pieces else { return };
         let mut line = self.lines.waiting.borrow_mut();
@@ -274,10 +314,42 @@ impl Entry {
             Atom::RequestHeader(name) => line.write_str(&header(&self.head.headers, name)),
             Atom::ResponseHeader(name) => line.write_str(&header(&self.response_headers, name)),
             Atom::Environ(index) => {
-                line.write_str(&escaped(self.environ.get(*index).map_or("-", String::as_str)))
+                let found = self.environ.get(*index).cloned();
+                let value = found.unwrap_or_else(|| self.as_environ(*index));
+                line.write_str(&escaped(&value))
             }
             Atom::Dash => line.write_str("-"),
         };
+    }
+
+    /// What the environ of a WSGI app would hold, where there is none, as with ASGI.
+    fn as_environ(&self, index: usize) -> String {
+        let name = self.lines.format.environ[index].to_ascii_uppercase();
+        let uri = &self.head.uri;
+        let value = match name.as_str() {
+            "REQUEST_METHOD" => Some(self.head.method.to_string()),
+            "RAW_URI" => Some(uri.to_string()),
+            "PATH_INFO" => Some(decoded(uri.path())),
+            "QUERY_STRING" => Some(uri.query().unwrap_or_default().to_owned()),
+            "SERVER_PROTOCOL" => Some(self.protocol().to_owned()),
+            "REMOTE_ADDR" => Some(self.peer.ip().map_or(String::new(), |ip| ip.to_string())),
+            "REMOTE_PORT" => match self.peer {
+                Peer::Inet(_, port) => Some(port.to_string()),
+                Peer::Unix => None,
+            },
+            name => self.header_of_environ(name),
+        };
+        value.unwrap_or_else(|| "-".to_owned())
+    }
+
+    fn header_of_environ(&self, name: &str) -> Option<String> {
+        let name = match name {
+            "CONTENT_TYPE" | "CONTENT_LENGTH" => name,
+            name => name.strip_prefix("HTTP_")?,
+        };
+        let name = HeaderName::try_from(name.replace('_', "-")).ok()?;
+        let value = self.head.headers.get(name)?;
+        Some(value.as_bytes().iter().map(|byte| char::from(*byte)).collect())
     }
 
     fn protocol(&self) -> &'static str {
@@ -361,6 +433,10 @@ mod tests {
     use crate::reply::Content;
 
     fn line(format: &str) -> String {
+        line_with(format, vec!["told".to_owned()])
+    }
+
+    fn line_with(format: &str, environ: Vec<String>) -> String {
         let lines = Rc::new(AccessLines::new(AccessFormat::parse(format).expect("format")));
         let request = Request::builder()
             .uri("/a%20b?c=1")
@@ -376,7 +452,7 @@ mod tests {
             request.into_parts().0,
             peer,
             &reply,
-            vec!["told".to_owned()],
+            environ,
             Instant::now(),
         );
         Box::new(entry).finish(12);
@@ -391,6 +467,33 @@ mod tests {
         );
         assert_eq!(line("%({x-id}o)s %({Referer}i)s %(nonsense)s"), "7 from \\\"here\\\" -\n");
         assert_eq!(line("%({app.user}e)s %({app.role}e)s"), "told -\n");
+    }
+
+    #[test]
+    fn without_an_environ_the_request_says_what_it_would_hold() {
+        let format = "%({request_method}e)s %({PATH_INFO}e)s %({RAW_URI}e)s %({REMOTE_PORT}e)s \
+                      %({HTTP_REFERER}e)s %({HTTP_HOST}e)s %({app.user}e)s";
+        let expected = "GET /a b /a%20b?c=1 5 from \\\"here\\\" - -\n";
+        assert_eq!(line_with(format, Vec::new()), expected);
+    }
+
+    #[test]
+    fn requests_can_be_recorded_in_place_of_lines() {
+        let format = AccessFormat::parse("%({app.user}e)s").expect("format").recording();
+        let lines = Rc::new(AccessLines::new(format));
+        let (head, ()) = Request::builder().uri("/a").body(()).expect("request").into_parts();
+        let mut reply = Response::new(Content::Whole(Bytes::new()));
+        reply.headers_mut().insert("x-id", "7".parse().expect("value"));
+        let environ = vec!["me".to_owned()];
+        let entry = Entry::new(lines.clone(), head, Peer::Unix, &reply, environ, Instant::now());
+        Box::new(entry).finish(12);
+        assert_eq!(lines.take(), "");
+        let [record] = &lines.take_records()[..] else { panic!("one record") };
+        assert_eq!((record.head.uri.path(), record.status, record.sent_bytes), ("/a", 200, 12));
+        assert_eq!(
+            (&record.headers["x-id"], &record.environ[..]),
+            (&"7".parse().expect("value"), &["me".to_owned()][..])
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use slab::Slab;
 
-use crate::access_log::{AccessFormat, AccessLines, Measure};
+use crate::access_log::{AccessFormat, AccessLines, AccessRecord, Measure};
 use crate::connection::{Connection, Stage};
 use crate::exchange::ConnectionId;
 use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
@@ -422,6 +422,11 @@ impl Front {
     /// How requests have ended since the last call; empty when nobody measures.
     pub fn take_measured(&self) -> Vec<Measure> {
         self.core.access.as_ref().map(|lines| lines.take_measured()).unwrap_or_default()
+    }
+
+    /// Requests that are over since the last call; empty when lines are written of them, or nothing.
+    pub fn take_access_records(&self) -> Vec<AccessRecord> {
+        self.core.access.as_ref().map(|lines| lines.take_records()).unwrap_or_default()
     }
 
     /// Complete lines for the access log, since the last call; empty when there is none.

@@ -63,7 +63,7 @@ mod turn;
 mod websocket;
 mod wire;
 
-pub use access_log::{AccessFormat, AccessFormatError, Measure};
+pub use access_log::{AccessFormat, AccessFormatError, AccessRecord, Measure};
 pub use body::RequestBody;
 pub use exchange::{Client, ConnectionId, Exchange, Watcher};
 pub use file::FileContent;

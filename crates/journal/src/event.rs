@@ -133,6 +133,8 @@ events! {
         "A reload begins: the new code is loaded beside the old.";
     LEARNED = "worker.imports", Debug, "Imported late by a worker, and before the fork next time: {names}",
         "Requests have made workers import what the application's own import had not. See `prefetch_imports`.";
+    WORKERS_COUNTED = "workers.counted", Info, "Workers: {workers} (auto: {why})",
+        "`workers` is `auto`, and a reload has counted again. At the start the same stands in the first lines.";
     REFRESH_STARTED = "reload.refresh", Info, "Loading the application again, so that workers share what they have imported late",
         "Our own reload, once, `prefetch_after` the start; see there.";
     RELOAD_DONE = "reload.done", Info, "Reload done: generation {generation} serves after {took_ms} ms",

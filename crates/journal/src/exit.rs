@@ -32,6 +32,12 @@ pub const APP: ExitStatus = ExitStatus {
     code: 4,
     meaning: "The module has no such application object (gunicorn: app failed to load).",
 };
+/// sysexits' `EX_DATAERR`.
+pub const FORK_UNSAFE: ExitStatus = ExitStatus {
+    code: 65,
+    meaning: "A fork would break what importing the application has left behind, and `fork_check` \
+              is `refuse`. A restart does not help.",
+};
 /// sysexits' `EX_UNAVAILABLE`.
 pub const CRASH_LOOP: ExitStatus = ExitStatus {
     code: 69,
@@ -55,7 +61,7 @@ pub const BUG: ExitStatus =
 
 /// All of them.
 pub const ALL: &[ExitStatus] =
-    &[STOPPED, UNABLE, USAGE, BOOT, APP, CRASH_LOOP, BUG, SHORTAGE, NO_RETRY];
+    &[STOPPED, UNABLE, USAGE, BOOT, APP, FORK_UNSAFE, CRASH_LOOP, BUG, SHORTAGE, NO_RETRY];
 
 /// By these a worker, or an app while it is imported, speaks to the master.
 pub const OF_WORKERS: &[ExitStatus] = &[

@@ -50,6 +50,11 @@ impl Statsd {
         self.send(name, format_args!("{value}|g"));
     }
 
+    /// So many there were at this moment, of many.
+    pub fn histogram(&self, name: &str, value: u64) {
+        self.send(name, format_args!("{value}|h"));
+    }
+
     /// So long it took.
     pub fn timing(&self, name: &str, took: Duration) {
         self.send(name, format_args!("{}|ms", took.as_secs_f64() * 1e3));
@@ -116,6 +121,8 @@ mod tests {
         let statsd = Statsd::open(&address, "", "").expect("opened");
         statsd.gauge("gunicorn.workers", 3);
         assert_eq!(received(&server), "gunicorn.workers:3|g");
+        statsd.histogram("gunicorn.backlog", 0);
+        assert_eq!(received(&server), "gunicorn.backlog:0|h");
         statsd.request(200, Duration::from_micros(1500));
         assert_eq!(received(&server), "gunicorn.request.duration:1.5|ms");
         assert_eq!(received(&server), "gunicorn.requests:1|c|@1.0");

@@ -12,6 +12,8 @@ pub(crate) struct PyJournal {
     pub(crate) journal: Journal,
     /// Takes a level's number and a message, where Python's logging was set up by the user.
     logger: OnceLock<Py<PyAny>>,
+    /// Opens the files of that logging again.
+    reopener: OnceLock<Py<PyAny>>,
 }
 
 impl PyJournal {
@@ -22,6 +24,17 @@ impl PyJournal {
         });
         if !said {
             self.journal.write(level, message);
+        }
+    }
+}
+
+impl PyJournal {
+    /// Closes all files and opens them again by their names.
+    pub(crate) fn reopen_all(&self) -> PyResult<()> {
+        self.journal.reopen()?;
+        match self.reopener.get() {
+            Some(reopener) => Python::attach(|py| reopener.call0(py)).map(drop),
+            None => Ok(()),
         }
     }
 }
@@ -37,6 +50,16 @@ fn number_of(level: Level) -> u8 {
     }
 }
 
+fn level_of(number: u8) -> Level {
+    match number {
+        50.. => Level::Critical,
+        40.. => Level::Error,
+        30.. => Level::Warning,
+        20.. => Level::Info,
+        _ => Level::Debug,
+    }
+}
+
 #[pymethods]
 impl PyJournal {
     /// Opens `target` (`-` is standard error), for lines of at least `level`.
@@ -44,32 +67,37 @@ impl PyJournal {
     fn new(target: &str, level: &str) -> PyResult<Self> {
         let journal = Journal::open(target, Level::parse(level))
             .map_err(|error| PyOSError::new_err(error.to_string()))?;
-        Ok(Self { journal, logger: OnceLock::new() })
+        Ok(Self { journal, logger: OnceLock::new(), reopener: OnceLock::new() })
+    }
+
+    /// A line of ours, whatever has become of Python's logging; `level` as that counts.
+    fn write(&self, level: u8, message: &str) {
+        self.journal.write(level_of(level), message);
     }
 
     fn debug(&self, message: &str) {
-        self.journal.write(Level::Debug, message);
+        self.say(Level::Debug, message);
     }
 
     fn info(&self, message: &str) {
-        self.journal.write(Level::Info, message);
+        self.say(Level::Info, message);
     }
 
     fn warning(&self, message: &str) {
-        self.journal.write(Level::Warning, message);
+        self.say(Level::Warning, message);
     }
 
     fn error(&self, message: &str) {
-        self.journal.write(Level::Error, message);
+        self.say(Level::Error, message);
     }
 
     fn critical(&self, message: &str) {
-        self.journal.write(Level::Critical, message);
+        self.say(Level::Critical, message);
     }
 
-    /// Closes the file and opens it again by its name.
+    /// Closes its file, and those of the user's logging, and opens them again by their names.
     fn reopen(&self) -> PyResult<()> {
-        Ok(self.journal.reopen()?)
+        self.reopen_all()
     }
 
     /// From now on messages go to syslog as well.
@@ -79,10 +107,12 @@ impl PyJournal {
         Ok(())
     }
 
-    /// From now on what a worker has to say goes to `logger(level, message)`.
-    fn hand_to(&self, logger: Py<PyAny>) {
+    /// From now on what zygote and workers have to say goes to `logger(level, message)`, whose files
+    /// `reopener()` opens again.
+    fn hand_to(&self, logger: Py<PyAny>, reopener: Py<PyAny>) {
         // Set once, before there are workers.
         let _ = self.logger.set(logger);
+        let _ = self.reopener.set(reopener);
     }
 
     /// From now on warnings and errors are counted as metrics.

@@ -7,9 +7,11 @@
 //!
 //! The names that Python sees are listed at the end of this file.
 
+mod access;
 mod asgi;
 mod context;
 mod file_pages;
+mod idle;
 mod immortal;
 mod imports;
 mod journal;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use remuda_channel::{SyslogPlan, TlsPlan, WorkerClass, WorkerPlan};
+use remuda_channel::{LoggingPlan, SyslogPlan, TlsPlan, WorkerClass, WorkerPlan};
 use remuda_front::http::header::{HeaderName, HeaderValue};
 use remuda_front::{
     AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Lenience, Limits,
@@ -67,7 +67,7 @@ pub(crate) struct Groundwork {
 pub(crate) fn lay_groundwork(plan: &str) -> PyResult<Groundwork> {
     let plan = read_plan(plan)?;
     proxies(&plan)?;
-    open_access_log(&plan)?;
+    open_access_log(&plan, false)?;
     proxy_protocol(&plan)?;
     let certificates = match &plan.protocols.tls {
         Some(tls) => {
@@ -210,20 +210,33 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
     }
 }
 
+/// The access log and what is noted for it. `records` is whether Python writes lines by itself, as a
+/// logger class does.
 pub(crate) fn open_access_log(
     plan: &WorkerPlan,
+    records: bool,
 ) -> PyResult<(Option<AccessLog>, Option<AccessFormat>)> {
     let measures = plan.statsd.is_some();
+    if records {
+        // Of the format, only the names in `%({name}e)s` count here.
+        let format = AccessFormat::parse(&plan.access_log_format).unwrap_or_default();
+        return Ok((None, Some(format.recording().measuring(measures))));
+    }
+    let by_class = matches!(plan.logging, Some(LoggingPlan::Class(_)));
     let syslog = plan.syslog.as_ref().filter(|syslog| syslog.access);
     if plan.accesslog.is_none() && plan.logging.is_none() && syslog.is_none() {
         return Ok((None, measures.then(|| AccessFormat::default().measuring(true))));
     }
-    let format = AccessFormat::parse(&plan.access_log_format)
-        .map_err(|error| PyValueError::new_err(format!("access_log_format: {error}")))?;
     let open = |target: &String| {
         AccessLog::open(target).map_err(|error| PyOSError::new_err(error.to_string()))
     };
     let log = plan.accesslog.as_ref().map(open).transpose()?;
+    if by_class {
+        // It was only to be seen whether the file can be had, and to be made for another user.
+        return Ok((None, measures.then(|| AccessFormat::default().measuring(true))));
+    }
+    let format = AccessFormat::parse(&plan.access_log_format)
+        .map_err(|error| PyValueError::new_err(format!("access_log_format: {error}")))?;
     let log = match (log, syslog) {
         (log, None) => log,
         (log, Some(SyslogPlan { address, facility, prefix, .. })) => {

@@ -26,14 +26,16 @@ use remuda_scoreboard::{Board, now_ns};
 
 use crate::asgi::Asgi;
 use crate::context::FreshContext;
+use crate::idle::Idle;
 use crate::imports::Imports;
 use crate::journal::PyJournal;
 use crate::memory_profile::MemoryProfile;
 use crate::memory_samples::MemorySamples;
 use crate::overdue::Flights;
+use crate::process::trim_heap;
 use crate::serving::Serving;
-use crate::setup;
 use crate::wsgi::{self, Closing, EnvironBuilder, Files, Phrases};
+use crate::{access, setup};
 
 /// Serves requests; made once in each worker process, after the fork.
 #[pyclass(module = "remuda._remuda", frozen)]
@@ -44,8 +46,11 @@ pub(crate) struct Worker {
     access: Option<AccessLog>,
     /// The user's logging, which gets each line as well.
     access_logger: Option<Py<PyAny>>,
+    /// The user's logger class, which makes its own lines.
+    access_recorder: Option<Py<PyAny>>,
     imports: Option<Imports>,
     profile: MemoryProfile,
+    idle: Idle,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
     /// When time limits were last applied.
@@ -93,7 +98,7 @@ impl Worker {
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, access_logger=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, access_logger=None, access_recorder=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -109,6 +114,7 @@ impl Worker {
         modules: Option<usize>,
         request_hooks: Option<Py<PyAny>>,
         access_logger: Option<Py<PyAny>>,
+        access_recorder: Option<Py<PyAny>>,
         wait_socket: Option<Py<PyAny>>,
         schedule: Option<Py<PyAny>>,
         tasks: Option<&Bound<'_, PyAny>>,
@@ -125,7 +131,7 @@ impl Worker {
                 runners,
             },
         };
-        let (access, format) = setup::open_access_log(&plan)?;
+        let (access, format) = setup::open_access_log(&plan, access_recorder.is_some())?;
         let no_line = || PyValueError::new_err(format!("the scoreboard has no line {line}"));
         let board = Board::attach(board)?;
         let crowd = board.crowd(line, plan.worker_class == WorkerClass::Sync);
@@ -164,8 +170,10 @@ impl Worker {
             pool: Pool::default(),
             access,
             access_logger,
+            access_recorder,
             imports: Imports::new(py, modules)?,
             profile: MemoryProfile::default(),
+            idle: Idle::default(),
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),
@@ -446,6 +454,10 @@ impl Worker {
         self.tell_master(py);
         self.profile.look(py, &self.serving);
         self.report();
+        let is_busy = self.serving.in_app.get() > 0;
+        if !is_busy && self.idle.is_time_to_trim(self.serving.served.get(), now) {
+            py.detach(trim_heap);
+        }
     }
 
     /// What the master gathers.
@@ -505,7 +517,7 @@ impl Worker {
 
     fn reopen(&self) {
         // What cannot be opened again keeps its old file; the journal says so.
-        let _ = self.serving.journal.get().journal.reopen();
+        let _ = self.serving.journal.get().reopen_all();
         if let Some(access) = &self.access {
             let _ = access.reopen();
         }
@@ -516,6 +528,10 @@ impl Worker {
             for measure in self.front().take_measured() {
                 statsd.request(measure.status, measure.took);
             }
+        }
+        if let Some(recorder) = &self.access_recorder {
+            let wanted = self.front().environ_wanted();
+            access::record(recorder, wanted, self.front().take_access_records());
         }
         if self.access.is_none() && self.access_logger.is_none() {
             return;

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use remuda::sizing::Sizing;
 use remuda_journal::ALWAYS;
 use remuda_runtime::{MemoryLimit, memory_limit};
 use remuda_settings::{Settings, Warning};
 use tracing::{info, warn};
 
 /// Says what will run, at any log level, each line as a message of its own.
-pub(crate) fn show(settings: &Settings, warnings: &[Warning]) {
-    for line in lines(settings, memory_limit()) {
+pub(crate) fn show(settings: &Settings, sizing: Option<&Sizing>, warnings: &[Warning]) {
+    for line in lines(settings, sizing, memory_limit()) {
         info!(target: ALWAYS, "{line}");
     }
     for warning in warnings {
@@ -17,11 +18,11 @@ pub(crate) fn show(settings: &Settings, warnings: &[Warning]) {
     }
 }
 
-fn lines(settings: &Settings, memory: MemoryLimit) -> Vec<String> {
+fn lines(settings: &Settings, sizing: Option<&Sizing>, memory: MemoryLimit) -> Vec<String> {
     let binds: Vec<String> = settings.binds.iter().map(ToString::to_string).collect();
     let mut lines = vec![
         "Gunicorn starting with config:".to_owned(),
-        format!("  Workers: {}", settings.workers),
+        format!("  Workers: {}", workers(settings, sizing)),
         format!("  Timeout: {}", settings.timeout.map_or("none".to_owned(), seconds)),
         format!("  Worker class: {}", settings.worker_class.name()),
         format!("  Worker connections: {}", settings.worker_connections),
@@ -33,6 +34,13 @@ fn lines(settings: &Settings, memory: MemoryLimit) -> Vec<String> {
         lines.push(format!("  {} = {} ({})", changed.name, changed.text, changed.origin));
     }
     lines
+}
+
+fn workers(settings: &Settings, sizing: Option<&Sizing>) -> String {
+    match sizing {
+        Some(Sizing { workers, why }) => format!("{workers} (auto: {why})"),
+        None => settings.workers.unwrap_or(1).to_string(),
+    }
 }
 
 fn seconds(length: Duration) -> String {

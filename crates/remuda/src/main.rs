@@ -25,7 +25,7 @@ use remuda_runtime::{
 use remuda_settings::{Outcome, PythonFile, Settings, StatsdSettings, SyslogSettings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
 
-use remuda::{limits, plan};
+use remuda::{limits, plan, sizing};
 
 use crate::failure::Failure;
 use crate::master_hooks::MasterHooks;
@@ -84,6 +84,10 @@ fn serve(
     heirloom: Option<Heirloom>,
 ) -> Result<u8, Failure> {
     let is_heir = heirloom.is_some();
+    let room = limits::Room::ask();
+    let mut settings = settings.clone();
+    let sizing = sizing::settle(&mut settings, room, remuda_runtime::cpus());
+    let settings = &settings;
     let identity = plan::identity(settings)?;
     let identity = identity.as_ref();
     let python = python::find(settings.python.as_deref())?;
@@ -92,7 +96,7 @@ fn serve(
     let herald = if to_background { go_to_background(settings, herald)? } else { herald };
     let journal = open_journal(settings, identity)?;
     let signals = Signals::install().map_err(Failure::Kernel)?;
-    banner::show(settings, warnings);
+    banner::show(settings, sizing.as_ref(), warnings);
     let hooks = MasterHooks::prepare(settings, file, identity, herald, &python)?;
     log!(STARTING, version = env!("CARGO_PKG_VERSION"));
     let pidfile = settings.pidfile.as_deref().map(|path| Pidfile::create(path, is_heir));
@@ -104,7 +108,6 @@ fn serve(
     log!(USING_WORKER, class = settings.worker_class.name());
     hooks.tell_bound(&urls)?;
     hooks.call("when_ready")?;
-    let room = limits::Room::ask();
     let again = Again::new(given.clone(), settings.clone(), listeners.plans());
     let config = Config {
         plan: plan::for_supervisor(settings, room, is_heir),
@@ -116,6 +119,7 @@ fn serve(
         renewal: Box::new(again),
         herald: hooks.into_herald(),
         pidfile,
+        measures_backlog: settings.backlog_metric,
         notifier: Notifier::new(env::var_os("NOTIFY_SOCKET").as_deref()),
         launch: Launch::of_this_process(),
         control: open_control(settings, is_heir),

@@ -75,7 +75,8 @@ impl MasterHooks {
 fn begin(file: Option<&PythonFile>, python: &Path) -> Result<Herald, Failure> {
     let herald = Herald::start(python)?;
     if let Some(file) = file
-        && let FromHerald::Unreadable { text } = herald.ask(&question(file), PATIENCE)?
+        && let FromHerald::Unreadable { text } =
+            herald.ask(&question(Some(file), None), PATIENCE)?
     {
         return Err(Failure::File(text));
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, ConfigPlace, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan,
-    MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
-    StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
+    AsgiPlan, ConfigPlace, ForkCheck, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan,
+    LoggingPlan, MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD,
+    RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, Heirloom, Identity, IdentityError, listen_fds};
 use remuda_settings::{
@@ -32,7 +32,7 @@ pub fn for_supervisor(settings: &Settings, room: Room, is_heir: bool) -> Plan {
         max_age_jitter: settings.max_worker_age_jitter,
         worker_memory: limits::of_worker(settings.memory.max_memory, room),
         total_memory: limits::of_total(settings.memory.max_memory_total, room).0,
-        workers: settings.workers,
+        workers: workers(settings),
         max_surge: settings.max_surge,
         max_requests: settings.max_requests,
         max_requests_jitter: settings.max_requests_jitter,
@@ -51,6 +51,11 @@ pub fn for_supervisor(settings: &Settings, room: Room, is_heir: bool) -> Plan {
         seed: seed(),
         ..Plan::default()
     }
+}
+
+/// `auto` has become a number by now, except where nobody is going to serve.
+fn workers(settings: &Settings) -> u16 {
+    settings.workers.unwrap_or(1)
 }
 
 /// Half the time that the service manager waits for a sign of life, if it is ours that it waits for.
@@ -80,6 +85,7 @@ pub fn for_workers(
     let seconds = |length: Duration| length.as_secs_f64();
     WorkerPlan {
         app: settings.app.clone(),
+        paste_global_conf: settings.paste_global_conf.iter().cloned().collect(),
         worker_class: match settings.worker_class {
             remuda_settings::WorkerClass::Sync => WorkerClass::Sync,
             remuda_settings::WorkerClass::Gthread => WorkerClass::Gthread,
@@ -92,6 +98,12 @@ pub fn for_workers(
             None => Preload::Auto,
             Some(true) => Preload::Always,
             Some(false) => Preload::Never,
+        },
+        fork_check: match settings.fork_check.as_str() {
+            "warn" => ForkCheck::Warn,
+            "refuse" => ForkCheck::Refuse,
+            "off" => ForkCheck::Off,
+            _ => ForkCheck::Auto,
         },
         memory: for_memory(&settings.memory),
         config: file.map(place_of),
@@ -114,7 +126,7 @@ pub fn for_workers(
         hooks: hooks(settings),
         chdir: settings.chdir.display().to_string(),
         pythonpath: settings.pythonpath.iter().map(|path| path.display().to_string()).collect(),
-        workers: settings.workers,
+        workers: workers(settings),
         listeners,
         relay: Some(RelayPlan { give_fd: RELAY_GIVE_FD, take_fd: RELAY_TAKE_FD }),
         worker_connections: settings.worker_connections,
@@ -226,6 +238,7 @@ fn logging(settings: &LoggingSettings) -> LoggingPlan {
     match settings {
         LoggingSettings::Table(table) => LoggingPlan::Table(table.clone()),
         LoggingSettings::Json(path) => LoggingPlan::Json(path.display().to_string()),
+        LoggingSettings::Class(path) => LoggingPlan::Class(path.clone()),
         LoggingSettings::Ini(path) => LoggingPlan::Ini(path.display().to_string()),
     }
 }

@@ -6,14 +6,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use remuda_channel::{ConfigValue, FromHerald, ListenerPlan, ToHerald, ValueForm};
+use remuda_channel::{
+    ClassQuestion, ConfigValue, FromHerald, ListenerPlan, ToHerald, ValueForm, WorkerForm,
+};
+use remuda_journal::log;
 use remuda_runtime::{Herald, HeraldError, PRIVATE_VARIABLES, Renewal, Renewed, Unreadable};
 use remuda_settings::{
-    Kind, Outcome, PythonFile, PythonForm, PythonValue, Settings, Sources, Warning, table,
+    ForeignWorker, Kind, Outcome, PythonFile, PythonForm, PythonValue, Settings, Sources, Warning,
+    known_paths, table,
 };
 use tracing::warn;
 
-use remuda::{limits, plan};
+use remuda::{limits, plan, sizing};
 
 use crate::failure::Failure;
 use crate::python;
@@ -67,22 +71,36 @@ impl Given {
             Ok(sources) => sources,
             Err(outcome) => return Ok(Read { outcome, file: None, herald: None }),
         };
-        let Some(file) = sources.python_file().cloned() else {
+        let Some(question) = question_of(&sources) else {
             return Ok(Read { outcome: sources.settle(&[]), file: None, herald: None });
         };
+        let file = sources.python_file().cloned();
         let herald = Herald::start(&python::find(sources.python().as_deref())?)?;
-        let values = match herald.ask(&question(&file), PATIENCE)? {
-            FromHerald::Values { values } => values,
+        let (values, worker) = match herald.ask(&question, PATIENCE)? {
+            FromHerald::Values { values, worker } => (values, worker),
             FromHerald::Unreadable { text } => return Err(Failure::File(text)),
             FromHerald::Called { .. } => return Err(HeraldError::Gone.into()),
         };
+        let sources = sources.with_worker(worker.map(foreign_worker));
         let outcome = sources.settle(&python_values(values));
-        Ok(Read { outcome, file: Some(file), herald: Some(herald) })
+        Ok(Read { outcome, file, herald: Some(herald) })
     }
 }
 
-/// The message with which the herald runs a file.
-pub(crate) fn question(file: &PythonFile) -> ToHerald {
+/// What Python has to find out, if anything.
+fn question_of(sources: &Sources) -> Option<ToHerald> {
+    let class = sources.class_question();
+    if sources.python_file().is_none() && class.path.is_none() {
+        return None;
+    }
+    let folders = class.folders.iter().map(|folder| folder.display().to_string()).collect();
+    let known = known_paths().map(str::to_owned).collect();
+    let class = ClassQuestion { path: class.path, known, folders };
+    Some(question(sources.python_file(), Some(class)))
+}
+
+/// The message with which the herald runs a file and looks at a class.
+pub(crate) fn question(file: Option<&PythonFile>, worker_class: Option<ClassQuestion>) -> ToHerald {
     let known = table::all().map(|setting| {
         let arity = match setting.kind {
             Kind::Hook(arity) => arity.to_vec(),
@@ -90,7 +108,12 @@ pub(crate) fn question(file: &PythonFile) -> ToHerald {
         };
         (setting.name.to_owned(), arity)
     });
-    ToHerald::Read { place: plan::place_of(file), known: known.collect() }
+    ToHerald::Read { place: file.map(plan::place_of), known: known.collect(), worker_class }
+}
+
+fn foreign_worker(worker: WorkerForm) -> ForeignWorker {
+    let WorkerForm { path, base, overrides, kwargs, error } = worker;
+    ForeignWorker { path, base, overrides, kwargs, error }
 }
 
 fn python_values(values: Vec<ConfigValue>) -> Vec<PythonValue> {
@@ -143,16 +166,21 @@ impl Again {
 impl Renewal for Again {
     fn begin(&mut self) -> Result<Option<ToHerald>, Unreadable> {
         let sources = self.given.sources().map_err(|outcome| unusable(&outcome))?;
-        let question = sources.python_file().map(question);
+        let question = question_of(&sources);
         self.sources = Some(sources);
         Ok(question)
     }
 
-    fn settle(&mut self, values: Vec<ConfigValue>) -> Result<Renewed, Unreadable> {
+    fn settle(
+        &mut self,
+        values: Vec<ConfigValue>,
+        worker: Option<WorkerForm>,
+    ) -> Result<Renewed, Unreadable> {
         let missing = || Unreadable("nothing was read; please report this".to_owned());
         let sources = self.sources.take().ok_or_else(missing)?;
         let file = sources.python_file().cloned();
-        let (settings, warnings) = match sources.settle(&python_values(values)) {
+        let sources = sources.with_worker(worker.map(foreign_worker));
+        let (mut settings, warnings) = match sources.settle(&python_values(values)) {
             Outcome::Run(settings, warnings) => (settings, warnings),
             outcome => return Err(unusable(&outcome)),
         };
@@ -162,6 +190,9 @@ impl Renewal for Again {
         let identity = plan::identity(&settings).map_err(|error| Unreadable(error.to_string()))?;
         let listeners = self.listeners.clone();
         let room = limits::Room::ask();
+        if let Some(sizing) = sizing::settle(&mut settings, room, remuda_runtime::cpus()) {
+            log!(WORKERS_COUNTED, workers = sizing.workers, why = sizing.why);
+        }
         Ok(Renewed {
             plan: plan::for_supervisor(&settings, room, false),
             total_of: limits::of_total(settings.memory.max_memory_total, room).1,

@@ -1,10 +1,12 @@
-//! The memory limit of the container, read from its control groups.
+//! What the container may take of memory and of CPUs, read from its control groups.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use remuda_supervisor::Tick;
 
 /// The memory limit that applies to this process.
@@ -49,6 +51,86 @@ pub fn machine_memory() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.split_ascii_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Whose word on CPUs counts: the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpusOf {
+    /// Everything that the machine has.
+    Machine,
+    /// Those that this process may run on.
+    Affinity,
+    /// The group's quota, or that of an ancestor, rounded up.
+    Group,
+}
+
+/// CPUs that this process can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpus {
+    /// At least 1.
+    pub count: u16,
+    /// Where the number comes from.
+    pub of: CpusOf,
+}
+
+/// Counts them.
+#[must_use]
+pub fn cpus() -> Cpus {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let quota = quota_under(Path::new("/sys/fs/cgroup"), &groups);
+    least_cpus(machine_cpus(), allowed_cpus(), quota)
+}
+
+fn machine_cpus() -> u16 {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(1);
+    u16::try_from(online).unwrap_or(1)
+}
+
+/// 0 when the kernel does not say.
+fn allowed_cpus() -> u16 {
+    let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return 0 };
+    (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).count() as u16
+}
+
+/// `quota` is in thousandths of a CPU.
+fn least_cpus(machine: u16, allowed: u16, quota: Option<u64>) -> Cpus {
+    let allowed = match allowed {
+        0 => Cpus { count: machine.max(1), of: CpusOf::Machine },
+        count if count < machine => Cpus { count, of: CpusOf::Affinity },
+        count => Cpus { count, of: CpusOf::Machine },
+    };
+    // A share of a CPU still needs somebody who uses it.
+    match quota.map(|quota| quota.div_ceil(1000).max(1)) {
+        Some(quota) if quota < u64::from(allowed.count) => {
+            Cpus { count: quota as u16, of: CpusOf::Group }
+        }
+        _ => allowed,
+    }
+}
+
+/// The least quota of the groups and their ancestors, in thousandths of a CPU.
+fn quota_under(mount: &Path, groups: &str) -> Option<u64> {
+    let quotas = groups_of("cpu", mount, groups).filter_map(|(folder, is_v1)| {
+        let mount = if is_v1 { mount.join("cpu") } else { mount.to_owned() };
+        let folders = folder.ancestors().take_while(|folder| folder.starts_with(&mount));
+        folders.filter_map(|folder| quota_of(folder, is_v1)).min()
+    });
+    quotas.min()
+}
+
+fn quota_of(folder: &Path, is_v1: bool) -> Option<u64> {
+    let read = |file: &str| fs::read_to_string(folder.join(file)).ok();
+    let (quota, period) = if is_v1 {
+        (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)
+    } else {
+        let text = read("cpu.max")?;
+        let (quota, period) = text.trim().split_once(' ')?;
+        (quota.to_owned(), period.to_owned())
+    };
+    // Without a quota it is `max`, or -1.
+    let quota: u64 = quota.trim().parse().ok()?;
+    let period: u64 = period.trim().parse().ok().filter(|period| *period > 0)?;
+    quota.checked_mul(1000).map(|quota| quota.div_ceil(period))
 }
 
 fn used_under(mount: &Path, groups: &str) -> Option<u64> {
@@ -99,8 +181,16 @@ fn limit_under(mount: &Path, groups: &str) -> MemoryLimit {
     least.min().map_or(MemoryLimit::None, MemoryLimit::Bytes)
 }
 
-/// The folders of the groups that may count memory, and whether they are of version 1.
 fn memory_groups<'a>(
+    mount: &'a Path,
+    groups: &'a str,
+) -> impl Iterator<Item = (PathBuf, bool)> + 'a {
+    groups_of("memory", mount, groups)
+}
+
+/// The folders of the groups that may have this controller, and whether they are of version 1.
+fn groups_of<'a>(
+    controller: &'a str,
     mount: &'a Path,
     groups: &'a str,
 ) -> impl Iterator<Item = (PathBuf, bool)> + 'a {
@@ -109,8 +199,8 @@ fn memory_groups<'a>(
         let (controllers, group) = (parts.next()?, parts.next()?.trim_start_matches('/'));
         if controllers.is_empty() {
             Some((mount.join(group), false))
-        } else if controllers.split(',').any(|name| name == "memory") {
-            Some((mount.join("memory").join(group), true))
+        } else if controllers.split(',').any(|name| name == controller) {
+            Some((mount.join(controller).join(group), true))
         } else {
             None
         }
@@ -262,6 +352,52 @@ mod tests {
             ("memory/memory.stat", "total_inactive_file 100\n"),
         ]);
         assert_eq!(used_under(mount.path(), "4:memory:/\n0::/\n"), Some(600));
+    }
+
+    #[test]
+    fn quotas_of_both_versions_and_of_ancestors_count() {
+        let new = tree(&[
+            ("a/cpu.max", "150000 100000\n"),
+            ("a/b/cpu.max", "max 100000\n"),
+            ("a/c/cpu.max", "25000 100000\n"),
+            ("d/cpu.max", "nonsense\n"),
+        ]);
+        for (groups, quota) in [
+            ("0::/a/b\n", Some(1500)),
+            ("0::/a/c\n", Some(250)),
+            ("0::/a/not/visible\n", Some(1500)),
+            ("0::/d\n", None),
+            ("0::/\n", None),
+            ("", None),
+        ] {
+            assert_eq!(quota_under(new.path(), groups), quota, "{groups}");
+        }
+        let old = tree(&[
+            ("cpu/x/cpu.cfs_quota_us", "300000\n"),
+            ("cpu/x/cpu.cfs_period_us", "100000\n"),
+            ("cpu/cpu.cfs_quota_us", "-1\n"),
+            ("cpu/cpu.cfs_period_us", "100000\n"),
+        ]);
+        assert_eq!(quota_under(old.path(), "4:cpu,cpuacct:/x/y\n0::/\n"), Some(3000));
+        assert_eq!(quota_under(old.path(), "4:cpu,cpuacct:/\n"), None);
+    }
+
+    #[test]
+    fn the_least_number_of_cpus_counts_and_is_one_at_least() {
+        use CpusOf::{Affinity, Group, Machine};
+        for (machine, allowed, quota, count, of) in [
+            (8, 8, None, 8, Machine),
+            (8, 0, None, 8, Machine),
+            (8, 3, None, 3, Affinity),
+            (8, 8, Some(2000), 2, Group),
+            (8, 8, Some(2001), 3, Group),
+            (8, 8, Some(100), 1, Group),
+            (8, 2, Some(4000), 2, Affinity),
+            (4, 4, Some(9000), 4, Machine),
+            (0, 0, None, 1, Machine),
+        ] {
+            assert_eq!(least_cpus(machine, allowed, quota), Cpus { count, of });
+        }
     }
 
     #[test]

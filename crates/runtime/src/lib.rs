@@ -36,7 +36,7 @@ mod wire;
 mod words;
 mod zygote;
 
-pub use cgroup::{MemoryLimit, machine_memory, memory_limit};
+pub use cgroup::{Cpus, CpusOf, MemoryLimit, cpus, machine_memory, memory_limit};
 pub use check::check_app;
 pub use control::{ControlSocket, Place};
 pub use herald::{Herald, HeraldError};

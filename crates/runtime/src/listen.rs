@@ -156,6 +156,11 @@ impl Listeners {
         (FIRST_LISTENER_FD..).zip(&self.0).map(plan).collect()
     }
 
+    /// How many connections wait to be accepted, at all addresses for TCP.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.fds().filter_map(|fd| sys::accept_queue(fd).ok()).map(u64::from).sum()
+    }
+
     /// The descriptors, in the order of [`Listeners::plans`].
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.0.iter().map(|listener| listener.socket.as_fd())

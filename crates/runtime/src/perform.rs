@@ -1,5 +1,7 @@
 //! Actions become system calls.
 
+use std::time::Duration;
+
 use nix::errno::Errno;
 use nix::sys::signal::{Signal as UnixSignal, kill, killpg};
 use nix::unistd::Pid as UnixPid;
@@ -7,9 +9,22 @@ use remuda_channel::{ToHerald, ToWorker, ToZygote};
 use remuda_journal::log;
 use remuda_supervisor::{Action, Ending, Event, Generation, Notice, Order, Pid, Refusal, Signal};
 
+use tokio::time::Instant;
+
 use crate::shell::{From, Shell, Worker, now};
 use crate::wire::Wire;
 use crate::{sample, sys, upgrade, words, zygote};
+
+/// How the hook `pre_exec` has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PreExec {
+    Done,
+    Failed,
+    Late,
+}
+
+/// Time that the hook `pre_exec` may take.
+const PRE_EXEC_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Shell {
     /// Performs one action; returns what is known of its outcome at once.
@@ -49,7 +64,7 @@ impl Shell {
                 self.config.listeners.close_gate();
                 None
             }
-            Action::StartUpgrade => Some(self.start_upgrade()),
+            Action::StartUpgrade => self.begin_upgrade(),
             Action::HandOver { to } => {
                 self.hand_over(to);
                 None
@@ -114,6 +129,35 @@ impl Shell {
                 None
             }
         }
+    }
+
+    /// With a hook `pre_exec`, the new master is started when that is done.
+    fn begin_upgrade(&mut self) -> Option<Event> {
+        let is_hooked = self.config.worker_plan.hooks.contains_key("pre_exec");
+        if !is_hooked || self.herald.is_none() {
+            return Some(self.start_upgrade());
+        }
+        self.tell_herald(&ToHerald::Call { hook: "pre_exec".to_owned() });
+        self.pre_exec = Some(Instant::now() + PRE_EXEC_PATIENCE);
+        None
+    }
+
+    /// The hook is done, or will not be. One that has raised keeps the new master from starting, as
+    /// in gunicorn.
+    pub(crate) fn start_upgrade_late(&mut self, hook: PreExec) {
+        if self.pre_exec.take().is_none() {
+            return;
+        }
+        if hook == PreExec::Late {
+            tracing::warn!("The hook pre_exec takes too long: it is not waited for");
+        }
+        let event = match hook {
+            PreExec::Failed => Event::UpgradeSpawnFailed,
+            // Whoever stops a service does not want another one.
+            _ if !self.is_running() => Event::UpgradeSpawnFailed,
+            PreExec::Done | PreExec::Late => self.start_upgrade(),
+        };
+        self.handle(event);
     }
 
     fn start_upgrade(&mut self) -> Event {

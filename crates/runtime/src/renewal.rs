@@ -9,13 +9,14 @@
 use std::io;
 use std::time::Duration;
 
-use remuda_channel::{ConfigValue, FromHerald, ToHerald, WorkerPlan};
+use remuda_channel::{ConfigValue, FromHerald, ToHerald, WorkerForm, WorkerPlan};
 use remuda_journal::log;
 use remuda_supervisor::{Event, Generation, Notice, Pid, Plan};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::herald::{self, Herald};
 use crate::memory::TotalOf;
+use crate::perform::PreExec;
 use crate::shell::{From, Shell};
 use crate::wire::{Incoming, Wire};
 
@@ -43,12 +44,17 @@ pub trait Renewal {
     /// When the settings are wrong already.
     fn begin(&mut self) -> Result<Option<ToHerald>, Unreadable>;
 
-    /// Draws the conclusions. `values` are those of the file, if there is one.
+    /// Draws the conclusions. `values` are those of the file, if there is one, and `worker` what had to
+    /// be found out of the worker class.
     ///
     /// # Errors
     ///
     /// When the settings are wrong.
-    fn settle(&mut self, values: Vec<ConfigValue>) -> Result<Renewed, Unreadable>;
+    fn settle(
+        &mut self,
+        values: Vec<ConfigValue>,
+        worker: Option<WorkerForm>,
+    ) -> Result<Renewed, Unreadable>;
 }
 
 /// What a reload has read so far.
@@ -93,7 +99,7 @@ impl Shell {
         }
         self.renewing = Renewing::Nothing;
         match self.config.renewal.begin() {
-            Ok(None) => self.settle_renewal(generation, Vec::new()),
+            Ok(None) => self.settle_renewal(generation, Vec::new(), None),
             Ok(Some(read)) => match self.ask_herald(&read) {
                 Ok(()) => self.renewing = Renewing::Asked(generation),
                 Err(error) => self.refuse_renewal(generation, &error),
@@ -112,8 +118,13 @@ impl Shell {
         Ok(())
     }
 
-    fn settle_renewal(&mut self, generation: Generation, values: Vec<ConfigValue>) {
-        match self.config.renewal.settle(values) {
+    fn settle_renewal(
+        &mut self,
+        generation: Generation,
+        values: Vec<ConfigValue>,
+        worker: Option<WorkerForm>,
+    ) {
+        match self.config.renewal.settle(values, worker) {
             Ok(renewed) => {
                 if renewed.has_herald_hooks {
                     self.brief_herald(&renewed);
@@ -182,15 +193,21 @@ impl Shell {
 
     pub(crate) fn hear_herald(&mut self, message: FromHerald) {
         match (message, &self.renewing) {
-            (FromHerald::Values { values }, &Renewing::Asked(generation)) => {
+            (FromHerald::Values { values, worker }, &Renewing::Asked(generation)) => {
                 self.renewing = Renewing::Nothing;
-                self.settle_renewal(generation, values);
+                self.settle_renewal(generation, values, worker);
             }
             (FromHerald::Unreadable { text }, &Renewing::Asked(generation)) => {
                 self.refuse_renewal(generation, &text);
             }
-            (FromHerald::Called { hook, error: Some(error) }, _) => {
-                log!(HOOK_FAILED, hook = hook, error = error);
+            (FromHerald::Called { hook, error }, _) => {
+                let how = if error.is_some() { PreExec::Failed } else { PreExec::Done };
+                if let Some(error) = error {
+                    log!(HOOK_FAILED, hook = hook, error = error);
+                }
+                if hook == "pre_exec" {
+                    self.start_upgrade_late(how);
+                }
             }
             // Good news, or late ones.
             _ => {}
@@ -224,6 +241,7 @@ impl Shell {
     pub(crate) fn lose_herald(&mut self) {
         self.herald = None;
         log!(HERALD_LOST);
+        self.start_upgrade_late(PreExec::Done);
         if let Renewing::Asked(generation) = self.renewing {
             self.refuse_renewal(generation, "the Python process that reads the file has ended");
         }

@@ -26,6 +26,7 @@ use crate::learned::Learned;
 use crate::listen::Listeners;
 use crate::memory::{self, TotalOf};
 use crate::notify::Notifier;
+use crate::perform::PreExec;
 use crate::pidfile::Pidfile;
 use crate::renewal::{Attached, Renewal, Renewing};
 use crate::report::Report;
@@ -50,6 +51,8 @@ pub struct Config {
     pub total_of: TotalOf,
     /// The error log, to be opened again on USR1.
     pub journal: Arc<Journal>,
+    /// Whether the length of the accept queue is measured.
+    pub measures_backlog: bool,
     /// Who is told how the service stands.
     pub notifier: Notifier,
     /// How a new master is started.
@@ -110,6 +113,8 @@ pub(crate) struct Shell {
     asked: Receiver<Asked>,
     /// What the zygote that failed last has said.
     pub(crate) last_failure: String,
+    /// Until when the hook `pre_exec` is waited for.
+    pub(crate) pre_exec: Option<Instant>,
     /// To the new master of an upgrade.
     pub(crate) heir: Option<(Pid, Wire)>,
     /// To the master before this one, as long as it is there.
@@ -178,6 +183,7 @@ impl Shell {
             asked,
             last_failure: String::new(),
             heir: None,
+            pre_exec: None,
             predecessor,
             exit: None,
             counted: 0,
@@ -191,6 +197,8 @@ impl Shell {
         let mut limited = self.config.plan.limits_memory();
         let mut measuring = measuring(limited);
         let mut parent = interval(PARENT_PACE);
+        let mut backlog = interval(BACKLOG_PACE);
+        backlog.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.handle(Event::Start);
         loop {
             if let Some(status) = self.exit {
@@ -209,6 +217,7 @@ impl Shell {
             }
             let deadline = self.supervisor.next_deadline();
             let is_heir = self.config.heirloom.is_some();
+            let pre_exec = self.pre_exec;
             let is_behind = self.config.notifier.is_behind();
             tokio::select! {
                 biased;
@@ -218,7 +227,11 @@ impl Shell {
                 _ = sampling.tick(), if watched.is_some() => self.sample(),
                 _ = measuring.tick() => self.measure(),
                 _ = parent.tick(), if is_heir => self.look_for_the_parent(),
+                _ = backlog.tick(), if self.config.measures_backlog => self.measure_backlog(),
                 Some(asked) = self.asked.recv() => self.answer(asked),
+                () = sleep_until(pre_exec.unwrap_or_else(Instant::now)), if pre_exec.is_some() => {
+                    self.start_upgrade_late(PreExec::Late);
+                }
                 () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
             }
         }
@@ -248,6 +261,14 @@ impl Shell {
         if self.counted != count {
             self.counted = count;
             statsd.gauge("gunicorn.workers", count as u64);
+        }
+    }
+
+    fn measure_backlog(&self) {
+        let waiting = self.config.listeners.waiting();
+        tracing::debug!("socket backlog: {waiting}");
+        if let Some(statsd) = self.config.journal.statsd() {
+            statsd.histogram("gunicorn.backlog", waiting);
         }
     }
 
@@ -339,7 +360,7 @@ impl Shell {
         }
     }
 
-    fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.supervisor.snapshot().phase == Phase::Running
     }
 
@@ -462,6 +483,7 @@ impl Shell {
                         BootFailure::App
                     }
                     remuda_channel::BootFailure::Class => BootFailure::Class,
+                    remuda_channel::BootFailure::Unsafe => BootFailure::Unsafe,
                     remuda_channel::BootFailure::Setup => BootFailure::Setup,
                 };
                 self.handle(Event::ZygoteFailed { generation, failure });
@@ -522,6 +544,8 @@ fn lines(plan: &Plan) -> u16 {
 
 /// How often a new master looks whether the old one is gone.
 const PARENT_PACE: Duration = Duration::from_millis(200);
+/// How often the accept queue is measured; about as often as gunicorn's master turns.
+const BACKLOG_PACE: Duration = Duration::from_secs(1);
 /// How soon a service manager that did not read is tried again.
 const NOTIFY_PACE: Duration = Duration::from_millis(50);
 

@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "the smallest place for it")]
 
+use std::os::fd::{AsRawFd, BorrowedFd};
+
 use nix::errno::Errno;
 
 use remuda_supervisor::Pid;
@@ -11,6 +13,19 @@ use remuda_supervisor::Pid;
 pub(crate) fn ask_for_stacks(pid: Pid) -> Result<(), Errno> {
     // SAFETY: kill(2) has no memory effects; the pid is a child that was not reaped yet.
     Errno::result(unsafe { libc::kill(pid.0, libc::SIGRTMIN() + 4) }).map(drop)
+}
+
+/// How many connections wait at a listener for TCP to be accepted.
+pub(crate) fn accept_queue(listener: BorrowedFd<'_>) -> Result<u32, Errno> {
+    // SAFETY: it is plain numbers, for which zeroes are a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (fd, into) = (listener.as_raw_fd(), (&raw mut info).cast());
+    // SAFETY: the kernel writes at most `length` bytes to `info`, which has that many.
+    let got =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, into, &raw mut length) };
+    // Of a listener, this field is the length of its queue.
+    Errno::result(got).map(|_| info.tcpi_unacked)
 }
 
 /// Keeps a descriptor that was handed to this process from those that it starts.

@@ -36,6 +36,8 @@ fn value_of(setting: &Setting, given: &Given) -> Option<Value> {
         Kind::LogTarget { or_none: true } if text.eq_ignore_ascii_case("none") => Value::Null,
         Kind::Switch => json!(value::switch(&text).ok()),
         Kind::Whole { min, max } => json!(value::whole(&text, min, max).ok()),
+        // `auto` is a number only once CPUs have been counted.
+        Kind::Workers { max } => json!(value::workers(&text, max).ok().flatten()),
         Kind::Bytes { max } => json!(value::bytes(&text, max).ok()),
         Kind::Seconds(zero) => seconds(&text, zero),
         Kind::Mode => json!(value::mode(&text).ok()),

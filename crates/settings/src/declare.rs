@@ -107,6 +107,11 @@ pub enum Kind {
         /// Most allowed.
         max: u64,
     },
+    /// A whole number from 1, or `auto`.
+    Workers {
+        /// Most allowed.
+        max: u64,
+    },
     /// A length of time in seconds.
     Seconds(Zero),
     /// A number of bytes.
@@ -175,6 +180,7 @@ impl fmt::Display for Kind {
                 write!(f, "a whole number, at least {min}")
             }
             Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Workers { max } => write!(f, "a whole number from 1 to {max}, or `auto`"),
             Self::Seconds(zero) => f.write_str(match zero {
                 Zero::Never => "seconds such as `30`, `0.5`, `2m`, or 0 for no limit",
                 Zero::AtOnce => "seconds such as `30`, `0.5`, `2m`, or 0",

@@ -125,7 +125,7 @@ fn arg(setting: &'static Setting) -> Arg {
 fn value_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Switch => "BOOL",
-        Kind::Whole { .. } => "N",
+        Kind::Whole { .. } | Kind::Workers { .. } => "N",
         Kind::Seconds(_) => "SECONDS",
         Kind::Bytes { .. } => "BYTES",
         Kind::Memory => "AMOUNT",
@@ -168,7 +168,11 @@ fn long_help(setting: &Setting) -> String {
 /// A sentence about what is allowed, where the name of the value does not say it.
 fn allowed(kind: Kind) -> String {
     match kind {
-        Kind::Whole { .. } | Kind::Seconds(_) | Kind::Bytes { .. } | Kind::Addresses => {
+        Kind::Whole { .. }
+        | Kind::Workers { .. }
+        | Kind::Seconds(_)
+        | Kind::Bytes { .. }
+        | Kind::Addresses => {
             format!("Must be {kind}.")
         }
         _ => String::new(),

@@ -22,11 +22,13 @@ mod declare;
 mod environment;
 mod file;
 mod flags;
+mod foreign_worker;
 mod load;
 mod memory;
 mod migration;
 mod nearest;
 mod origin;
+mod paste;
 mod print;
 mod problem;
 mod protocols;
@@ -40,7 +42,8 @@ mod worker_class;
 
 pub use address::Address;
 pub use declare::{Group, Kind, Setting, Support, Zero};
-pub use load::{Outcome, Sources};
+pub use foreign_worker::ForeignWorker;
+pub use load::{ClassQuestion, Outcome, Sources};
 pub use origin::Origin;
 pub use print::reference_page;
 pub use problem::{Problem, Refusal, Warning};
@@ -50,4 +53,4 @@ pub use settings::{
     Lenience, LoggingSettings, MemorySettings, MemorySize, ProxySettings, Settings, StatsdSettings,
     SyslogSettings, TlsSettings,
 };
-pub use worker_class::WorkerClass;
+pub use worker_class::{WorkerClass, known_paths};

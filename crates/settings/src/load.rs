@@ -10,10 +10,11 @@ use crate::file::Choice;
 use crate::flags::Arguments;
 use crate::problem::{Problem, Refusal, Warning};
 use crate::python_file::{PythonFile, PythonValue};
-use crate::table::{CHECK_CONFIG, CONFIG, PRINT_CONFIG, WSGI_APP};
+use crate::table::{CHECK_CONFIG, CONFIG, PRINT_CONFIG, WORKER_CLASS, WSGI_APP};
 use crate::wishes::{Given, Wishes};
 use crate::{
-    Origin, Settings, environment, file, flags, migration, print, python_file, resolve, value,
+    ForeignWorker, Origin, Settings, environment, file, flags, migration, print, python_file,
+    resolve, value, worker_class,
 };
 
 /// What to do now.
@@ -51,7 +52,7 @@ pub enum Outcome {
 /// let sources = Sources::gather(arguments.map(Into::into), variables, "/".as_ref()).unwrap();
 /// assert_eq!(sources.python_file(), None);
 /// match sources.settle(&[]) {
-///     Outcome::Run(settings, _) => assert_eq!(settings.workers, 2),
+///     Outcome::Run(settings, _) => assert_eq!(settings.workers, Some(2)),
 ///     other => panic!("{other:?}"),
 /// }
 /// ```
@@ -63,8 +64,18 @@ pub struct Sources {
     file: Choice,
     from_file: Wishes,
     stronger: Vec<Wishes>,
+    worker: Option<ForeignWorker>,
     problems: Vec<Problem>,
     warnings: Vec<Warning>,
+}
+
+/// What Python has to find out of a worker class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassQuestion {
+    /// Its path, where it is not the file that names it.
+    pub path: Option<String>,
+    /// Where modules are looked for, beside what the file says.
+    pub folders: Vec<PathBuf>,
 }
 
 /// What is wanted of the settings.
@@ -116,7 +127,8 @@ impl Sources {
         }
         let start = start.to_owned();
         let stronger = vec![prefixed, cmd_args.wishes, flags, argument];
-        Ok(Self { start, asked, platform, file, from_file, stronger, problems, warnings })
+        let worker = None;
+        Ok(Self { start, asked, platform, file, from_file, stronger, worker, problems, warnings })
     }
 
     /// The file that Python has to run before [`Self::settle`].
@@ -131,7 +143,23 @@ impl Sources {
     /// The interpreter that everything but the file asks for; see [`Settings::python`].
     #[must_use]
     pub fn python(&self) -> Option<PathBuf> {
-        resolve::resolve(&self.laid_over(Wishes::default()), &self.start).settings.python
+        resolve::resolve(&self.laid_over(Wishes::default()), &self.start, None).settings.python
+    }
+
+    /// What has to be known of the worker class before [`Self::settle`], with or without a file.
+    #[must_use]
+    pub fn class_question(&self) -> ClassQuestion {
+        let wishes = self.laid_over(self.from_file.clone());
+        let path = wishes.get(&WORKER_CLASS).map(|given| given.text().trim().to_owned());
+        let settings = resolve::resolve(&wishes, &self.start, None).settings;
+        let folders = [settings.chdir].into_iter().chain(settings.pythonpath).collect();
+        ClassQuestion { path: path.filter(|path| worker_class::is_foreign(path)), folders }
+    }
+
+    /// What Python has found of the worker class.
+    #[must_use]
+    pub fn with_worker(self, worker: Option<ForeignWorker>) -> Self {
+        Self { worker, ..self }
     }
 
     /// Draws the conclusions. `python` is what the Python file holds.
@@ -143,7 +171,14 @@ impl Sources {
             self.problems.extend(read.problems);
             self.warnings.extend(read.warnings);
         }
-        let wishes = self.laid_over(self.from_file.clone());
+        let mut wishes = self.laid_over(self.from_file.clone());
+        let class = wishes.get_or_default(&WORKER_CLASS).text();
+        self.worker = self.worker.filter(|worker| worker.path == class);
+        if let Some(worker) = &self.worker {
+            let stronger = std::mem::replace(&mut wishes, worker.wishes());
+            wishes.overlay(stronger);
+            self.warnings.extend(worker.warnings());
+        }
         self.conclude(&wishes)
     }
 
@@ -157,8 +192,8 @@ impl Sources {
     }
 
     fn conclude(self, wishes: &Wishes) -> Outcome {
-        let Self { start, asked, mut problems, mut warnings, .. } = self;
-        let resolved = resolve::resolve(wishes, &start);
+        let Self { start, asked, worker, mut problems, mut warnings, .. } = self;
+        let resolved = resolve::resolve(wishes, &start, worker.as_ref());
         problems.extend(resolved.problems);
         warnings.extend(resolved.warnings);
         match asked {

@@ -33,6 +33,11 @@ const NOTES: &[(&Setting, When, &str)] = &[
          meanwhile; `preload_app = False` has each worker import it",
     ),
     (&PRELOAD_APP, Is("true"), "a reload (HUP) takes new code; in gunicorn it kept the old"),
+    (
+        &LOGGER_CLASS,
+        Given,
+        "workers log by it, and pass each request to it; the lines of the master itself are in `errorlog`",
+    ),
     (&SENDFILE, Is("true"), "it turns sendfile on; in gunicorn it turned it off"),
     (&MAX_REQUESTS, Given, "the successor is ready before a worker leaves"),
     (&USER, Given, "the app is imported as this user, and `post_fork` is not root any more"),
@@ -106,8 +111,15 @@ fn notes(setting: &Setting, wishes: &Wishes) -> Vec<String> {
     let own = NOTES.iter().filter(|(of, when, _)| *of == setting && is_meant(*when));
     notes.extend(own.map(|(_, _, note)| (*note).to_owned()));
     // The hooks of gunicorn's master; `pre_fork` is at home in the zygote, which forks.
-    let heralds =
-        ["on_starting", "on_reload", "when_ready", "child_exit", "nworkers_changed", "on_exit"];
+    let heralds = [
+        "on_starting",
+        "on_reload",
+        "when_ready",
+        "child_exit",
+        "nworkers_changed",
+        "pre_exec",
+        "on_exit",
+    ];
     if heralds.contains(&setting.name) && given.is_some() {
         notes.push(IN_THE_HERALD.to_owned());
     }

@@ -17,6 +17,8 @@ pub enum Origin {
     Flag(String),
     /// The command line's argument without a flag.
     Argument,
+    /// A worker class of the user's, and what in it.
+    WorkerClass(String),
 }
 
 impl fmt::Display for Origin {
@@ -28,6 +30,7 @@ impl fmt::Display for Origin {
             Self::CmdArgs(flag) => write!(f, "flag {flag} in GUNICORN_CMD_ARGS"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
             Self::Argument => f.write_str("command line"),
+            Self::WorkerClass(name) => write!(f, "worker class {name}"),
         }
     }
 }

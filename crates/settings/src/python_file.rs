@@ -139,7 +139,7 @@ fn text_of(setting: &Setting, value: &Value) -> Option<String> {
         Value::String(text) => Some(text.trim().to_owned()),
         Value::Number(number) => Some(number.to_string()),
         // A truth value is a number in Python, and gunicorn takes it for one.
-        Value::Bool(truth) if matches!(setting.kind, Kind::Whole { .. }) => {
+        Value::Bool(truth) if matches!(setting.kind, Kind::Whole { .. } | Kind::Workers { .. }) => {
             Some(u8::from(*truth).to_string())
         }
         Value::Bool(truth) => Some(truth.to_string()),

@@ -8,11 +8,11 @@ use crate::table::*;
 use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
-    Address, AsgiSettings, Changed, ControlSettings, ForwardedSettings, IdentitySettings, Lenience,
-    LoggingSettings, Origin, Problem, Settings, StatsdSettings, SyslogSettings, Warning,
-    WorkerClass, table,
+    Address, AsgiSettings, Changed, ControlSettings, ForeignWorker, ForwardedSettings,
+    IdentitySettings, Lenience, LoggingSettings, Origin, Problem, Settings, StatsdSettings,
+    SyslogSettings, Warning, WorkerClass, table,
 };
-use crate::{address, cfg, worker_class};
+use crate::{address, cfg, paste, worker_class};
 
 /// Ends of the scale (all but that of the fields are gunicorn's), which the values 0 and "more" stand for.
 const REQUEST_LINE_MAX: u64 = 8190;
@@ -28,12 +28,16 @@ pub(crate) struct Resolved {
 }
 
 /// Reads all settings. With problems, the settings hold defaults in place of bad values.
-pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
-    let mut reader = Reader { wishes, problems: Vec::new(), warnings: Vec::new() };
+///
+/// `worker` is the user's worker class, where Python has looked at it.
+pub(crate) fn resolve(wishes: &Wishes, start: &Path, worker: Option<&ForeignWorker>) -> Resolved {
+    let mut reader = Reader { wishes, worker, problems: Vec::new(), warnings: Vec::new() };
     let chdir = reader.chdir(start);
     let tls = reader.tls(&chdir);
+    let app = reader.app(start);
     let mut settings = Settings {
-        app: reader.text(&WSGI_APP),
+        paste_global_conf: reader.paste_global_conf(),
+        app: app.clone(),
         python: reader.python(start),
         raw_env: reader.raw_env(),
         pythonpath: reader.pythonpath(&chdir),
@@ -47,7 +51,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         proxy: reader.proxy(),
         http2: reader.http2(tls.is_some()),
         tls,
-        workers: reader.whole(&WORKERS) as u16,
+        workers: reader.read(&WORKERS, |given| value::workers(&given.text(), WORKERS_MAX)),
         worker_class: reader.worker_class(),
         threads: reader.threads(),
         worker_connections: reader.whole(&WORKER_CONNECTIONS) as usize,
@@ -60,6 +64,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         crash_loop_window: reader.seconds(&CRASH_LOOP_WINDOW),
         crash_loop_exit: reader.switch(&CRASH_LOOP_EXIT),
         preload_app: reader.preload_app(),
+        fork_check: reader.choice(&FORK_CHECK),
         memory: reader.memory(),
         timeout: some(reader.seconds(&TIMEOUT)),
         request_timeout: some(reader.seconds(&REQUEST_TIMEOUT)),
@@ -78,12 +83,13 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path) -> Resolved {
         sendfile: reader.switch(&SENDFILE),
         socket_in_environ: reader.switch(&SOCKET_IN_ENVIRON),
         body_spool_bytes: reader.bytes(&BODY_SPOOL_BYTES) as usize,
-        identity: reader.identity(),
+        identity: reader.identity(&app),
         daemon: reader.switch(&DAEMON),
         keep_stdio: reader.switch(&ENABLE_STDIO_INHERITANCE),
         capture_output: reader.switch(&CAPTURE_OUTPUT),
-        logging: reader.logging(&chdir),
-        syslog: reader.syslog(),
+        logging: reader.logging(&chdir, &app),
+        syslog: reader.syslog(&app),
+        backlog_metric: reader.switch(&ENABLE_BACKLOG_METRIC),
         statsd: reader.statsd(),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
@@ -125,6 +131,7 @@ fn changed(wishes: &Wishes) -> Vec<Changed> {
 
 pub(crate) struct Reader<'a> {
     wishes: &'a Wishes,
+    worker: Option<&'a ForeignWorker>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Warning>,
 }
@@ -233,7 +240,8 @@ impl Reader<'_> {
     }
 
     fn worker_class(&mut self) -> WorkerClass {
-        self.read(&WORKER_CLASS, |given| worker_class::parse(&given.text()))
+        let worker = self.worker;
+        self.read(&WORKER_CLASS, |given| worker_class::parse(&given.text(), worker))
     }
 
     fn preload_app(&mut self) -> Option<bool> {
@@ -344,7 +352,8 @@ impl Reader<'_> {
 
     fn threads(&mut self) -> u16 {
         let threads = self.whole(&THREADS) as u16;
-        let class = worker_class::parse(&self.wishes.get_or_default(&WORKER_CLASS).text());
+        let text = self.wishes.get_or_default(&WORKER_CLASS).text();
+        let class = worker_class::parse(&text, self.worker);
         if let Ok(class @ (WorkerClass::Gevent | WorkerClass::Asgi)) = class
             && threads > 1
         {
@@ -355,7 +364,16 @@ impl Reader<'_> {
         threads
     }
 
-    fn logging(&mut self, chdir: &Path) -> Option<LoggingSettings> {
+    /// A class sets logging up by itself, tables and files included.
+    fn logging(&mut self, chdir: &Path, app: &str) -> Option<LoggingSettings> {
+        let class = self.text(&LOGGER_CLASS);
+        if let Some(held) = class.strip_prefix('<').and_then(|class| class.strip_suffix("()>")) {
+            if !LOGGER_CLASSES.contains(&held) {
+                return Some(LoggingSettings::Class(None));
+            }
+        } else if !LOGGER_CLASSES.contains(&class.as_str()) {
+            return Some(LoggingSettings::Class(Some(class)));
+        }
         let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
         let (table, json, ini) =
             (given(&LOGCONFIG_DICT), given(&LOGCONFIG_JSON), given(&LOGCONFIG));
@@ -370,12 +388,16 @@ impl Reader<'_> {
         let path = |text: String| absolute(chdir, Path::new(&text));
         json.map(|text| LoggingSettings::Json(path(text)))
             .or_else(|| ini.map(|text| LoggingSettings::Ini(path(text))))
+            .or_else(|| {
+                let file = paste::file_of(app).filter(|file| paste::has_logging(file))?;
+                Some(LoggingSettings::Ini(file.into()))
+            })
     }
 
-    fn syslog(&mut self) -> Option<SyslogSettings> {
+    fn syslog(&mut self, app: &str) -> Option<SyslogSettings> {
         let is_wanted = self.switch(&SYSLOG);
         let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
-        let program = given(&PROC_NAME).unwrap_or_else(|| given(&WSGI_APP).unwrap_or_default());
+        let program = given(&PROC_NAME).unwrap_or_else(|| program_of(app));
         let prefix = given(&SYSLOG_PREFIX).unwrap_or_else(|| program.replace(':', "."));
         let (address, facility) = (self.text(&SYSLOG_ADDR), self.text(&SYSLOG_FACILITY));
         let access = !self.switch(&DISABLE_REDIRECT_ACCESS_TO_SYSLOG);
@@ -388,10 +410,10 @@ impl Reader<'_> {
         Some(StatsdSettings { host, prefix, tags })
     }
 
-    fn identity(&mut self) -> IdentitySettings {
+    fn identity(&mut self, app: &str) -> IdentitySettings {
         let mut given = |setting| Some(self.text(setting)).filter(|text| !text.is_empty());
         let (user, group, name) = (given(&USER), given(&GROUP), given(&PROC_NAME));
-        let name = name.unwrap_or_else(|| self.text(&WSGI_APP));
+        let name = name.unwrap_or_else(|| program_of(app));
         IdentitySettings { user, group, all_groups: self.switch(&INITGROUPS), name }
     }
 
@@ -436,6 +458,11 @@ impl Reader<'_> {
     }
 }
 
+/// What the service is called where it has no name: the app, or the file that it comes from.
+fn program_of(app: &str) -> String {
+    paste::file_of(app).unwrap_or(app).to_owned()
+}
+
 /// Zero means never.
 fn some(length: Duration) -> Option<Duration> {
     (!length.is_zero()).then_some(length)
@@ -453,7 +480,9 @@ fn subject<'a>(setting: &'a Setting, origin: &'a Origin) -> &'a str {
     match origin {
         Origin::Variable(name) => name,
         Origin::CmdArgs(flag) | Origin::Flag(flag) => flag,
-        Origin::Default | Origin::File(_) | Origin::Argument => setting.name,
+        Origin::Default | Origin::File(_) | Origin::Argument | Origin::WorkerClass(_) => {
+            setting.name
+        }
     }
 }
 
@@ -462,6 +491,7 @@ fn problem(setting: &Setting, given: &Given, misfit: Misfit) -> Problem {
     let allowed = match &given.origin {
         Origin::Variable(name) if name == "PORT" => "a port from 0 to 65535".to_owned(),
         _ if *setting == CHDIR => "a directory that exists".to_owned(),
+        _ if *setting == PASTE => "a file that exists, or `FILE#SECTION`".to_owned(),
         _ => setting.kind.to_string(),
     };
     let what = match setting.kind {

@@ -9,14 +9,17 @@ use crate::{Address, Origin, WorkerClass};
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `module`, `module:attribute` or `module:factory(arguments)`.
+    /// `module`, `module:attribute` or `module:factory(arguments)`; `config:PATH#SECTION` for an app
+    /// that PasteDeploy loads.
     pub app: String,
+    /// What PasteDeploy gets beside its file.
+    pub paste_global_conf: Vec<(String, String)>,
     /// Where to listen; at least one.
     pub binds: Vec<Address>,
     /// Connections that may wait to be accepted.
     pub backlog: u32,
-    /// Workers wanted; at least 1.
-    pub workers: u16,
+    /// Workers wanted; `None` = as many as CPUs and memory suggest. At least 1.
+    pub workers: Option<u16>,
     /// How a worker runs the app.
     pub worker_class: WorkerClass,
     /// Threads of a `gthread` worker; at least 1.
@@ -41,6 +44,8 @@ pub struct Settings {
     pub crash_loop_exit: bool,
     /// Whether the app is imported before the fork; `None` = if nothing speaks against it.
     pub preload_app: Option<bool>,
+    /// What follows when a fork would break something: auto, warn, refuse or off.
+    pub fork_check: String,
     /// What workers share, and how much they may take.
     pub memory: MemorySettings,
     /// A worker that hangs this long is replaced; `None` = never.
@@ -113,6 +118,8 @@ pub struct Settings {
     pub logging: Option<LoggingSettings>,
     /// Where lines go beside their files; `None` = nowhere.
     pub syslog: Option<SyslogSettings>,
+    /// Whether the length of the accept queue is measured.
+    pub backlog_metric: bool,
     /// Where metrics go; `None` = nowhere.
     pub statsd: Option<StatsdSettings>,
     /// How an `asgi` worker runs.
@@ -211,6 +218,8 @@ pub enum LoggingSettings {
     Json(PathBuf),
     /// `logconfig`, absolute.
     Ini(PathBuf),
+    /// A class of the user's does it; its path where the file does not hold it.
+    Class(Option<String>),
 }
 
 /// Syslog.

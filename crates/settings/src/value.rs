@@ -60,6 +60,14 @@ pub(crate) fn whole(text: &str, min: u64, max: u64) -> Result<u64, Misfit> {
     if number < min || number > max { Err(Misfit::plain()) } else { Ok(number) }
 }
 
+/// Reads a number of workers; `None` for `auto`.
+pub(crate) fn workers(text: &str, max: u64) -> Result<Option<u16>, Misfit> {
+    if text.trim().eq_ignore_ascii_case("auto") {
+        return Ok(None);
+    }
+    whole(text, 1, max).map(|number| u16::try_from(number).ok())
+}
+
 /// Reads permission bits: octal where a zero leads, as in C and in gunicorn's flags.
 pub(crate) fn mode(text: &str) -> Result<u32, Misfit> {
     let text = text.trim().to_ascii_lowercase();
@@ -235,6 +243,15 @@ mod tests {
         assert_eq!(whole("512", 1, 512), Ok(512));
         for text in ["0", "513", "-3", "2.5", "two", "", "1e3", "99999999999999999999"] {
             assert_eq!(whole(text, 1, 512), Err(Misfit::plain()), "{text}");
+        }
+    }
+
+    #[test]
+    fn workers_are_counted_or_left_to_us() {
+        assert_eq!(workers("4", 512), Ok(Some(4)));
+        assert_eq!(workers(" Auto ", 512), Ok(None));
+        for text in ["0", "513", "", "many", "-1"] {
+            assert_eq!(workers(text, 512), Err(Misfit::plain()), "{text}");
         }
     }
 

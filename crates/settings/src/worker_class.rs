@@ -1,5 +1,6 @@
 //! The worker classes by all their names.
 
+use crate::ForeignWorker;
 use crate::nearest::nearest;
 use crate::value::Misfit;
 
@@ -64,13 +65,30 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
     ),
 ];
 
-/// Reads a name or a class path.
-pub(crate) fn parse(text: &str) -> Result<WorkerClass, Misfit> {
+/// Every path that can be judged without a look at the class.
+pub fn known_paths() -> impl Iterator<Item = &'static str> {
+    let elsewhere = ELSEWHERE.iter().flat_map(|(names, ..)| names.iter().copied());
+    KNOWN.iter().map(|(known, _)| *known).chain(elsewhere).filter(|name| name.contains('.'))
+}
+
+/// Whether this may be the path of a class that only Python knows.
+pub(crate) fn is_foreign(text: &str) -> bool {
+    let text = text.trim();
+    let is_name =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+    text.contains('.') && text.split('.').all(is_name) && !known_paths().any(|known| known == text)
+}
+
+/// Reads a name or a class path. `foreign` is what Python has found, if it was asked.
+pub(crate) fn parse(text: &str, foreign: Option<&ForeignWorker>) -> Result<WorkerClass, Misfit> {
     let text = text.trim();
     // gunicorn writes `egg:gunicorn#sync` for its own entry points.
     let name = text.strip_prefix("egg:gunicorn#").unwrap_or(text);
     if let Some((_, class)) = KNOWN.iter().find(|(known, _)| *known == name) {
         return Ok(*class);
+    }
+    if let Some(foreign) = foreign.filter(|foreign| foreign.path == name) {
+        return foreign.stands_for();
     }
     let elsewhere = ELSEWHERE.iter().find(|(names, ..)| names.contains(&name));
     if let Some((_, why, hint)) = elsewhere {
@@ -78,7 +96,7 @@ pub(crate) fn parse(text: &str) -> Result<WorkerClass, Misfit> {
     }
     let names = KNOWN.iter().map(|(known, _)| *known);
     let names = names.chain(ELSEWHERE.iter().flat_map(|(names, ..)| names.iter().copied()));
-    let hint = match nearest(name, names).map(|near| (near, parse(near))) {
+    let hint = match nearest(name, names).map(|near| (near, parse(near, None))) {
         Some((near, Ok(_))) => format!("did you mean `{near}`?"),
         Some((near, Err(misfit))) => {
             let instead = misfit.hint.unwrap_or_default();
@@ -97,17 +115,25 @@ mod tests {
     use super::*;
 
     fn check_hint(name: &str, expected: &str) {
-        let misfit = parse(name).expect_err(name);
+        let misfit = parse(name, None).expect_err(name);
         assert!(misfit.hint.as_deref().unwrap_or("").contains(expected), "{name}: {misfit:?}");
     }
 
     #[test]
     fn gunicorns_names_are_known() {
         for (name, class) in KNOWN {
-            assert_eq!(parse(name), Ok(*class), "{name}");
+            assert_eq!(parse(name, None), Ok(*class), "{name}");
         }
-        assert_eq!(parse(" gevent "), Ok(WorkerClass::Gevent));
-        assert_eq!(parse("egg:gunicorn#sync"), Ok(WorkerClass::Sync));
+        assert_eq!(parse(" gevent ", None), Ok(WorkerClass::Gevent));
+        assert_eq!(parse("egg:gunicorn#sync", None), Ok(WorkerClass::Sync));
+    }
+
+    #[test]
+    fn paths_that_only_python_knows_are_told_apart() {
+        assert!(is_foreign("shop.workers.Worker") && is_foreign(" aiohttp.GunicornWebWorker "));
+        let others =
+            ["gevnt", "gunicorn.workers.sync.SyncWorker", "egg:gunicorn#sync", "a..b", "a. b"];
+        assert!(others.iter().all(|text| !is_foreign(text)));
     }
 
     #[test]

@@ -21,6 +21,7 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
             let number = (min + 1).min(max);
             (vec![number.to_string()], json!(number))
         }
+        Kind::Workers { .. } => (vec!["2".to_owned()], json!(2)),
         Kind::Seconds(_) => (vec!["7".to_owned()], json!(7)),
         Kind::Bytes { .. } => (vec!["4096".to_owned()], json!(4096)),
         Kind::Memory => one("512M"),
@@ -38,6 +39,10 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
         Kind::Python => (vec![r#"{"a":1}"#.to_owned()], json!({"a": 1})),
         Kind::Hook(_) => one("module.function"),
         Kind::LogTarget { .. } | Kind::Path if setting.name == "chdir" => one("/"),
+        // There must be such a file.
+        Kind::Text if setting.name == "paste" => {
+            one(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        }
         Kind::LogTarget { .. } | Kind::Path | Kind::Text | Kind::CommaList(_) => one("/some/text"),
     }
 }
@@ -46,9 +51,12 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
 fn nonsense(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Switch => Some("maybe"),
-        Kind::Whole { .. } | Kind::Bytes { .. } | Kind::Mode | Kind::Memory | Kind::Share => {
-            Some("some")
-        }
+        Kind::Whole { .. }
+        | Kind::Workers { .. }
+        | Kind::Bytes { .. }
+        | Kind::Mode
+        | Kind::Memory
+        | Kind::Share => Some("some"),
         Kind::Seconds(Zero::Refused) => Some("0"),
         Kind::Seconds(_) => Some("-1"),
         Kind::WorkerClass => Some("nosuch"),

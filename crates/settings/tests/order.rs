@@ -75,7 +75,7 @@ fn defaults_are_gunicorns_but_for_keepalive() {
     let settings = start.settings("shop.wsgi", &[]);
     assert_eq!(settings.app, "shop.wsgi");
     assert_eq!(settings.binds, [tcp("127.0.0.1", 8000)]);
-    assert_eq!((settings.workers, settings.worker_class), (1, WorkerClass::Sync));
+    assert_eq!((settings.workers, settings.worker_class), (Some(1), WorkerClass::Sync));
     assert_eq!((settings.backlog, settings.worker_connections), (2048, 1000));
     assert_eq!(settings.timeout, Some(Duration::from_secs(30)));
     assert_eq!(settings.graceful_timeout, Duration::from_secs(30));
@@ -95,7 +95,7 @@ fn each_source_wins_over_the_one_below() {
     let mut variables = vec![];
     let check = |start: &Start, line: &str, variables: &[_], workers: u16, origin: &str| {
         let settings = start.settings(line, variables);
-        assert_eq!((settings.workers, &*origin_of(&settings, "workers")), (workers, origin));
+        assert_eq!((settings.workers, &*origin_of(&settings, "workers")), (Some(workers), origin));
     };
     check(&Start::new(), "app", &variables, 1, "default");
     variables.push(("WEB_CONCURRENCY", "2"));
@@ -146,7 +146,7 @@ fn the_variables_of_a_railway_site_are_read() {
             ("PORT", "8080"),
         ],
     );
-    assert_eq!((settings.workers, settings.worker_class), (2, WorkerClass::Gevent));
+    assert_eq!((settings.workers, settings.worker_class), (Some(2), WorkerClass::Gevent));
     assert_eq!(settings.timeout, Some(Duration::from_secs(120)));
     assert_eq!((settings.max_requests, settings.max_requests_jitter), (500, 50));
     assert_eq!(settings.keepalive, Duration::from_secs(5));
@@ -236,11 +236,14 @@ fn only_one_file_is_read() {
         .file("other.toml", "timeout = 9.5\n")
         .file("pyproject.toml", "[tool.remuda]\nworkers = 4\n");
     let settings = start.settings("app -c other.toml", &[]);
-    assert_eq!((settings.workers, settings.timeout), (1, Some(Duration::from_millis(9500))));
+    assert_eq!((settings.workers, settings.timeout), (Some(1), Some(Duration::from_millis(9500))));
     assert_eq!(origin_of(&settings, "timeout"), "other.toml");
-    assert_eq!(start.settings("app", &[("GUNICORN_CONFIG", "remuda.toml")]).workers, 2);
-    assert_eq!(start.settings("app -c none", &[("GUNICORN_CONFIG", "remuda.toml")]).workers, 1);
-    assert_eq!(start.settings("app", &[]).workers, 2);
+    assert_eq!(start.settings("app", &[("GUNICORN_CONFIG", "remuda.toml")]).workers, Some(2));
+    assert_eq!(
+        start.settings("app -c none", &[("GUNICORN_CONFIG", "remuda.toml")]).workers,
+        Some(1)
+    );
+    assert_eq!(start.settings("app", &[]).workers, Some(2));
 }
 
 #[test]
@@ -317,9 +320,9 @@ fn a_table_of_the_project_file_is_read() {
     let project = "[project]\nname = 'shop'\n[tool.remuda]\nworkers = 4\n";
     let start = Start::new().file("pyproject.toml", project);
     let settings = start.settings("app", &[]);
-    assert_eq!((settings.workers, &*origin_of(&settings, "workers")), (4, "pyproject.toml"));
+    assert_eq!((settings.workers, &*origin_of(&settings, "workers")), (Some(4), "pyproject.toml"));
     let start = Start::new().file("pyproject.toml", "[project]\nname = 'shop'\n");
-    assert_eq!(start.settings("app", &[]).workers, 1);
+    assert_eq!(start.settings("app", &[]).workers, Some(1));
 }
 
 fn python(values: &[(&str, Value)]) -> Vec<PythonValue> {
@@ -353,7 +356,7 @@ fn values_of_the_python_file_are_wishes_like_others() {
         Outcome::Run(settings, warnings) => (*settings, warnings),
         other => panic!("{other:?}"),
     };
-    assert_eq!((settings.workers, settings.timeout), (3, Some(Duration::from_millis(500))));
+    assert_eq!((settings.workers, settings.timeout), (Some(3), Some(Duration::from_millis(500))));
     assert_eq!(origin_of(&settings, "workers"), "gunicorn.conf.py:7");
     assert_eq!(settings.binds, [tcp("127.0.0.1", 1), tcp("127.0.0.1", 2)]);
     assert_eq!(settings.raw_env, [("A".into(), "1,2".into())]);

@@ -134,10 +134,11 @@ fn without_effect() {
         ("GUNICORN_WROKERS", "3"),
         ("GUNICORN_CMD_ARGS", "--dirty-workers 2"),
     ];
-    let file = "enable_backlog_metric = true\n";
+    let file = "reload_engine = \"poll\"\n";
     let line = "app --ssl-version 5 --log-level verbos";
     assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
-    assert_snapshot!(words("app --paste shop.ini", &[], &[]));
+    assert_snapshot!(words("app --protocol uwsgi", &[], &[]));
+    assert_snapshot!(words("app --paste shop.ini#main --paste-global a", &[], &[]));
 }
 
 #[test]

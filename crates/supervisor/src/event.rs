@@ -13,6 +13,8 @@ pub enum BootFailure {
     Class,
     /// Something of ours, before the app was touched. Exit status 1.
     Setup,
+    /// A fork would break the app, and it is not to be forked then. Exit status 65.
+    Unsafe,
     /// There was no room: the kernel refused the process, or it left with exit status 75.
     Shortage,
     /// It left with exit status 78: another try is of no use.

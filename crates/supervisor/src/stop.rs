@@ -170,6 +170,7 @@ pub fn status_of(reason: Reason) -> u8 {
         Reason::Boot(BootFailure::Import) => 3,
         Reason::Boot(BootFailure::App) => 4,
         Reason::Boot(BootFailure::Class | BootFailure::Setup) => 1,
+        Reason::Boot(BootFailure::Unsafe) => 65,
         Reason::Boot(BootFailure::Shortage) => 75,
         Reason::Boot(BootFailure::NoRetry) => 78,
         Reason::CrashLoop => 69,

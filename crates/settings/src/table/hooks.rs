@@ -3,15 +3,11 @@
 //! `python/remuda/hooks.py` calls them; `docs/design/040-hooks.md` says in which process, and why.
 
 use super::FULL;
-use crate::declare::{Group, Kind, Setting, Support};
+use crate::declare::{Group, Kind, Setting};
 
 const fn hook(name: &'static str, arity: &'static [u8], short: &'static str) -> Setting {
     Setting { name, group: Group::Hooks, kind: Kind::Hook(arity), short, ..FULL }
 }
-
-const NO_EXEC: Support = Support::Ignored {
-    why: "a running master is not replaced by a new one (USR2); a reload takes new code and settings",
-};
 
 pub(super) const ALL: &[Setting] = &[
     hook("on_starting", &[1], "`(server)`, before the sockets are bound"),
@@ -22,10 +18,7 @@ pub(super) const ALL: &[Setting] = &[
     hook("post_worker_init", &[1], "`(worker)`, in the worker, when it has the app"),
     hook("worker_int", &[1], "`(worker)`, in the worker, at INT or QUIT"),
     hook("worker_abort", &[1], "`(worker)`, in the worker, at ABRT: it hangs and is given up"),
-    Setting {
-        support: NO_EXEC,
-        ..hook("pre_exec", &[1], "`(server)`, before the master is replaced by a new one")
-    },
+    hook("pre_exec", &[1], "`(server)`, at USR2, before the new master is started"),
     hook("pre_request", &[2], "`(worker, request)`, in the worker, before each request"),
     hook(
         "post_request",

@@ -12,6 +12,7 @@ pub(super) const ALL: &[Setting] = &[
     LOGCONFIG,
     LOGCONFIG_DICT,
     LOGCONFIG_JSON,
+    LOGGER_CLASS,
     SYSLOG,
     SYSLOG_ADDR,
     SYSLOG_PREFIX,
@@ -20,6 +21,7 @@ pub(super) const ALL: &[Setting] = &[
     STATSD_HOST,
     STATSD_PREFIX,
     DOGSTATSD_TAGS,
+    ENABLE_BACKLOG_METRIC,
 ];
 
 pub(crate) const ACCESSLOG: Setting = Setting {
@@ -102,6 +104,18 @@ pub(crate) const DOGSTATSD_TAGS: Setting = Setting {
     ..FULL
 };
 
+pub(crate) const ENABLE_BACKLOG_METRIC: Setting = Setting {
+    name: "enable_backlog_metric",
+    group: Group::Logging,
+    kind: Kind::Switch,
+    default: "false",
+    flags: &["enable-backlog-metric"],
+    short: "Send StatsD how many connections wait to be accepted, once a second",
+    long: "As the histogram `gunicorn.backlog`, of all TCP addresses together. Without `statsd_host`, a line \
+at the level debug.",
+    ..FULL
+};
+
 pub(crate) const LOGCONFIG: Setting = Setting {
     name: "logconfig",
     group: Group::Logging,
@@ -131,6 +145,28 @@ pub(crate) const LOGCONFIG_JSON: Setting = Setting {
     short: "The same as a file in JSON form; a missing file does nothing, as in gunicorn",
     ..FULL
 };
+
+pub(crate) const LOGGER_CLASS: Setting = Setting {
+    name: "logger_class",
+    group: Group::Logging,
+    default: "gunicorn.glogging.Logger",
+    flags: &["logger-class"],
+    short: "Python class that writes what Python logs, access lines included",
+    long: "\
+Most are subclasses of `gunicorn.glogging.Logger`, which is there without gunicorn, too. Zygote, workers \
+and the hooks of the master use it; the lines of the master itself go to `errorlog` in any case. Access \
+lines take the way through Python then.",
+    ..FULL
+};
+
+/// The classes of gunicorn itself: what they do, remuda does without Python.
+pub(crate) const LOGGER_CLASSES: &[&str] = &[
+    "",
+    "simple",
+    "gunicorn.glogging.Logger",
+    "gunicorn.instrument.statsd.Statsd",
+    "remuda.glogging.Logger",
+];
 
 pub(crate) const SYSLOG: Setting = Setting {
     name: "syslog",

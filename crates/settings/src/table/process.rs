@@ -8,6 +8,8 @@ pub(super) const ALL: &[Setting] = &[
     CHECK_CONFIG,
     PRINT_CONFIG,
     WSGI_APP,
+    PASTE,
+    RAW_PASTE_GLOBAL_CONF,
     CHDIR,
     PYTHONPATH,
     PYTHON,
@@ -60,6 +62,27 @@ pub(crate) const WSGI_APP: Setting = Setting {
     group: Group::Application,
     short: "App to serve when the command line names none: `module` or `module:attribute`",
     long: "Without an attribute it is `application`. `module:factory(arguments)` is called.",
+    ..FULL
+};
+
+pub(crate) const PASTE: Setting = Setting {
+    name: "paste",
+    group: Group::Application,
+    flags: &["paste", "paster"],
+    short: "PasteDeploy file that the app comes from, `FILE` or `FILE#SECTION`",
+    long: "\
+Needs the package PasteDeploy. Wins over an app that is named otherwise. Where the file has a section \
+`[loggers]`, it sets logging up as well, unless `logconfig` or its like do. Its `[server:main]` is not \
+read.",
+    ..FULL
+};
+
+pub(crate) const RAW_PASTE_GLOBAL_CONF: Setting = Setting {
+    name: "raw_paste_global_conf",
+    group: Group::Application,
+    kind: Kind::Pairs,
+    flags: &["paste-global"],
+    short: "Variable for the PasteDeploy file, `NAME=value`; `\\=` for a `=` in the name",
     ..FULL
 };
 

@@ -7,10 +7,6 @@ use crate::declare::{Group as G, Kind, Kind::*, Setting, Support};
 const NOT_YET: &str = "this version does not have it yet";
 const NO_VERSION: &str = "HTTP/1.0 and HTTP/1.1 are what is spoken here";
 const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for long jobs";
-const NO_PASTE: &str = "PasteDeploy files are not read; name the app as `module:attribute`";
-const NO_BACKLOG: &str = "the length of the accept queue is not measured yet";
-const NO_LOGGER: &str =
-    "remuda writes its own log; `logconfig_dict` and its like format what workers log";
 
 /// One setting without effect.
 const fn no(
@@ -44,10 +40,6 @@ pub(super) const ALL: &[Setting] = &[
     no("spew", &["spew"], G::Development, Switch, "false", "Print each line of Python that runs", "it would make the app unusably slow"),
     no("worker_tmp_dir", &["worker-tmp-dir"], G::Process, Path, "", "Directory of heartbeat files", "heartbeats are in shared memory, not in files"),
     no("tmp_upload_dir", &[], G::RequestLimits, Path, "", "Directory for uploads", "gunicorn does not use it either"),
-    no("logger_class", &["logger-class"], G::Logging, Text, "gunicorn.glogging.Logger", "Python class that writes the log", NO_LOGGER),
-    no("enable_backlog_metric", &["enable-backlog-metric"], G::Logging, Switch, "false", "Send the length of the accept queue", NO_BACKLOG),
-    refused(no("paste", &["paste", "paster"], G::Application, Text, "", "PasteDeploy file", NO_PASTE)),
-    no("raw_paste_global_conf", &["paste-global"], G::Application, List, "", "Variable for the PasteDeploy file", NO_PASTE),
     refused(no("protocol", &["protocol"], G::Protocols, Text, "http", "`http` or `uwsgi`", "this version speaks HTTP only")),
     no("uwsgi_allow_ips", &["uwsgi-allow-from"], G::Protocols, Networks, "127.0.0.1,::1", "Who may speak uwsgi", "this version speaks HTTP only"),
     no("ssl_version", &["ssl-version"], G::Tls, Text, "2", "Version of TLS", "TLS 1.2 and 1.3 are spoken, and nothing older"),

@@ -4,7 +4,7 @@ use super::FULL;
 use crate::declare::{Group, Kind, Setting, Zero};
 
 /// What a scoreboard has room for.
-const WORKERS_MAX: u64 = 512;
+pub(crate) const WORKERS_MAX: u64 = 512;
 
 pub(super) const ALL: &[Setting] = &[
     WORKERS,
@@ -20,18 +20,23 @@ pub(super) const ALL: &[Setting] = &[
     CRASH_LOOP_WINDOW,
     CRASH_LOOP_EXIT,
     PRELOAD_APP,
+    FORK_CHECK,
 ];
 
 pub(crate) const WORKERS: Setting = Setting {
     name: "workers",
     group: Group::Workers,
-    kind: Kind::Whole { min: 1, max: WORKERS_MAX },
+    kind: Kind::Workers { max: WORKERS_MAX },
     default: "1",
     flags: &["workers"],
     short_flag: Some('w'),
     platform_variable: Some("WEB_CONCURRENCY"),
     short: "Number of worker processes",
-    long: "Workers share the memory of the imported app, so that one more costs little.",
+    long: "\
+Workers share the memory of the imported app, so that one more costs little. `auto` counts the CPUs that \
+the control group and the affinity allow: twice as many and one for `sync`, as many (at least two) for \
+the other classes, and not more than memory has room for. The log says how it came to the number; a \
+reload counts again.",
     ..FULL
 };
 
@@ -180,5 +185,21 @@ pub(crate) const PRELOAD_APP: Setting = Setting {
     long: "\
 Unset: import once, unless the app left something behind that a fork would break (a thread, a \
 connection); then each worker imports it. `true`: once in any case. `false`: in each worker.",
+    ..FULL
+};
+
+pub(crate) const FORK_CHECK: Setting = Setting {
+    name: "fork_check",
+    group: Group::Workers,
+    kind: Kind::Choice(&["auto", "warn", "refuse", "off"]),
+    default: "auto",
+    flags: &["fork-check"],
+    gunicorn: false,
+    short: "What to do when the imported app has something that a fork would break",
+    long: "\
+Before workers are forked, remuda looks for threads, connections, event loops, gRPC and gevent's hub. \
+`auto`: each worker imports the app by itself, unless `preload_app` is true. `warn`: fork nevertheless. \
+`refuse`: the start fails with exit status 65, a reload is given up. `off`: do not look. What is found \
+stands in the log, with what breaks and how to fix it.",
     ..FULL
 };

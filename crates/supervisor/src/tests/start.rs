@@ -122,6 +122,7 @@ fn app_that_cannot_boot_ends_the_master_with_the_status_that_says_why() {
         (BootFailure::App, 4),
         (BootFailure::Class, 1),
         (BootFailure::Setup, 1),
+        (BootFailure::Unsafe, 65),
         (BootFailure::Shortage, 75),
         (BootFailure::NoRetry, 78),
     ];
