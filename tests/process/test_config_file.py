@@ -237,3 +237,51 @@ def test_a_value_is_explained_by_what_it_overrides(site):
     assert status == 0
     assert "workers = 3\n    from: environment variable GUNICORN_WORKERS\n" in out
     assert "    overrides: 2 (gunicorn.conf.py:1)\n    default: 1\n" in out
+
+
+SLEEPS = "import sys, time\nprint('reading slowly', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
+HOOK_SLEEPS = (
+    "import sys, time\n"
+    "def on_starting(server):\n"
+    "    print('reading slowly', file=sys.stderr, flush=True)\n"
+    "    time.sleep(60)\n"
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("text", [SLEEPS, HOOK_SLEEPS], ids=["file", "on_starting"])
+def test_a_signal_ends_the_start_while_python_of_the_configuration_runs(
+    serve, tmp_path, number, text
+):
+    file = tmp_path / "gunicorn.conf.py"
+    file.write_text(text)
+    with serve("-c", str(file), app="lab:app", ready=False) as server:
+        server.wait_for_log("reading slowly")
+        reader = server.children()
+        server.send(number)
+        assert server.wait(30) == 0, "it does not wait for the sixty seconds"
+        assert "told to stop while Python code of the configuration ran" in server.log()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in reader), "all gone")
+
+
+def test_hup_while_the_file_is_read_is_obeyed_later(serve, tmp_path):
+    file = tmp_path / "gunicorn.conf.py"
+    file.write_text(SLEEPS.replace("60", "1"))
+    with serve("-c", str(file), app="lab:app", ready=False) as server:
+        server.wait_for_log("reading slowly")
+        server.send(signal.SIGHUP)
+        server.wait_for_log("Reload done")
+        assert get(server.port, "/pid").status == 200
+
+
+def test_a_signal_ends_a_check_of_the_configuration(tmp_path):
+    command = [str(REMUDA), "--check-config", "slow_import:app"]
+    env = {**os.environ, "SLOW_IMPORT_S": "60", "PYTHONPATH": str(APPS)}
+    with subprocess.Popen(
+        command, env=env, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as check:
+        for line in check.stderr:
+            if b"importing slowly" in line:
+                break
+        check.terminate()
+        assert check.wait(30) == -signal.SIGTERM

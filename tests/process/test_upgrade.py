@@ -166,6 +166,60 @@ def test_gunicorns_dance_by_hand_still_works(serve, masters):
         server.wait_for_log("Master has been promoted.")
 
 
+def kill_at_hand_over(server: Server, new: int) -> None:
+    """KILL the new master when it has taken over, and the old one still finishes something."""
+    server.wait_for_log("Upgrade done")
+    assert server.process.poll() is None
+    os.kill(new, signal.SIGKILL)
+    server.wait_for_log("Upgrade undone: the new master was ended by SIGKILL")
+
+
+def test_a_new_master_that_is_killed_right_after_it_took_over_gives_the_service_back(
+    serve, worker_class, tmp_path, masters
+):
+    write_app(tmp_path, "one")
+    pidfile, control = tmp_path / "remuda.pid", tmp_path / "control"
+    flags = ["--workers", "2", "--pid", str(pidfile), "--control-socket", str(control)]
+    env = ENV | {"GUNICORN_WORKER_CLASS": worker_class}
+    with serve(*flags, app="versioned:app", cwd=tmp_path, env=env) as server:
+        slow = Load(server.port, clients=1, path="/slow", keepalive=False)
+        with slow, Load(server.port, clients=4, keepalive=False) as load:
+            wait_until(lambda: load.answered > 0, "load")
+            new = upgrade(server, masters)
+            kill_at_hand_over(server, new)
+            masters.remove(new)
+            wait_until(lambda: len(server.workers()) == 2, "new workers of the old master")
+            before = load.answered
+            wait_until(lambda: load.answered > before + 50, "the service goes on")
+        assert slow.lost == [] and load.lost == []
+        assert load.counts["refused"] == 0
+        assert pidfile.read_text() == f"{server.pid}\n"
+        assert not Path(f"{pidfile}.2").exists()
+        asked = subprocess.run(
+            [str(REMUDA), "status", "--control-socket", str(control)],
+            capture_output=True,
+            text=True,
+        )
+        assert str(server.pid) in asked.stdout, asked
+        upgrade(server, masters)
+        assert server.wait() == 0, "the next upgrade has its turn"
+        assert get(server.port).status == 200
+
+
+def test_a_new_master_that_is_told_to_leave_after_it_took_over_ends_the_service(
+    serve, tmp_path, masters
+):
+    write_app(tmp_path, "one")
+    with serve(app="versioned:app", cwd=tmp_path, env=ENV) as server:
+        with Load(server.port, clients=1, path="/slow", keepalive=False):
+            time.sleep(0.3)
+            new = upgrade(server, masters)
+            server.wait_for_log("Upgrade done")
+            os.kill(new, signal.SIGTERM)
+            assert server.wait() == 0
+            assert "Upgrade undone" not in server.log()
+
+
 def test_the_pid_file_names_whoever_serves(serve, tmp_path, masters):
     pidfile = tmp_path / "remuda.pid"
     env = {"SLOW_IMPORT_S": "1", "GUNICORN_PIDFILE": str(pidfile)}

@@ -58,6 +58,8 @@ words! {
         Ready = b"ready",
         /// It has served its `max_requests`; it goes on serving until told to drain.
         Spent = b"spent",
+        /// It has read that it shall drain: it accepts nothing more.
+        Draining = b"draining",
     }
 }
 

@@ -168,7 +168,9 @@ events! {
     HANDED_OVER_UNREADY = "upgrade.handed_over_unready", Warning, "Told to leave during an upgrade: the new master has to go on alone, and is not ready yet (pid: {pid})",
         "Connections wait in the accept queue until it is.";
     HEIR_LOST = "upgrade.heir_lost", Critical, "The new master {ending} (pid: {pid}) after it had taken over; this one is on its way out",
-        "Nobody serves any more. Start the service again.";
+        "It was told to leave, or this one was; nobody serves any more.";
+    TAKEN_BACK = "upgrade.taken_back", Critical, "Upgrade undone: the new master {ending} (pid: {pid}) after it had taken over; this one serves again",
+        "Connections wait in the accept queue until new workers are ready. What the new workers held they finish.";
     PROMOTED = "upgrade.promoted", Info, "Master has been promoted.",
         "The master before this one has left, or has left everything to this one.";
     PIDFILE_NOT_RENAMED = "upgrade.pidfile", Error, "The pid file keeps its second name: {error}",

@@ -485,9 +485,9 @@ impl Worker {
                 Ok(length) => match ToWorker::try_from(&packet[..length]) {
                     // Waited for before this worker took its listeners.
                     Ok(ToWorker::Begin) => {}
-                    Ok(ToWorker::Drain) => self.front().drain(Drain::ToSiblings),
-                    Ok(ToWorker::DrainQueue) => self.front().drain(Drain::Last),
-                    Ok(ToWorker::HandOver) => self.front().drain(Drain::Succeeded),
+                    Ok(ToWorker::Drain) => self.obey(Drain::ToSiblings),
+                    Ok(ToWorker::DrainQueue) => self.obey(Drain::Last),
+                    Ok(ToWorker::HandOver) => self.obey(Drain::Succeeded),
                     Ok(ToWorker::Reopen) => self.reopen(),
                     Err(_) => self.hear_order(&packet[..length]),
                 },
@@ -503,6 +503,12 @@ impl Worker {
             Some(seconds) => self.profile.ask(seconds, &self.serving),
             None => self.serving.log(Level::Warning, "The master said an unknown word"),
         }
+    }
+
+    /// The master counts a reload as done when it knows that this worker takes nobody any more.
+    fn obey(&self, how: Drain) {
+        self.front().drain(how);
+        self.serving.say(FromWorker::Draining);
     }
 
     /// The master is gone: nobody would replace, stop or reap this worker.

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use remuda_journal::{Journal, JournalLayer, Level, Statsd, Syslog, exit, log};
 use remuda_runtime::{
-    Config, ControlSocket, Heirloom, Herald, Identity, Launch, Listeners, Notifier, Pidfile, Place,
-    Signals,
+    Config, ControlSocket, Heirloom, Herald, HeraldError, Identity, Launch, Listeners, Notifier,
+    Pidfile, Place, Signals,
 };
 use remuda_settings::{Outcome, PythonFile, Settings, StatsdSettings, SyslogSettings, Warning};
 use tracing_subscriber::layer::SubscriberExt;
@@ -38,6 +38,10 @@ fn main() -> ExitCode {
     }
     match run(&given) {
         Ok(status) => ExitCode::from(status),
+        Err(Failure::Herald(halted @ HeraldError::Halted)) => {
+            eprintln!("{halted}");
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             eprintln!("\nError: {failure}\n");
             ExitCode::from(exit::UNABLE.code)
@@ -47,12 +51,14 @@ fn main() -> ExitCode {
 
 fn run(given: &Given) -> Result<u8, Failure> {
     let heirloom = Heirloom::from_env(|name| env::var(name).ok());
-    let Read { outcome, file, herald } = given.read()?;
+    let signals = Signals::install().map_err(Failure::Kernel)?;
+    let Read { outcome, file, herald } = given.read(&signals.halt())?;
     match outcome {
         Outcome::Run(settings, warnings) => {
-            serve(given, &settings, &warnings, file.as_ref(), herald, heirloom)
+            serve(given, &settings, &warnings, file.as_ref(), (herald, heirloom), signals)
         }
         Outcome::Check { settings, warnings, page } => {
+            signals.let_go();
             print!("{page}");
             for warning in warnings {
                 eprintln!("warning: {warning}");
@@ -80,8 +86,8 @@ fn serve(
     settings: &Settings,
     warnings: &[Warning],
     file: Option<&PythonFile>,
-    herald: Option<Herald>,
-    heirloom: Option<Heirloom>,
+    (herald, heirloom): (Option<Herald>, Option<Heirloom>),
+    signals: Signals,
 ) -> Result<u8, Failure> {
     let is_heir = heirloom.is_some();
     let room = limits::Room::ask();
@@ -95,9 +101,8 @@ fn serve(
     let to_background = settings.daemon && !is_heir;
     let herald = if to_background { go_to_background(settings, herald)? } else { herald };
     let journal = open_journal(settings, identity)?;
-    let signals = Signals::install().map_err(Failure::Kernel)?;
     banner::show(settings, sizing.as_ref(), warnings);
-    let hooks = MasterHooks::prepare(settings, file, identity, herald, &python)?;
+    let hooks = MasterHooks::prepare(settings, file, identity, herald, (&python, &signals.halt()))?;
     log!(STARTING, version = env!("CARGO_PKG_VERSION"));
     let pidfile = settings.pidfile.as_deref().map(|path| Pidfile::create(path, is_heir));
     let pidfile = pidfile.transpose()?;

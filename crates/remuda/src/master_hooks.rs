@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use remuda_channel::{FromHerald, ToHerald};
-use remuda_runtime::{Herald, HeraldError, Identity};
+use remuda_runtime::{Halt, Herald, HeraldError, Identity};
 use remuda_settings::{PythonFile, Settings};
 
 use remuda::plan;
@@ -25,7 +25,7 @@ impl MasterHooks {
         file: Option<&PythonFile>,
         identity: Option<&Identity>,
         herald: Option<Herald>,
-        python: &Path,
+        (python, halt): (&Path, &Halt),
     ) -> Result<Self, Failure> {
         let patience = settings.boot_timeout;
         if !plan::has_herald_hooks(settings) {
@@ -36,7 +36,7 @@ impl MasterHooks {
         }
         let herald = match herald {
             Some(herald) => herald,
-            None => begin(file, python)?,
+            None => begin(file, python, halt)?,
         };
         let master = i32::try_from(std::process::id()).unwrap_or_default();
         let plan = Box::new(plan::for_workers(settings, Vec::new(), file, identity));
@@ -72,8 +72,8 @@ impl MasterHooks {
 }
 
 /// A herald that has run the file, if there is one.
-fn begin(file: Option<&PythonFile>, python: &Path) -> Result<Herald, Failure> {
-    let herald = Herald::start(python)?;
+fn begin(file: Option<&PythonFile>, python: &Path, halt: &Halt) -> Result<Herald, Failure> {
+    let herald = Herald::start(python, halt.clone())?;
     if let Some(file) = file
         && let FromHerald::Unreadable { text } =
             herald.ask(&question(Some(file), None), PATIENCE)?

@@ -10,7 +10,7 @@ use remuda_channel::{
     ClassQuestion, ConfigValue, FromHerald, ListenerPlan, ToHerald, ValueForm, WorkerForm,
 };
 use remuda_journal::log;
-use remuda_runtime::{Herald, HeraldError, PRIVATE_VARIABLES, Renewal, Renewed, Unreadable};
+use remuda_runtime::{Halt, Herald, HeraldError, PRIVATE_VARIABLES, Renewal, Renewed, Unreadable};
 use remuda_settings::{
     ForeignWorker, Kind, Outcome, PythonFile, PythonForm, PythonValue, Settings, Sources, Warning,
     known_paths, table,
@@ -66,7 +66,7 @@ impl Given {
     }
 
     /// Reads everything.
-    pub(crate) fn read(&self) -> Result<Read, Failure> {
+    pub(crate) fn read(&self, halt: &Halt) -> Result<Read, Failure> {
         let sources = match self.sources() {
             Ok(sources) => sources,
             Err(outcome) => return Ok(Read { outcome, file: None, herald: None }),
@@ -75,7 +75,7 @@ impl Given {
             return Ok(Read { outcome: sources.settle(&[]), file: None, herald: None });
         };
         let file = sources.python_file().cloned();
-        let herald = Herald::start(&python::find(sources.python().as_deref())?)?;
+        let herald = Herald::start(&python::find(sources.python().as_deref())?, halt.clone())?;
         let (values, worker) = match herald.ask(&question, PATIENCE)? {
             FromHerald::Values { values, worker } => (values, worker),
             FromHerald::Unreadable { text } => return Err(Failure::File(text)),

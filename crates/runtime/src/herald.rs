@@ -20,6 +20,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use remuda_channel::{CHANNEL_FD, FromHerald, MESSAGE_BYTES_MAX, ToHerald};
 use remuda_supervisor::Pid;
 
+use crate::signals::Halt;
 use crate::upgrade::PRIVATE_VARIABLES;
 use crate::wire;
 
@@ -28,6 +29,7 @@ use crate::wire;
 pub struct Herald {
     pid: Pid,
     channel: OwnedFd,
+    halt: Halt,
 }
 
 /// What keeps a herald from answering.
@@ -55,11 +57,16 @@ pub enum HeraldError {
         /// How long was waited.
         patience: Duration,
     },
+    /// Somebody has told the master to stop.
+    #[error("told to stop while Python code of the configuration ran; nothing was served yet")]
+    Halted,
     /// The channel itself failed.
     #[error("the channel to the Python process failed: {0}")]
     Channel(#[from] io::Error),
 }
 
+/// How often somebody who waits for an answer looks whether the end was asked for.
+const LOOK: Duration = Duration::from_millis(100);
 /// Time that a herald gets to leave by itself.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -69,8 +76,8 @@ impl Herald {
     /// # Errors
     ///
     /// When there is no room for a process, or no such interpreter.
-    pub fn start(python: &Path) -> Result<Self, HeraldError> {
-        spawn(python)
+    pub fn start(python: &Path, halt: Halt) -> Result<Self, HeraldError> {
+        spawn(python, halt)
             .map_err(|source| HeraldError::Spawn { python: python.display().to_string(), source })
     }
 
@@ -78,15 +85,22 @@ impl Herald {
     ///
     /// # Errors
     ///
-    /// When there is none within `patience`.
+    /// When there is none within `patience`, or somebody asks for the end.
     pub fn ask(&self, message: &ToHerald, patience: Duration) -> Result<FromHerald, HeraldError> {
         self.say(message)?;
         let deadline = Instant::now() + patience;
         let mut packet = vec![0; MESSAGE_BYTES_MAX];
         loop {
+            if self.halt.is_asked_for() {
+                kill(self.pid);
+                return Err(HeraldError::Halted);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            // A signal between the look and the wait is found a little later.
+            let slice = left.min(LOOK);
+            let timeout = PollTimeout::try_from(slice).unwrap_or(PollTimeout::MAX);
             match poll(&mut [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) if slice < left => continue,
                 Ok(0) => {
                     let what = match message {
                         ToHerald::Call { hook } => hook.clone(),
@@ -132,7 +146,7 @@ impl Herald {
     }
 }
 
-fn spawn(python: &Path) -> io::Result<Herald> {
+fn spawn(python: &Path, halt: Halt) -> io::Result<Herald> {
     let (channel, theirs) = wire::pair()?;
     let mut command = Command::new(python);
     // A group of its own: the terminal's signals are the master's business.
@@ -144,7 +158,7 @@ fn spawn(python: &Path) -> io::Result<Herald> {
     command.fd_mappings(vec![mapping]).map_err(io::Error::other)?;
     let child = command.spawn()?;
     let pid = Pid(i32::try_from(child.id()).map_err(io::Error::other)?);
-    Ok(Herald { pid, channel })
+    Ok(Herald { pid, channel, halt })
 }
 
 /// Ends a herald that hangs. It is our unreaped child, so the number is nobody else's.

@@ -47,5 +47,5 @@ pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};
 pub use renewal::{Renewal, Renewed, Unreadable};
 pub use shell::{Config, run};
-pub use signals::Signals;
+pub use signals::{Halt, Signals};
 pub use upgrade::{Heirloom, Launch, PRIVATE_VARIABLES};

@@ -102,6 +102,8 @@ struct Listener {
     inherited: bool,
     /// It will be ours when the master before us is gone.
     is_heirloom: bool,
+    /// The master after this one has it from us.
+    given_away: bool,
 }
 
 /// The bound sockets.
@@ -173,7 +175,17 @@ impl Listeners {
 
     /// They belong to the master after this one: nothing of what we do later may touch them.
     pub(crate) fn give_away(&mut self) {
-        self.0.iter_mut().for_each(|listener| listener.inherited = true);
+        for listener in &mut self.0 {
+            listener.given_away = !listener.inherited;
+            listener.inherited = true;
+        }
+    }
+
+    /// Whoever had them from us has crashed.
+    pub(crate) fn take_back(&mut self) {
+        for listener in &mut self.0 {
+            listener.inherited &= !std::mem::take(&mut listener.given_away);
+        }
     }
 
     /// The master before this one has left them to us.
@@ -305,7 +317,7 @@ fn finish(socket: Socket, path: Option<PathBuf>, inherited: bool) -> io::Result<
         (None, Some(path)) => (path.display().to_string(), None),
         (None, None) => (String::new(), None),
     };
-    Ok(Listener { socket, host, port, path, inherited, is_heirloom: false })
+    Ok(Listener { socket, host, port, path, inherited, is_heirloom: false, given_away: false })
 }
 
 /// Descriptors that a service manager has handed over by `LISTEN_FDS`.

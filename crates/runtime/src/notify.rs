@@ -129,7 +129,12 @@ fn text(before: Option<Stage>, standing: Standing, now: Tick) -> String {
             ("STOPPING=1\n".to_owned(), "Stopping: finishing what is in flight".to_owned())
         }
     };
-    let state = if before == Some(stage) { "" } else { &state };
+    let state = match before {
+        Some(known) if known == stage => String::new(),
+        // The new master has crashed, and this process is the service again.
+        Some(Stage::HandedOver { .. }) => format!("MAINPID={}\n{state}", std::process::id()),
+        _ => state,
+    };
     format!("{state}STATUS={status}")
 }
 

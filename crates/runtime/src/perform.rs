@@ -11,6 +11,8 @@ use remuda_supervisor::{Action, Ending, Event, Generation, Notice, Order, Pid, R
 
 use tokio::time::Instant;
 
+use crate::control::ControlSocket;
+use crate::pidfile::Pidfile;
 use crate::shell::{From, Shell, Worker, now};
 use crate::wire::Wire;
 use crate::{sample, sys, upgrade, words, zygote};
@@ -67,6 +69,10 @@ impl Shell {
             Action::StartUpgrade => self.begin_upgrade(),
             Action::HandOver { to } => {
                 self.hand_over(to);
+                None
+            }
+            Action::TakeBack => {
+                self.take_back();
                 None
             }
             Action::Publish(standing) => {
@@ -182,6 +188,24 @@ impl Shell {
         {
             // Without the word it takes over when we are gone.
             log_failure("cannot tell the new master", wire.send(upgrade::YOURS, None));
+        }
+    }
+
+    /// The new master has crashed: what it had from us is ours again.
+    fn take_back(&mut self) {
+        self.config.listeners.take_back();
+        self.heir = None;
+        if let Some(Err(error)) = self.config.pidfile.as_mut().map(Pidfile::take_back) {
+            log!(PIDFILE_NOT_RENAMED, error = error);
+        }
+        let retaken = self.config.control.as_mut().map(ControlSocket::take_back);
+        let retaken = match retaken {
+            Some(Ok(Some(listener))) => self.listen_for_operators(listener),
+            Some(Err(error)) => Err(error),
+            Some(Ok(None)) | None => Ok(()),
+        };
+        if let Err(error) = retaken {
+            log!(CONTROL_NOT_RENAMED, error = error);
         }
     }
 

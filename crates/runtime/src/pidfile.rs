@@ -56,8 +56,7 @@ impl Pidfile {
         {
             return Err(PidfileError::Running { pid: other, path: path.to_owned() });
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        write(folder.unwrap_or(Path::new(".")), path, pid)
+        write(folder_of(path), path, pid)
             .map_err(|source| PidfileError::Unwritable { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), name: name.to_owned(), pid })
     }
@@ -74,6 +73,25 @@ impl Pidfile {
         }
         Ok(())
     }
+
+    /// Writes it again, as the master that had taken the name over has crashed.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub(crate) fn take_back(&mut self) -> io::Result<()> {
+        write(folder_of(&self.path), &self.path, self.pid)?;
+        // It may have crashed before it took over.
+        match fs::remove_file(suffixed(&self.name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 /// gunicorn's name for what a new master has while the old one is still there.

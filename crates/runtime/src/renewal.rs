@@ -18,6 +18,7 @@ use crate::herald::{self, Herald};
 use crate::memory::TotalOf;
 use crate::perform::PreExec;
 use crate::shell::{From, Shell};
+use crate::signals::Halt;
 use crate::wire::{Incoming, Wire};
 
 /// Why settings cannot be read or used; for people.
@@ -110,7 +111,9 @@ impl Shell {
 
     fn ask_herald(&mut self, read: &ToHerald) -> Result<(), String> {
         if self.herald.is_none() {
-            let herald = Herald::start(&self.start.python).map_err(|error| error.to_string())?;
+            // The loop listens to signals; nobody waits for this one.
+            let herald = Herald::start(&self.start.python, Halt::default())
+                .map_err(|error| error.to_string())?;
             let attached = Attached::new(herald, &self.inbox).map_err(|error| error.to_string())?;
             self.herald = Some(attached);
         }

@@ -16,7 +16,10 @@ use remuda_supervisor::{
     BootFailure, Event, Generation, Line, Phase, Pid, Plan, Refusal, Supervisor, Tick, Wish,
     WorkerId, WorkerView,
 };
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use socket2::Socket;
+use tokio::sync::mpsc::{
+    Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel,
+};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::cgroup::OomWatch;
@@ -110,6 +113,7 @@ pub(crate) struct Shell {
     pub(crate) oom: OomWatch,
     pub(crate) started: Tick,
     pub(crate) tickets: Tickets,
+    ask: Sender<Asked>,
     asked: Receiver<Asked>,
     /// What the zygote that failed last has said.
     pub(crate) last_failure: String,
@@ -154,7 +158,7 @@ impl Shell {
         let (ask, asked) = channel(CLIENTS_MAX);
         if let Some(control) = &config.control {
             let listener = UnixListener::from(control.socket.try_clone()?);
-            control::listen(tokio::net::UnixListener::from_std(listener)?, ask);
+            control::listen(tokio::net::UnixListener::from_std(listener)?, ask.clone());
         }
         if config.heirloom.is_some() {
             config.notifier.mute();
@@ -162,7 +166,8 @@ impl Shell {
         let relay = config.heirloom.as_mut().and_then(|heirloom| heirloom.relay.take());
         let herald = config.herald.take();
         let herald = herald.map(|herald| Attached::new(herald, &inbox)).transpose()?;
-        let (board, board_fd) = Board::create(lines(&config.plan))?;
+        // Lines that are never written take no memory.
+        let (board, board_fd) = Board::create(config.plan.lines())?;
         Ok(Self {
             supervisor: Supervisor::new(config.plan.clone()),
             start: Start { python: config.python.clone() },
@@ -180,6 +185,7 @@ impl Shell {
             oom: OomWatch::new(),
             started: now(),
             tickets: Tickets::default(),
+            ask,
             asked,
             last_failure: String::new(),
             heir: None,
@@ -235,6 +241,12 @@ impl Shell {
                 () = sleep(NOTIFY_PACE), if is_behind => self.config.notifier.flush(),
             }
         }
+    }
+
+    pub(crate) fn listen_for_operators(&self, socket: Socket) -> io::Result<()> {
+        let listener = tokio::net::UnixListener::from_std(UnixListener::from(socket))?;
+        control::listen(listener, self.ask.clone());
+        Ok(())
     }
 
     /// Hands one event to the supervisor, and performs what it asks.
@@ -401,6 +413,7 @@ impl Shell {
                 match FromWorker::try_from(&packet[..]) {
                     Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
                     Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
+                    Ok(FromWorker::Draining) => self.handle(Event::WorkerDrains { worker }),
                     Err(_) => self.hear_list(worker, packet),
                 }
             }
@@ -534,12 +547,6 @@ impl Shell {
         }
         self.handle(Event::ZygoteFailed { generation, failure: BootFailure::Setup });
     }
-}
-
-/// A slot can hold a worker, its successor, and predecessors that still drain; lines that were
-/// never written take no memory.
-fn lines(plan: &Plan) -> u16 {
-    plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge)
 }
 
 /// How often a new master looks whether the old one is gone.

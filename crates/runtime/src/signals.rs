@@ -29,6 +29,19 @@ struct Watched {
 pub struct Signals {
     watched: Vec<Watched>,
     wake: UnixStream,
+    halt: Halt,
+    /// Signals end this process as they end any other.
+    by_default: Arc<AtomicBool>,
+}
+
+/// Whether somebody has asked for the end, for those who wait before there is a loop.
+#[derive(Clone, Debug, Default)]
+pub struct Halt(Arc<AtomicBool>);
+
+impl Halt {
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// The same, once there is a loop.
@@ -64,14 +77,30 @@ impl Signals {
         wake.set_nonblocking(true)?;
         raise.set_nonblocking(true)?;
         let mut watched = Vec::with_capacity(MEANINGS.len());
+        let (halt, by_default) = (Halt::default(), Arc::new(AtomicBool::new(false)));
         for (number, name, meaning) in MEANINGS {
+            flag::register_conditional_default(number, by_default.clone())?;
+            if matches!(meaning, Meaning::Asked(Wish::Stop | Wish::Quit)) {
+                flag::register(number, halt.0.clone())?;
+            }
             let raised = Arc::new(AtomicBool::new(false));
             // The flag first: the loop must find it once the pipe has woken it.
             flag::register(number, raised.clone())?;
             pipe::register(number, raise.try_clone()?)?;
             watched.push(Watched { name, meaning, raised });
         }
-        Ok(Self { watched, wake })
+        Ok(Self { watched, wake, halt, by_default })
+    }
+
+    /// For whoever waits before the loop runs.
+    #[must_use]
+    pub fn halt(&self) -> Halt {
+        self.halt.clone()
+    }
+
+    /// No service is to run, so nobody would obey.
+    pub fn let_go(self) {
+        self.by_default.store(true, Ordering::SeqCst);
     }
 
     /// To be called inside the loop's runtime.

@@ -149,6 +149,9 @@ fn say_of_service(notice: &Notice) {
         Notice::HeirLost { pid, ending } => {
             log!(HEIR_LOST, pid = pid.0, ending = ending_words(*ending));
         }
+        Notice::TakenBack { pid, ending } => {
+            log!(TAKEN_BACK, pid = pid.0, ending = ending_words(*ending));
+        }
         Notice::Promoted => log!(PROMOTED),
         Notice::Surprise { what } => log!(SURPRISE, what = what),
         // All others were said by the caller.

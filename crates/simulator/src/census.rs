@@ -28,6 +28,8 @@ pub struct Census {
     pub upgrades_done: u64,
     /// Upgrades that were given up.
     pub upgrades_given_up: u64,
+    /// Services that came back from a new master that crashed.
+    pub taken_back: u64,
     /// Requests that reached a worker.
     pub requests: u64,
     /// Requests answered.
@@ -56,6 +58,7 @@ impl Census {
                 Action::Report(Notice::ReloadGivenUp { .. }) => self.reloads_given_up += 1,
                 Action::Report(Notice::HandedOver { .. }) => self.upgrades_done += 1,
                 Action::Report(Notice::UpgradeGivenUp { .. }) => self.upgrades_given_up += 1,
+                Action::TakeBack => self.taken_back += 1,
                 _ => {}
             }
         }
@@ -72,6 +75,7 @@ impl Census {
         self.reloads_given_up += other.reloads_given_up;
         self.upgrades_done += other.upgrades_done;
         self.upgrades_given_up += other.upgrades_given_up;
+        self.taken_back += other.taken_back;
         self.requests += other.requests;
         self.answered += other.answered;
         self.lost_by_crash += other.lost_by_crash;
@@ -96,6 +100,7 @@ impl fmt::Display for Census {
         writeln!(f, "reloads given up      {}", self.reloads_given_up)?;
         writeln!(f, "upgrades done         {}", self.upgrades_done)?;
         writeln!(f, "upgrades given up     {}", self.upgrades_given_up)?;
+        writeln!(f, "  taken back          {}", self.taken_back)?;
         writeln!(f, "requests              {}", self.requests)?;
         writeln!(f, "  answered            {}", self.answered)?;
         writeln!(f, "  lost in a crash     {}", self.lost_by_crash)?;

@@ -17,6 +17,7 @@ pub(crate) enum Subject {
     Thaw,
     Order,
     Heir,
+    Reading,
 }
 
 /// All draws of one run.

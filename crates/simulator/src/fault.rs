@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use remuda_supervisor::{Ending, Generation, Wish, WorkerId};
 
+use crate::settings::OnDisk;
+
 /// What the code on disk is like; a zygote keeps what it has loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -86,6 +88,8 @@ pub enum HeirFault {
     BootSlow(Duration),
     /// Ends so long after it began, ready or not.
     Ends(Duration, Ending),
+    /// Ends so long after it took over.
+    Lost(Duration, Ending),
     /// Is never ready, and does not listen to TERM.
     Hangs,
 }
@@ -128,6 +132,8 @@ pub enum Fault {
     Asks(Duration, Wish, u8),
     /// The code on disk changes.
     Deploy(Duration, Code),
+    /// The settings on disk change.
+    Settings(Duration, OnDisk),
     /// The whole machine stands still while the clock goes on.
     Suspend(Duration, Duration),
     /// The master stands still (STOP … CONT).
@@ -162,6 +168,7 @@ impl Fault {
         match *self {
             Self::Asks(at, ..)
             | Self::Deploy(at, _)
+            | Self::Settings(at, _)
             | Self::Suspend(at, _)
             | Self::MasterStops(at, _)
             | Self::Stops(at, ..)
@@ -181,6 +188,8 @@ impl Fault {
             Self::Asks(_, _, 2..) => "operator asks twice",
             Self::Asks(..) => "operator asks",
             Self::Deploy(..) => "code on disk changes",
+            Self::Settings(_, OnDisk::Unusable) => "settings become unusable",
+            Self::Settings(..) => "settings on disk change",
             Self::Suspend(..) => "machine suspended",
             Self::MasterStops(..) => "master stopped and continued",
             Self::Stops(..) => "process stopped and continued",
@@ -225,6 +234,7 @@ impl HeirFault {
             Self::SpawnFails => "new master cannot be executed",
             Self::BootSlow(_) => "new master boots slowly",
             Self::Ends(..) => "new master dies",
+            Self::Lost(..) => "new master dies after it took over",
             Self::Hangs => "new master hangs",
         }
     }

@@ -27,7 +27,7 @@ impl<M: Master> World<'_, M> {
         match fault {
             Some(HeirFault::BootSlow(more)) => takes += more,
             Some(HeirFault::Ends(after, ending)) => self.act(serial, after, Deed::End(ending)),
-            Some(HeirFault::Hangs | HeirFault::SpawnFails) | None => {}
+            Some(HeirFault::Hangs | HeirFault::SpawnFails | HeirFault::Lost(..)) | None => {}
         }
         if fault != Some(HeirFault::Hangs) {
             self.act(serial, takes, Deed::Boot);
@@ -54,8 +54,11 @@ impl<M: Master> World<'_, M> {
     pub(crate) fn heir_is_ready(&mut self, serial: Serial) {
         let Some(process) = self.kernel.find_mut(serial) else { return };
         let pid = process.pid;
-        if let Role::Heir { is_ready, .. } = &mut process.role {
+        if let Role::Heir { is_ready, fault } = &mut process.role {
             *is_ready = true;
+            if let Some(HeirFault::Lost(after, ending)) = *fault {
+                self.act(serial, after, Deed::End(ending));
+            }
             self.say(serial, Letter::Heir(pid));
         }
     }

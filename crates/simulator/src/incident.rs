@@ -1,6 +1,8 @@
 //! What goes wrong at a time.
 
-use remuda_supervisor::{BootFailure, Event, Generation, Pid, Refusal, Sample, Tick, WorkerId};
+use remuda_supervisor::{
+    BootFailure, Event, Generation, Pid, Plan, Refusal, Sample, Tick, WorkerId,
+};
 
 use crate::fault::{Fault, Target};
 use crate::process::Serial;
@@ -23,6 +25,7 @@ impl<M: Master> World<'_, M> {
                 }
             }
             Fault::Deploy(_, code) => self.code = code,
+            Fault::Settings(_, on_disk) => self.on_disk = on_disk,
             Fault::Suspend(_, length) => self.suspend(length),
             Fault::MasterStops(_, length) => self.shell.stop_master(self.now + length),
             Fault::Stops(_, target, pick, length) => {
@@ -61,6 +64,7 @@ impl<M: Master> World<'_, M> {
         let words = [
             Event::WorkerReady { worker },
             Event::WorkerSpent { worker },
+            Event::WorkerDrains { worker },
             Event::ForkFailed { worker, refusal: Refusal::Other },
             Event::Sampled {
                 worker,
@@ -74,6 +78,7 @@ impl<M: Master> World<'_, M> {
             Event::UpgradeSpawned { pid: Pid(-1) },
             Event::UpgradeSpawnFailed,
             Event::Promoted,
+            Event::Replanned { generation, plan: Box::new(Plan::default()) },
         ];
         self.post(Letter::Nonsense(words[usize::from(pick) % words.len()].clone()));
     }

@@ -7,8 +7,8 @@
 //! `invariants` look at what happened; when one is broken, the script is cut down to what is
 //! needed for it (`shrink`), and told as a time line.
 //!
-//! Read `world` first (the agenda), then `shell` (the master's runtime in the model), `zygote`,
-//! `worker` and `heir` (what processes do by themselves), then `invariants`, one file each. Nothing here
+//! Read `world` first (the agenda), then `shell` (the master's runtime in the model), `settings` (what it
+//! reads again), `zygote`, `worker` and `heir` (what processes do by themselves), then `invariants`, one file each. Nothing here
 //! knows how the supervisor decides.
 
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ mod invariants;
 mod kernel;
 mod process;
 mod script;
+mod settings;
 mod shell;
 mod shrink;
 mod worker;
@@ -35,6 +36,7 @@ pub use census::Census;
 pub use fault::{Code, Fault, HeirFault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
 pub use invariants::Violation;
 pub use script::{Class, Finale, Script};
+pub use settings::OnDisk;
 pub use shrink::Failure;
 pub use world::Master;
 

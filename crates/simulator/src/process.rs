@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use remuda_supervisor::{Ending, Generation, Pid, Tick, WorkerId};
+use remuda_supervisor::{Ending, Generation, Pid, Plan, Tick, WorkerId};
 
 use crate::fault::{Code, HeirFault, WorkerFault, ZygoteFault};
 
@@ -79,6 +79,8 @@ pub(crate) enum Role {
 pub(crate) struct ZygoteLife {
     /// Its number.
     pub(crate) generation: Generation,
+    /// What it was told, once it was.
+    pub(crate) plan: Option<Box<Plan>>,
     /// What it has loaded, or loads.
     pub(crate) code: Code,
     pub(crate) faults: Vec<ZygoteFault>,
@@ -112,12 +114,16 @@ pub(crate) enum Accepts {
 pub(crate) struct WorkerLife {
     /// Its number.
     pub(crate) id: WorkerId,
+    /// What its zygote was told.
+    pub(crate) plan: Box<Plan>,
     pub(crate) code: Code,
     pub(crate) faults: Vec<WorkerFault>,
     /// Since when it takes requests.
     pub(crate) ready_at: Option<Tick>,
     /// What it takes from the queue.
     pub(crate) accepts: Accepts,
+    /// It has said that it accepts nothing more.
+    pub(crate) told_so: bool,
     pub(crate) leaving: bool,
     /// Requests inside.
     pub(crate) requests: BTreeMap<u64, InFlight>,
@@ -182,6 +188,12 @@ impl Process {
 }
 
 impl WorkerLife {
+    /// How often its loop comes round.
+    pub(crate) fn beat_period(&self) -> Duration {
+        let second = Duration::from_secs(1);
+        self.plan.watched().map_or(second, |(shortest, _)| second.min(shortest / 4))
+    }
+
     pub(crate) fn has(&self, fault: WorkerFault) -> bool {
         self.faults.contains(&fault)
     }

@@ -10,6 +10,7 @@ use remuda_supervisor::{Ending, Generation, Limit, Plan, Wish, WorkerId};
 
 use crate::dice::{between, millis_between};
 use crate::fault::{Code, Fault, HeirFault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
+use crate::settings::OnDisk;
 
 /// How a worker runs requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Script {
     pub calm: Duration,
     /// How it ends.
     pub finale: Finale,
+    /// What the settings may become.
+    pub plans: Vec<Plan>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
 }
@@ -84,6 +87,9 @@ impl Script {
             some_fault(rng, kind, calm)
         };
         let mut faults: Vec<Fault> = (0..count).map(|_| fault()).collect();
+        // Not drawn with the others, so that a seed stays what it was.
+        let plans = other_plans(&plan, seed, import);
+        faults.extend(some_changes(seed, plans.len(), calm));
         faults.sort_by_key(Fault::at);
         Self {
             seed,
@@ -98,6 +104,7 @@ impl Script {
             calm,
             finale: [Finale::Stop, Finale::Quit, Finale::StopThenQuit][rng.usize(..3)],
             plan,
+            plans,
             faults,
         }
     }
@@ -138,6 +145,47 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
         seed,
         ..plan
     }
+}
+
+/// What the settings may become: all that a reload can change.
+fn other_plans(first: &Plan, seed: u64, import: Duration) -> Vec<Plan> {
+    let mut rng = Rng::with_seed(seed ^ 0x0713_0000_0713);
+    let mut other = || {
+        let seed = rng.u64(..);
+        let plan = some_plan(&mut rng, seed);
+        Plan {
+            workers: plan.workers.min(first.workers_max),
+            // Without a fault nobody boots too slowly.
+            boot_timeout: plan.boot_timeout.max(import * 3),
+            // No settings, or not to be changed.
+            workers_max: first.workers_max,
+            backoff_max: first.backoff_max,
+            stable_life: first.stable_life,
+            seed: first.seed,
+            ..plan
+        }
+    };
+    (0..3).map(|_| other()).collect()
+}
+
+/// Changes of the settings, most of them with a reload soon after, and some with a second.
+fn some_changes(seed: u64, plans: usize, calm: Duration) -> Vec<Fault> {
+    let mut rng = Rng::with_seed(seed ^ 0x5e77_0000_5e77);
+    let mut changes = Vec::new();
+    for _ in 0..[0, 0, 1, 1, 2, 4][rng.usize(..6)] {
+        let at = between(&mut rng, Duration::ZERO, calm);
+        let on_disk = match rng.usize(..plans + 2) {
+            0 => OnDisk::Unusable,
+            1 => OnDisk::First,
+            nth => OnDisk::Other(nth - 2),
+        };
+        changes.push(Fault::Settings(at, on_disk));
+        for _ in 0..[0, 1, 1, 2][rng.usize(..4)] {
+            let soon = at + millis_between(&mut rng, 0, 3_000);
+            changes.push(Fault::Asks(soon, Wish::Reload, 1));
+        }
+    }
+    changes
 }
 
 /// The last two are both of a worker: there are many more of them than of anything else.
@@ -240,8 +288,9 @@ fn some_zygote_fault(rng: &mut Rng) -> ZygoteFault {
 }
 
 fn some_heir_fault(rng: &mut Rng) -> HeirFault {
-    match rng.u8(..5) {
+    match rng.u8(..7) {
         0 => HeirFault::SpawnFails,
+        5 | 6 => HeirFault::Lost(millis_between(rng, 0, 3_000), some_ending(rng)),
         1 => HeirFault::BootSlow(some_length(rng)),
         2 | 3 => HeirFault::Ends(millis_between(rng, 0, 10_000), some_ending(rng)),
         _ => HeirFault::Hangs,

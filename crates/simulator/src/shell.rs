@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use remuda_channel::{FromWorker, ToWorker};
 use remuda_supervisor::{
-    Action, BootFailure, Ending, Event, Generation, Order, Pid, Refusal, Sample, Signal, Tick,
-    Wish, WorkerId,
+    Action, BootFailure, Ending, Event, Generation, Order, Pid, Plan, Refusal, Sample, Signal,
+    Tick, Wish, WorkerId,
 };
 
 use crate::dice::{Subject, millis_between};
 use crate::fault::{Mishap, Speaker};
 use crate::process::{ForkRequest, Serial};
 use crate::script::{Class, Script};
-use crate::world::{Deed, Master, World};
+use crate::world::{Deed, Happening, Master, World};
 
 /// Something that was said to the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Letter {
     Worker(WorkerId, Vec<u8>),
+    /// The herald has read the settings for a candidate.
+    Settings(Generation),
     Zygote(Generation, ZygoteWord),
     /// A worker has imported late so many modules.
     Learned(u32),
@@ -32,6 +34,7 @@ pub(crate) enum Letter {
 /// What a zygote says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ZygoteWord {
+    Hello,
     Ready,
     Failed(BootFailure),
     Forked(WorkerId, Pid),
@@ -75,7 +78,7 @@ pub(crate) struct Shell {
     reports_held_until: Tick,
     next_sample: Option<Tick>,
     pace: Duration,
-    zygotes: BTreeMap<Generation, (Serial, Pid)>,
+    pub(crate) zygotes: BTreeMap<Generation, (Serial, Pid)>,
     pub(crate) links: BTreeMap<WorkerId, WorkerLink>,
     /// What a line will say next time, whatever its worker writes.
     pub(crate) garbage: BTreeMap<WorkerId, Tick>,
@@ -83,23 +86,30 @@ pub(crate) struct Shell {
 
 impl Shell {
     pub(crate) fn new(script: &Script) -> Self {
-        let timeout = script.plan.watched().map(|(shortest, _)| shortest);
-        let pace = timeout.map_or(Duration::ZERO, |timeout| {
-            (timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
-        });
-        Self {
+        let mut shell = Self {
             letters: VecDeque::new(),
             raised: BTreeSet::new(),
             child_raised: false,
             pending: None,
             stopped_until: Tick(0),
             reports_held_until: Tick(0),
-            next_sample: timeout.map(|_| crate::world::BEGINNING),
-            pace,
+            next_sample: None,
+            pace: Duration::ZERO,
             zygotes: BTreeMap::new(),
             links: BTreeMap::new(),
             garbage: BTreeMap::new(),
-        }
+        };
+        shell.watch(crate::world::BEGINNING, &script.plan);
+        shell
+    }
+
+    /// Looks at the scoreboard as often as these settings ask for.
+    pub(crate) fn watch(&mut self, now: Tick, plan: &Plan) {
+        let timeout = plan.watched().map(|(shortest, _)| shortest);
+        self.next_sample = timeout.map(|_| now);
+        self.pace = timeout.map_or(Duration::ZERO, |timeout| {
+            (timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(1))
+        });
     }
 
     /// When the master looks around next.
@@ -159,14 +169,20 @@ impl<M: Master> World<'_, M> {
     pub(crate) fn say(&mut self, serial: Serial, letter: Letter) {
         let speaker = match letter {
             Letter::Worker(..) | Letter::Learned(_) => Speaker::Worker,
-            Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) => Speaker::Zygote,
+            Letter::Zygote(..) | Letter::Settings(_) | Letter::Heir(_) | Letter::Nonsense(_) => {
+                Speaker::Zygote
+            }
         };
         match (self.mishap(speaker), letter) {
             (None, letter) => self.post(letter),
             (Some(Mishap::Lost), _)
             | (
                 Some(Mishap::Truncated(_)),
-                Letter::Zygote(..) | Letter::Heir(_) | Letter::Nonsense(_) | Letter::Learned(_),
+                Letter::Zygote(..)
+                | Letter::Settings(_)
+                | Letter::Heir(_)
+                | Letter::Nonsense(_)
+                | Letter::Learned(_),
             ) => {}
             (Some(Mishap::Truncated(bytes)), Letter::Worker(id, mut word)) => {
                 word.truncate(usize::from(bytes).min(word.len()));
@@ -206,7 +222,9 @@ impl<M: Master> World<'_, M> {
                 self.hand(Event::Tick);
             } else if sampling {
                 self.sample();
-                self.shell.next_sample = Some(self.now + self.shell.pace);
+                if self.shell.next_sample.is_some() {
+                    self.shell.next_sample = Some(self.now + self.shell.pace);
+                }
             } else {
                 return;
             }
@@ -230,13 +248,16 @@ impl<M: Master> World<'_, M> {
         match letter {
             Letter::Nonsense(event) => self.hand(event),
             Letter::Learned(modules) => self.hand(Event::Learned { modules }),
+            Letter::Settings(generation) => self.settle_settings(generation),
             Letter::Heir(pid) => self.hand(Event::UpgradeReady { pid }),
             Letter::Worker(worker, word) => match FromWorker::try_from(&word[..]) {
                 Ok(FromWorker::Ready) => self.hand(Event::WorkerReady { worker }),
                 Ok(FromWorker::Spent) => self.hand(Event::WorkerSpent { worker }),
+                Ok(FromWorker::Draining) => self.hand(Event::WorkerDrains { worker }),
                 Err(_) => {}
             },
             Letter::Zygote(generation, word) => match word {
+                ZygoteWord::Hello => self.zygote_greets(generation),
                 ZygoteWord::Ready => self.hand(Event::ZygoteReady { generation }),
                 ZygoteWord::Failed(failure) => {
                     self.hand(Event::ZygoteFailed { generation, failure });
@@ -275,7 +296,7 @@ impl<M: Master> World<'_, M> {
             };
             self.hand(Event::Sampled { worker, sample });
         }
-        if self.script.plan.worker_memory.or(self.script.plan.total_memory).is_some() {
+        if self.plan().limits_memory() {
             self.measure();
         }
     }
@@ -303,16 +324,11 @@ impl<M: Master> World<'_, M> {
         Some(Sample {
             standing_since: match self.script.class {
                 Class::Sync => began().min(),
-                Class::Loop => Some(life.beat(self.now, self.beat_period())),
+                Class::Loop => Some(life.beat(self.now)),
             },
             oldest_since: began().min(),
             latest_since: began().max(),
         })
-    }
-
-    pub(crate) fn beat_period(&self) -> Duration {
-        let second = Duration::from_secs(1);
-        self.script.plan.watched().map_or(second, |(shortest, _)| second.min(shortest / 4))
     }
 
     /// Does what the supervisor asks; gives what is known of the outcome at once.
@@ -353,15 +369,25 @@ impl<M: Master> World<'_, M> {
                 self.queue.clear();
                 None
             }
+            Action::TakeBack => {
+                self.handed_over = false;
+                self.stopping_since = None;
+                if let Some(nth) = self.held_back.take() {
+                    self.put(self.now, Happening::Arrival(nth));
+                }
+                None
+            }
             Action::Exit { status } => {
                 self.exit = Some(status);
                 None
             }
-            Action::ReopenLogs
-            | Action::Adopt { .. }
-            | Action::Report(_)
-            | Action::Publish(_)
-            | Action::FeedWatchdog => None,
+            Action::Adopt { generation } => {
+                self.adopt(generation);
+                None
+            }
+            Action::ReopenLogs | Action::Report(_) | Action::Publish(_) | Action::FeedWatchdog => {
+                None
+            }
         }
     }
 

@@ -98,10 +98,16 @@ impl<M: Master> World<'_, M> {
                 _ => {}
             }
         }
+        let obeys = life.accepts != Accepts::All;
         if farewell && !ignores {
             life.accepts = Accepts::Nothing;
         }
-        if life.accepts != Accepts::All {
+        let is_closed = life.accepts != Accepts::All;
+        if obeys && !life.told_so {
+            life.told_so = true;
+            self.say(serial, Letter::Worker(id, FromWorker::Draining.as_bytes().to_vec()));
+        }
+        if is_closed {
             self.accept(serial);
             self.go_when_done(serial);
         }
@@ -242,10 +248,11 @@ impl<M: Master> World<'_, M> {
 
     /// A client sends a request; the next one follows.
     pub(crate) fn arrive(&mut self, nth: u64) {
-        if self.gate_closed
-            || self.handed_over
-            || self.now >= BEGINNING + self.script.calm + TRAFFIC_AFTER_CALM
-        {
+        if self.handed_over {
+            self.held_back = Some(nth);
+            return;
+        }
+        if self.gate_closed || self.now >= BEGINNING + self.script.calm + TRAFFIC_AFTER_CALM {
             return;
         }
         self.queue.push_back(nth);
@@ -265,9 +272,9 @@ fn serial_of_worker(process: &Process) -> Option<Serial> {
 }
 
 impl WorkerLife {
-    /// When the loop last came round: every `period` since it was ready, or since the process
+    /// When the loop last came round: every `beat_period` since it was ready, or since the process
     /// went on after it had stood still.
-    pub(crate) fn beat(&self, now: Tick, period: Duration) -> Tick {
+    pub(crate) fn beat(&self, now: Tick) -> Tick {
         let ready = self.ready_at.unwrap_or(now);
         let (mut base, mut horizon) = (ready, self.loop_hung_since.unwrap_or(now));
         if let Some((from, until)) = self.thaw {
@@ -279,7 +286,7 @@ impl WorkerLife {
                 horizon = from;
             }
         }
-        let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let period = u64::try_from(self.beat_period().as_nanos()).unwrap_or(u64::MAX).max(1);
         let rounds = horizon.0.saturating_sub(base.0) / period;
         Tick(base.0 + rounds * period)
     }

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use remuda_supervisor::{Action, Ending, Event, Phase, Snapshot, Supervisor, Tick, Wish};
+use remuda_supervisor::{
+    Action, Ending, Event, Generation, Phase, Plan, Snapshot, Supervisor, Tick, Wish,
+};
 
 use crate::census::Census;
 use crate::chronicle::Chronicle;
@@ -16,6 +18,7 @@ use crate::invariants::{self, Invariant, Step, Violation};
 use crate::kernel::Kernel;
 use crate::process::{Process, Role, Serial};
 use crate::script::{Class, Finale, Script};
+use crate::settings::OnDisk;
 use crate::shell::Shell;
 
 /// When every run begins; above zero, so that times before it exist.
@@ -63,6 +66,8 @@ pub(crate) enum Happening {
     Incident(usize),
     /// A process goes on with what it does.
     Act(Serial, Deed),
+    /// The herald is done with the settings for a candidate.
+    Read(Generation),
     /// A client sends a request.
     Arrival(u64),
 }
@@ -70,6 +75,8 @@ pub(crate) enum Happening {
 /// What a process does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
+    /// A zygote says hello.
+    Greet,
     /// The boot is over.
     Boot,
     /// It ends, by itself or by a signal of somebody else's.
@@ -99,6 +106,13 @@ pub(crate) struct World<'s, M> {
     pub(crate) kernel: Kernel,
     pub(crate) shell: Shell,
     pub(crate) code: Code,
+    pub(crate) on_disk: OnDisk,
+    /// What was in force since when.
+    pub(crate) plans: Vec<(Tick, Plan)>,
+    /// What was read for a generation.
+    pub(crate) read: BTreeMap<Generation, Plan>,
+    /// Settings are being read for it.
+    pub(crate) renewing: Option<Generation>,
     /// Requests that wait to be accepted.
     pub(crate) queue: VecDeque<u64>,
     pub(crate) gate_closed: bool,
@@ -106,7 +120,9 @@ pub(crate) struct World<'s, M> {
     pub(crate) handed_over: bool,
     pub(crate) heirs: u8,
     pub(crate) asked_to_quit: bool,
-    stopping_since: Option<Tick>,
+    pub(crate) stopping_since: Option<Tick>,
+    /// The request that came next, when a new master had taken over.
+    pub(crate) held_back: Option<u64>,
     spoken: BTreeMap<Speaker, u64>,
     pub(crate) census: Census,
     pub(crate) chronicle: Chronicle,
@@ -134,12 +150,17 @@ impl<'s, M: Master> World<'s, M> {
             kernel: Kernel::new(script.pids),
             shell: Shell::new(script),
             code: script.code,
+            on_disk: OnDisk::First,
+            plans: vec![(Tick(0), script.plan.clone())],
+            read: BTreeMap::new(),
+            renewing: None,
             queue: VecDeque::new(),
             gate_closed: false,
             handed_over: false,
             heirs: 0,
             asked_to_quit: false,
             stopping_since: None,
+            held_back: None,
             spoken: BTreeMap::new(),
             census: Census { seeds: 1, ..Census::default() },
             chronicle,
@@ -229,6 +250,7 @@ impl<'s, M: Master> World<'s, M> {
         match happening {
             Happening::Incident(index) => self.incident(index),
             Happening::Arrival(nth) => self.arrive(nth),
+            Happening::Read(generation) => self.settings_are_read(generation),
             Happening::Act(serial, deed) => {
                 let Some(process) = self.kernel.find(serial) else { return };
                 if !process.is_alive() {
@@ -329,6 +351,8 @@ impl<'s, M: Master> World<'s, M> {
                 after: &after,
                 next_deadline: self.master.next_deadline(),
                 script: self.script,
+                plans: &self.plans,
+                read: &self.read,
                 kernel: &self.kernel,
                 is_over: self.exit.is_some(),
             };
@@ -350,14 +374,18 @@ impl<'s, M: Master> World<'s, M> {
     fn come_to_rest(&mut self) {
         self.chronicle.note(self.now, || "calm: no more faults; the code on disk is good".into());
         self.code = Code::Good;
+        if self.on_disk == OnDisk::Unusable {
+            self.on_disk = OnDisk::First;
+        }
         self.kernel.short_until = Tick(0);
         self.shell.go_on();
         let now = self.now;
         self.kernel.all_mut().for_each(|process| process.stopped_until = now);
         // What was deployed broken, or hangs without a time limit, goes by a reload only.
         self.raise(Wish::Reload);
-        let plan = &self.script.plan;
-        let longest = plan.boot_timeout + plan.graceful_timeout + plan.backoff_max;
+        let longest = self.longest(|plan| plan.boot_timeout)
+            + self.longest(|plan| plan.graceful_timeout)
+            + self.script.plan.backoff_max;
         for round in 0..REST_STEPS {
             if round == REST_STEPS / 2 {
                 // Somebody whose reload was given up for want of room tries again.
@@ -379,14 +407,14 @@ impl<'s, M: Master> World<'s, M> {
 
     /// The end that the script asks for.
     fn finish(&mut self) {
-        let plan = &self.script.plan;
-        let bound = plan.graceful_timeout + plan.abort_grace;
+        let grace = self.plan().graceful_timeout;
+        let bound = grace + self.plan().abort_grace;
         match self.script.finale {
             Finale::Stop => self.raise(Wish::Stop),
             Finale::Quit => self.raise(Wish::Quit),
             Finale::StopThenQuit => {
                 self.raise(Wish::Stop);
-                self.advance(self.now + plan.graceful_timeout / 3);
+                self.advance(self.now + grace / 3);
                 self.raise(Wish::Quit);
             }
         }
@@ -415,7 +443,7 @@ impl<'s, M: Master> World<'s, M> {
     fn count_what_is_left(&mut self) {
         let workers = self.kernel.living().filter_map(Process::worker);
         let held: u64 = workers.map(|life| life.requests.len() as u64).sum();
-        let grace = self.script.plan.graceful_timeout;
+        let grace = self.plan().graceful_timeout;
         let time_is_over = self.stopping_since.is_some_and(|since| self.now >= since + grace);
         if self.asked_to_quit || time_is_over {
             self.census.lost_by_quit += held;

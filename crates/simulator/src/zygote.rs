@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remuda_supervisor::{BootFailure, Ending, Generation, Pid, Refusal, Tick};
+use remuda_supervisor::{BootFailure, Ending, Generation, Pid, Plan, Refusal, Tick};
 
 use crate::dice::{Subject, between, millis_between};
 use crate::fault::{Code, Fault, WorkerFault, ZygoteFault};
@@ -33,12 +33,9 @@ impl<M: Master> World<'_, M> {
             ZygoteFault::KillTakes(length) => Some(*length),
             _ => None,
         });
-        let slow = faults.iter().find_map(|fault| match fault {
-            ZygoteFault::BootSlow(length) => Some(*length),
-            _ => None,
-        });
         let life = ZygoteLife {
             generation,
+            plan: None,
             code: self.code,
             faults,
             ready: false,
@@ -50,14 +47,36 @@ impl<M: Master> World<'_, M> {
         let serial =
             self.kernel.spawn(Role::Zygote(life), kill_takes.unwrap_or_default(), self.now)?;
         let pid = self.kernel.find(serial)?.pid;
+        let mut rng = self.dice.of(Subject::Reading, !u64::from(generation.0));
+        let takes = millis_between(&mut rng, 0, 30);
+        self.act(serial, takes, Deed::Greet);
+        Some((serial, pid))
+    }
+
+    fn zygote_says_hello(&mut self, serial: Serial) {
+        let Some(life) = self.zygote_life(serial) else { return };
+        let letter = Letter::Zygote(life.generation, ZygoteWord::Hello);
+        self.say(serial, letter);
+    }
+
+    /// It hears what to load.
+    pub(crate) fn zygote_loads(&mut self, serial: Serial, plan: Plan) {
+        let code = self.code;
+        let Some(life) = self.zygote_life(serial) else { return };
+        (life.plan, life.code) = (Some(Box::new(plan)), code);
+        let slow = life.faults.iter().find_map(|fault| match fault {
+            ZygoteFault::BootSlow(length) => Some(*length),
+            _ => None,
+        });
+        let generation = life.generation;
         let mut rng = self.dice.of(Subject::Zygote, u64::from(generation.0));
         let import = between(&mut rng, self.script.import / 2, self.script.import * 2);
         self.act(serial, import + slow.unwrap_or_default(), Deed::Boot);
-        Some((serial, pid))
     }
 
     pub(crate) fn zygote_acts(&mut self, serial: Serial, deed: &Deed) {
         match deed {
+            Deed::Greet => self.zygote_says_hello(serial),
             Deed::Boot => self.zygote_has_imported(serial),
             Deed::Fork => self.zygote_forks(serial),
             Deed::FailFork(refusal) => self.zygote_fails_to_fork(serial, *refusal),
@@ -175,10 +194,10 @@ impl<M: Master> World<'_, M> {
     /// The double fork: the middle process takes a number, too.
     fn zygote_forks(&mut self, serial: Serial) {
         let Some(life) = self.zygote_life(serial) else { return };
-        let (generation, code) = (life.generation, life.code);
-        let Some(request) = life.forking else { return };
+        let (generation, code, plan) = (life.generation, life.code, life.plan.clone());
+        let (Some(request), Some(plan)) = (life.forking, plan) else { return };
         self.kernel.burn_a_pid();
-        match self.fork_worker(request, code) {
+        match self.fork_worker(request, code, plan) {
             Some(pid) => {
                 if let Some(life) = self.zygote_life(serial) {
                     life.forking = None;
@@ -191,7 +210,7 @@ impl<M: Master> World<'_, M> {
         }
     }
 
-    fn fork_worker(&mut self, request: ForkRequest, code: Code) -> Option<Pid> {
+    fn fork_worker(&mut self, request: ForkRequest, code: Code, plan: Box<Plan>) -> Option<Pid> {
         let mut faults = Vec::new();
         if !self.is_calm() {
             for fault in &self.script.faults {
@@ -214,10 +233,12 @@ impl<M: Master> World<'_, M> {
         });
         let life = WorkerLife {
             id: request.worker,
+            plan,
             code,
             faults,
             ready_at: None,
             accepts: Accepts::All,
+            told_so: false,
             leaving: false,
             requests: std::collections::BTreeMap::new(),
             begun: 0,

@@ -119,6 +119,23 @@ fn never_saying_how_a_reload_ended() {
 }
 
 #[test]
+fn calling_a_reload_done_while_old_workers_may_accept() {
+    let violation = is_caught_by("reload_ends", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            let last = seen.after.reloading.filter(|&new| {
+                !seen.after.workers.iter().any(|w| w.generation < new && w.is_serving())
+                    && seen.after.workers.iter().any(|w| w.generation == new && w.is_serving())
+            });
+            if let Some(generation) = last {
+                let took = std::time::Duration::ZERO;
+                out.push(Action::Report(Notice::ReloadDone { generation, took }));
+            }
+        })
+    });
+    assert!(violation.what.contains("accepts with the old code"), "{violation}");
+}
+
+#[test]
 fn judging_a_worker_that_is_well() {
     is_caught_by("progress", |plan| {
         Saboteur::new(plan, |seen, out| {
@@ -371,6 +388,51 @@ fn handing_over_to_a_new_master_that_only_boots() {
             }
         })
     });
+}
+
+#[test]
+fn bringing_new_settings_in_force_before_their_code_serves() {
+    is_caught_by("settings", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            if let Event::Replanned { generation, .. } = *seen.event
+                && seen.before.reloading == Some(generation)
+            {
+                out.push(Action::Adopt { generation });
+            }
+        })
+    });
+}
+
+#[test]
+fn starting_workers_of_new_code_by_the_old_settings() {
+    is_caught_by("settings", |plan| {
+        Saboteur::new(plan, |_, out| {
+            for action in out {
+                if let Action::Fork { generation, max_requests, .. } = action
+                    && generation.0 > 1
+                {
+                    *max_requests = 1_000;
+                }
+            }
+        })
+    });
+}
+
+#[test]
+fn forgetting_new_settings() {
+    is_caught_by("settings", |plan| {
+        Saboteur::new(plan, |_, out| {
+            out.retain(|action| !matches!(action, Action::Adopt { .. }));
+        })
+    });
+}
+
+#[test]
+fn leaving_though_the_new_master_has_crashed() {
+    let violation = is_caught_by("upgrade", |plan| {
+        Saboteur::new(plan, |_, out| out.retain(|action| *action != Action::TakeBack))
+    });
+    assert!(violation.what.contains("taken back: false"), "{violation}");
 }
 
 #[test]

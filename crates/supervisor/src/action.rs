@@ -58,6 +58,8 @@ pub enum Action {
     StartUpgrade,
     /// The listeners, and all that bears the service's name, are the new master's from now on.
     HandOver { to: Pid },
+    /// The new master has crashed: they are ours again.
+    TakeBack,
     /// Tell the service manager how the service stands.
     Publish(Standing),
     /// Tell the service manager that decisions are still made.

@@ -97,6 +97,8 @@ pub enum Event {
     WorkerReady { worker: WorkerId },
     /// The worker has served its requests and asks to be replaced.
     WorkerSpent { worker: WorkerId },
+    /// The worker has read that it shall drain: it accepts nothing more.
+    WorkerDrains { worker: WorkerId },
     /// What the scoreboard says of a worker. Sent for every worker once a sampling round, only when
     /// the plan has a limit that needs it. A round comes every second or more often.
     Sampled { worker: WorkerId, sample: Sample },

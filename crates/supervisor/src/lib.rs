@@ -49,7 +49,7 @@ pub use event::{BootFailure, Ending, Event, Refusal, Sample, Wish};
 pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
 pub use memory::Limit;
 pub use notice::{Cause, Notice, Reason, Stood, UpgradeFailure};
-pub use plan::Plan;
+pub use plan::{Limits, Plan};
 pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};
 pub use standing::{Stage, Standing};
 pub use stop::status_of;

@@ -156,6 +156,8 @@ pub enum Notice {
     HandedOver { pid: Pid, took: Option<Duration> },
     /// The new master has ended while we were on our way out.
     HeirLost { pid: Pid, ending: Ending },
+    /// The new master has crashed while we were on our way out, and we serve again.
+    TakenBack { pid: Pid, ending: Ending },
     /// The master before us has left everything to us.
     Promoted,
     /// The service is complete for the first time: all wanted workers are ready.

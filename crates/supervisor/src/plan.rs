@@ -9,7 +9,7 @@ use crate::Limit;
 pub struct Plan {
     /// Workers wanted at start.
     pub workers: u16,
-    /// Workers that TTIN can reach; the scoreboard has `2 * workers_max + max_surge` lines.
+    /// Workers that TTIN can reach.
     pub workers_max: u16,
     /// Extra workers that replacements may add to the pool at one time; at least 1.
     pub max_surge: u16,
@@ -69,6 +69,30 @@ pub struct Plan {
     pub seed: u64,
 }
 
+/// What samples of a worker are held against; see [`Plan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`Plan::timeout`].
+    pub timeout: Option<Duration>,
+    /// See [`Plan::request_timeout`].
+    pub request_timeout: Option<Duration>,
+    /// See [`Plan::slow_request_log`].
+    pub slow_request_log: Option<Duration>,
+}
+
+impl Limits {
+    /// The longer of each two; `None` is longer than any.
+    #[must_use]
+    pub fn longer(self, other: Self) -> Self {
+        let longer = |one: Option<Duration>, other: Option<Duration>| Some(one?.max(other?));
+        Self {
+            timeout: longer(self.timeout, other.timeout),
+            request_timeout: longer(self.request_timeout, other.request_timeout),
+            slow_request_log: longer(self.slow_request_log, other.slow_request_log),
+        }
+    }
+}
+
 impl Default for Plan {
     fn default() -> Self {
         Self {
@@ -109,6 +133,20 @@ impl Plan {
     #[must_use]
     pub fn limits_memory(&self) -> bool {
         self.worker_memory.or(self.total_memory).is_some()
+    }
+
+    /// Lines of the scoreboard, which is made by the first plan. A slot can hold a worker, its
+    /// successor, and predecessors that still drain.
+    #[must_use]
+    pub fn lines(&self) -> u16 {
+        self.workers_max.saturating_mul(2).saturating_add(self.max_surge)
+    }
+
+    /// What samples are held against.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let Self { timeout, request_timeout, slow_request_log, .. } = *self;
+        Limits { timeout, request_timeout, slow_request_log }
     }
 
     /// The shortest and the longest of the limits for what samples show; `None` = there is none, and

@@ -11,8 +11,10 @@ use crate::random::Random;
 use crate::worker::{Worker, WorkerState};
 use crate::{Action, Generation, Line, Pid, Plan, SlotId, Tick, WorkerId};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pool {
+    /// Of the scoreboard, which is made once.
+    lines: u16,
     workers: BTreeMap<WorkerId, Worker>,
     backoffs: BTreeMap<SlotId, Backoff>,
     /// A worker of this generation has asked not to be started again.
@@ -30,6 +32,16 @@ pub(crate) struct Seat {
 }
 
 impl Pool {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            lines: plan.lines(),
+            workers: BTreeMap::new(),
+            backoffs: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            asked_for: 0,
+        }
+    }
+
     pub(crate) fn worker(&self, id: WorkerId) -> Option<&Worker> {
         self.workers.get(&id)
     }
@@ -103,10 +115,9 @@ impl Pool {
     }
 
     /// The lowest free line of the scoreboard; `None` while the dying still hold all of them.
-    pub(crate) fn free_line(&self, plan: &Plan) -> Option<Line> {
+    pub(crate) fn free_line(&self) -> Option<Line> {
         let taken: BTreeSet<u16> = self.workers().map(|worker| worker.line.0).collect();
-        let count = plan.workers_max.saturating_mul(2).saturating_add(plan.max_surge);
-        (0..count).find(|line| !taken.contains(line)).map(Line)
+        (0..self.lines).find(|line| !taken.contains(line)).map(Line)
     }
 
     /// Seats a worker that the zygote is asked for, and pushes the request.
@@ -135,7 +146,9 @@ impl Pool {
             line,
             generation,
             asked_at: now,
+            limits: plan.limits(),
             spent: None,
+            drains: false,
             lifetime,
             weight: None,
             makes_room: false,

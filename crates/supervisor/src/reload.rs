@@ -43,6 +43,10 @@ impl Reload {
         matches!(self, Self::Trying { .. })
     }
 
+    pub(crate) fn is_rolling(self) -> bool {
+        matches!(self, Self::Rolling { .. })
+    }
+
     /// The generation that is being loaded.
     pub(crate) fn generation(self) -> Option<Generation> {
         match self {

@@ -82,15 +82,12 @@ impl Supervisor {
         self.step_worker(id, Input::Drain { order: Order::Drain, cause, deadline }, now, out);
     }
 
-    /// Ends a reload when nobody older serves or is about to.
+    /// Ends a reload when nobody older takes a connection any more: then whoever comes meets the new
+    /// code. One that finishes what it holds is not waited for.
     fn finish_reload(&mut self, now: Tick, out: &mut Vec<Action>) {
         let Reload::Rolling { generation, since, .. } = self.reload else { return };
         let is_old = |worker: &Worker| worker.generation < generation;
-        let is_done = !self
-            .pool
-            .workers()
-            .any(|worker| is_old(worker) && (worker.is_serving() || worker.is_under_way()));
-        if is_done {
+        if !self.pool.workers().any(|worker| is_old(worker) && worker.may_accept()) {
             self.reload = Reload::Idle;
             let took = now.since(since);
             out.push(Action::Report(Notice::ReloadDone { generation, took }));
@@ -184,9 +181,10 @@ impl Supervisor {
             if !self.intensity.allows_start(under_way) || !self.shortage.allows_start(under_way) {
                 return;
             }
-            let Some(line) = self.pool.free_line(&self.plan) else { return };
+            let Some(line) = self.pool.free_line() else { return };
             let place = (slot, line, source);
-            self.pool.ask_for(place, now, &self.plan, &mut self.random, out);
+            let plan = self.plan_of(source).clone();
+            self.pool.ask_for(place, now, &plan, &mut self.random, out);
             self.intensity.count_start(now, self.wanted, &self.plan);
         }
     }

@@ -20,6 +20,8 @@ pub(crate) struct Standstill {
     ended: Tick,
     /// Length of it, and of those shortly before.
     length: Duration,
+    /// The longest limit so far: workers are judged by earlier settings as well.
+    longest: Duration,
 }
 
 impl Standstill {
@@ -28,12 +30,13 @@ impl Standstill {
     pub(crate) fn observe(&mut self, now: Tick, limits: Option<(Duration, Duration)>) {
         let last_event = std::mem::replace(&mut self.last_event, now);
         let Some((shortest, longest)) = limits else { return };
+        self.longest = self.longest.max(longest);
         let gap = now.since(last_event);
         if last_event == Tick::default() || gap <= (shortest / 2).min(GAP_MAX) {
             return;
         }
         // Whoever has stood since before an older gap has been judged by now.
-        if last_event.since(self.ended) > longest {
+        if last_event.since(self.ended) > self.longest {
             self.length = Duration::ZERO;
         }
         self.ended = now;

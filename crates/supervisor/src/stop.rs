@@ -29,6 +29,8 @@ enum Grace {
 pub(crate) struct Stop {
     /// What the master exits with.
     pub(crate) status: u8,
+    /// Somebody has asked for it: there is no way back.
+    pub(crate) is_asked_for: bool,
     grace: Grace,
     /// Zygotes may answer forks and leave until then; `None` = they have been killed.
     zygotes_until: Option<Tick>,
@@ -46,7 +48,7 @@ pub(crate) enum Due {
 impl Stop {
     pub(crate) fn begin(status: u8, grace: Duration, now: Tick, plan: &Plan) -> Self {
         let grace = Grace::Finish { until: now + grace };
-        Self { status, grace, zygotes_until: Some(now + plan.abort_grace) }
+        Self { status, is_asked_for: false, grace, zygotes_until: Some(now + plan.abort_grace) }
     }
 
     /// Nobody gets more than `abort_grace` any more.
@@ -151,7 +153,11 @@ impl Supervisor {
                 self.leave_the_listeners(now, out);
             }
         }
+        // Whoever is not known yet may be told to drain, and must not take what is the new master's.
+        let has_heir = self.upgrade.heir().is_some();
+        let cause = if has_heir { Cause::HandOver } else { Cause::Stop };
         for id in self.pool.ids(|_| true) {
+            self.step_worker(id, Input::Cancel(cause), now, out);
             self.step_worker(id, Input::Quit, now, out);
         }
         self.abandon_zygotes(now, out);

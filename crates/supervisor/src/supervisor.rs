@@ -91,7 +91,7 @@ impl Supervisor {
             wanted: plan.workers.max(1),
             random: Random::new(plan.seed),
             life: Life::Waiting,
-            pool: Pool::default(),
+            pool: Pool::new(&plan),
             zygotes: BTreeMap::new(),
             next_generation: Generation(1),
             zygote_backoff: Backoff::default(),
@@ -147,6 +147,7 @@ impl Supervisor {
             Event::WorkerSpent { worker } => {
                 self.step_worker(worker, Input::Spent(Cause::Recycle), now, out)
             }
+            Event::WorkerDrains { worker } => self.step_worker(worker, Input::Drains, now, out),
             Event::Sampled { worker, sample } => {
                 // Most events are samples of workers that are well; nothing follows from them.
                 if !self.judge(worker, sample, now, out) {
@@ -167,7 +168,9 @@ impl Supervisor {
             }
             Event::Exited { pid, ending } => self.on_exited(pid, ending, now, out),
             Event::Asked(wish) => self.on_asked(wish, now, out),
-            Event::Replanned { generation, plan } => self.on_replanned(generation, *plan),
+            Event::Replanned { generation, plan } => {
+                self.on_replanned(generation, *plan, now, out);
+            }
         }
         self.pool.let_time_pass(now);
         self.zygote_backoff.let_time_pass(now);
@@ -337,18 +340,19 @@ impl Supervisor {
             (stood > limit?).then_some(stood)
         };
         let Sample { standing_since, oldest_since, latest_since } = sample;
-        let plan = &self.plan;
-        let oldest = stood(oldest_since, plan.request_timeout);
-        let input = if let Some(stood) = stood(standing_since, plan.timeout) {
+        let Some(worker) = self.pool.worker(id) else { return false };
+        let limits = worker.limits.longer(self.plan.limits());
+        let oldest = stood(oldest_since, limits.request_timeout);
+        let input = if let Some(stood) = stood(standing_since, limits.timeout) {
             Input::Hung { what: Stood::Standing, stood }
         } else if let Some(stood) =
-            oldest.filter(|_| stood(latest_since, plan.request_timeout).is_some())
+            oldest.filter(|_| stood(latest_since, limits.request_timeout).is_some())
         {
             // Whatever it holds has had its time, so there is nothing to wait for.
             Input::Hung { what: Stood::Request, stood }
         } else if let Some(stood) = oldest {
             Input::Overdue { stood }
-        } else if let Some(stood) = stood(standing_since, plan.slow_request_log)
+        } else if let Some(stood) = stood(standing_since, limits.slow_request_log)
             && let Some(since) = standing_since
         {
             Input::Slow { since, stood }
@@ -366,7 +370,7 @@ impl Supervisor {
             self.step_zygote(generation, ZygoteInput::Exited(ending), now, out);
             self.fail_forks_of(generation, now, out);
         } else if self.upgrade.pid() == Some(pid) {
-            self.step_upgrade(UpgradeInput::Exited(ending), now, out);
+            self.on_heir_exited(ending, now, out);
         } else if !self.strays.remove(&pid) && self.is_owed_a_pid() {
             let generation = Generation(self.next_generation.0 - 1);
             let latest = Latest { worker: self.pool.latest(), generation };
@@ -434,8 +438,16 @@ impl Supervisor {
     fn on_asked(&mut self, wish: Wish, now: Tick, out: &mut Vec<Action>) {
         let is_running = matches!(self.life, Life::Running);
         match wish {
-            Wish::Stop => self.stop(None, now, out),
-            Wish::Quit => self.quit(now, out),
+            Wish::Stop | Wish::Quit => {
+                if wish == Wish::Stop {
+                    self.stop(None, now, out);
+                } else {
+                    self.quit(now, out);
+                }
+                if let Life::Stopping(stop) = &mut self.life {
+                    stop.is_asked_for = true;
+                }
+            }
             Wish::ReopenLogs => self.reopen_logs(out),
             Wish::Reload if is_running => {
                 let is_loading = self.zygotes.values().any(Zygote::is_booting);
@@ -503,10 +515,12 @@ impl Supervisor {
         out: &mut Vec<Action>,
     ) {
         // Words of workers that are gone are normal: exits and words come on different ways.
-        let Some(worker) = self.pool.worker_mut(id) else { return };
+        let Some(worker) = self.pool.worker(id) else { return };
         let (slot, generation, before) = (worker.slot, worker.generation, worker.state);
         let asked_at = worker.asked_at;
-        worker.step(input, now, &self.plan, out);
+        let plan = self.plan_of(generation).clone();
+        let Some(worker) = self.pool.worker_mut(id) else { return };
+        worker.step(input, now, &plan, out);
         match (before, worker.is_serving()) {
             (WorkerState::Serving { ready_at, .. }, false) => {
                 if now.since(ready_at) >= self.plan.stable_life {
@@ -518,7 +532,7 @@ impl Supervisor {
             (_, true) => {
                 self.worker_ever_ready = true;
                 self.reload.on_worker_ready(generation);
-                if !self.reload.is_trying() {
+                if self.reload.is_rolling() {
                     self.adopt_plan(out);
                 }
                 if self.shortage.is_ended_by(asked_at) {

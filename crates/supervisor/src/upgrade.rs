@@ -11,13 +11,17 @@
 //!
 //! Until the new master has said that it serves, nothing of ours changes, so going back needs
 //! nothing at all. Once it has, the listeners are its own: we never close the gate, and leave the
-//! accept queue to it.
+//! accept queue to it. If it is then killed, or crashes, while we still drain, nobody has closed its
+//! gate: the listeners are open here, and we take the service back. One that ends by itself has been
+//! told so, or has its reasons, and has closed the gate: then it is over for us as well.
 //!
 //! Whoever tells us to leave while it boots has decided for it (gunicorn's way of an upgrade: USR2,
 //! look, TERM): then we hand over at once, and what comes waits in the accept queue.
 
 use std::time::Duration;
 
+use crate::shortage::Shortage;
+use crate::supervisor::{Life, Supervisor};
 use crate::{Action, Ending, Notice, Pid, Plan, Signal, Tick, UpgradeFailure};
 
 /// How far the upgrade has come.
@@ -48,6 +52,8 @@ pub(crate) enum UpgradeInput {
     LeftAlone,
     DeadlinePassed,
     Exited(Ending),
+    /// It has taken over and crashed, and we go back to work.
+    TakenBack(Ending),
 }
 
 impl UpgradeState {
@@ -131,12 +137,43 @@ impl UpgradeState {
                 out.push(given_up(UpgradeFailure::Exited(ending)));
             }
             (Self::Draining { .. } | Self::Dying { .. }, I::Exited(_)) => *self = Self::Idle,
+            (Self::Succeeded { pid, .. }, I::TakenBack(ending)) => {
+                *self = Self::Idle;
+                out.push(Action::Report(Notice::TakenBack { pid, ending }));
+            }
             // Too late: we have left the listeners to it, and are on our way.
             (Self::Succeeded { pid, .. }, I::Exited(ending)) => {
                 out.push(Action::Report(Notice::HeirLost { pid, ending }));
             }
             _ => {}
         }
+    }
+}
+
+impl Supervisor {
+    /// The new master has ended: before it took over, or after it.
+    pub(crate) fn on_heir_exited(&mut self, ending: Ending, now: Tick, out: &mut Vec<Action>) {
+        let has_crashed = matches!(ending, Ending::Signaled(_));
+        let serves_for_us = matches!(self.upgrade, UpgradeState::Succeeded { ready: true, .. });
+        let is_wanted = matches!(self.life, Life::Stopping(stop) if !stop.is_asked_for);
+        if has_crashed && serves_for_us && is_wanted {
+            self.step_upgrade(UpgradeInput::TakenBack(ending), now, out);
+            self.take_back(now, out);
+        } else {
+            self.step_upgrade(UpgradeInput::Exited(ending), now, out);
+        }
+    }
+
+    /// Goes on as a service; what drains goes on draining, and `settle` does the rest.
+    fn take_back(&mut self, now: Tick, out: &mut Vec<Action>) {
+        self.life = Life::Running;
+        out.push(Action::TakeBack);
+        // What has ended while we left says nothing about what comes.
+        self.pool.forget_all_deaths();
+        self.intensity.forget();
+        self.shortage = Shortage::default();
+        self.zygote_backoff.forget();
+        self.give_up_reload(None, now, out);
     }
 }
 

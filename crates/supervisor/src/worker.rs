@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::memory::Weight;
 use crate::{
-    Action, Cause, Ending, Generation, Line, Notice, Order, Pid, Plan, Signal, SlotId, Stood, Tick,
-    WorkerId,
+    Action, Cause, Ending, Generation, Limits, Line, Notice, Order, Pid, Plan, Signal, SlotId,
+    Stood, Tick, WorkerId,
 };
 
 /// Where a worker is in its life.
@@ -128,6 +128,8 @@ pub(crate) enum Input {
     Ready,
     /// It has served its requests, or is to be replaced for another reason.
     Spent(Cause),
+    /// It has read that it shall drain, and accepts nothing more.
+    Drains,
     /// It has stood still, or a request of its has run, for too long.
     Hung { what: Stood, stood: Duration },
     /// It has stood still for long enough to show its stacks, since then.
@@ -156,8 +158,13 @@ pub(crate) struct Worker {
     pub(crate) line: Line,
     pub(crate) generation: Generation,
     pub(crate) asked_at: Tick,
+    /// Those that it was told. It gives signs of life as often as they ask for, so shorter ones of
+    /// later settings are not for it.
+    pub(crate) limits: Limits,
     /// It is to be replaced, and why; it serves on until its successor is ready.
     pub(crate) spent: Option<Cause>,
+    /// It has said that it accepts nothing more.
+    pub(crate) drains: bool,
     /// Time that it may serve; `None` = any.
     pub(crate) lifetime: Option<Duration>,
     /// Its memory, once it was measured while it served.
@@ -185,6 +192,11 @@ impl Worker {
                 if self.is_under_way() || self.is_serving() {
                     self.spent.get_or_insert(cause);
                 }
+                self.state
+            }
+            Input::Drains => {
+                // One that was not told so speaks nonsense.
+                self.drains |= !self.is_serving() && !self.is_under_way();
                 self.state
             }
             Input::Hung { what, stood } => self.on_hung((what, stood), now, plan, out),
@@ -453,6 +465,14 @@ impl Worker {
             WorkerState::Serving { ready_at, .. } => Some(ready_at),
             _ => None,
         }
+    }
+
+    /// It may still take a new connection: it serves, or has not read that it shall not. Whoever was
+    /// killed takes nothing.
+    pub(crate) fn may_accept(&self) -> bool {
+        let is_ended = matches!(self.state, WorkerState::Dying { .. } | WorkerState::Gone);
+        let never_will = matches!(self.state, WorkerState::Unwanted { ready: false, .. });
+        !self.drains && !is_ended && !never_will
     }
 
     /// Its successor serves while it still finishes: it takes room within `max_surge`.

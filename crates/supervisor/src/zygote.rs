@@ -4,6 +4,8 @@
 //! one on its way out. What a zygote's end *means* (the service stops, a reload is given up, a new
 //! zygote is started) is not decided here but in `supervisor`, from the [`Outcome`].
 
+use std::time::Duration;
+
 use crate::shortage;
 use crate::{Action, BootFailure, Ending, Generation, Notice, Pid, Plan, Refusal, Signal, Tick};
 
@@ -75,6 +77,10 @@ pub enum ZygoteState {
 pub(crate) enum ZygoteInput {
     Spawned(Pid),
     SpawnFailed(Refusal),
+    /// Its settings have been read; it is told to load the app now.
+    Load {
+        within: Duration,
+    },
     Ready,
     Failed(BootFailure),
     /// It did not answer a fork request in time.
@@ -159,6 +165,9 @@ impl Zygote {
                 (Gone, self.fail(failure, out))
             }
             (Unwanted { .. }, Input::SpawnFailed(_)) => (Gone, Outcome::Nothing),
+            (Booting { pid, .. }, Input::Load { within }) => {
+                (Booting { pid, deadline: now + within }, Outcome::Nothing)
+            }
             (Booting { pid, .. }, Input::Ready) => {
                 out.push(Action::Report(Notice::ZygoteReady { generation, pid }));
                 (Ready { pid, ready_at: now }, Outcome::Ready)

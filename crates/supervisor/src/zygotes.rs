@@ -1,7 +1,7 @@
 //! What the fates of zygotes mean for the service: stop, give a reload up, or load anew.
 
 use crate::reload::Reload;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Life, Supervisor};
 use crate::worker::{Input, Worker};
 use crate::zygote::{Outcome, Zygote, ZygoteInput};
 use crate::{Action, BootFailure, Cause, Generation, Notice, Pid, Plan, Reason, Tick};
@@ -92,7 +92,7 @@ impl Supervisor {
         out: &mut Vec<Action>,
     ) {
         let Some(generation) = self.reload.generation() else { return };
-        let is_rolling = matches!(self.reload, Reload::Rolling { .. });
+        let is_rolling = self.reload.is_rolling();
         self.reload = Reload::Idle;
         self.next_plan = None;
         let serving = self.pool.workers().filter(|worker| worker.is_serving());
@@ -111,19 +111,36 @@ impl Supervisor {
         }
     }
 
-    /// Keeps what the settings say now until the generation that was loaded with them serves.
-    pub(crate) fn on_replanned(&mut self, generation: Generation, plan: Plan) {
-        if self.reload.is_loading() && self.reload.generation() == Some(generation) {
-            // The scoreboard was made for these.
-            let Plan { workers_max, max_surge, seed, .. } = self.plan;
-            let max_surge = plan.max_surge.min(max_surge);
-            self.next_plan = Some(Plan { workers_max, max_surge, seed, ..plan });
+    /// Keeps what the settings say now until the generation that is loaded with them serves.
+    pub(crate) fn on_replanned(
+        &mut self,
+        generation: Generation,
+        plan: Plan,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
+        if self.is_loading(generation) {
+            // The scoreboard was made for so many.
+            let Plan { workers_max, seed, .. } = self.plan;
+            let workers = plan.workers.min(workers_max);
+            let plan = Plan { workers, workers_max, seed, ..plan };
+            let within = plan.boot_timeout;
+            self.next_plan = Some(plan);
+            self.step_zygote(generation, ZygoteInput::Load { within }, now, out);
         }
     }
 
-    /// A worker of the new generation serves: there is no way back to the old settings.
+    /// What a generation is started with: its own settings, also before they count for all.
+    pub(crate) fn plan_of(&self, generation: Generation) -> &Plan {
+        let next = self.next_plan.as_ref();
+        next.filter(|_| self.reload.generation() == Some(generation)).unwrap_or(&self.plan)
+    }
+
+    /// A worker of the new generation serves: there is no way back to the old settings. A service
+    /// that stops keeps what it began its stop with.
     pub(crate) fn adopt_plan(&mut self, out: &mut Vec<Action>) {
-        if let Some(generation) = self.reload.generation()
+        if matches!(self.life, Life::Running)
+            && let Some(generation) = self.reload.generation()
             && let Some(plan) = self.next_plan.take()
         {
             self.plan = plan;

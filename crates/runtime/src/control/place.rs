@@ -44,6 +44,7 @@ pub struct ControlSocket {
     /// The name that it has in the end.
     name: PathBuf,
     inode: (u64, u64),
+    mode: u32,
 }
 
 impl ControlSocket {
@@ -65,18 +66,21 @@ impl ControlSocket {
         };
         let is_second = is_heir && matches!(place, Place::At(_));
         let path = if is_second { suffixed(&name) } else { name.clone() };
-        let address = SockAddr::unix(&path)?;
-        if is_stale(&path, &address) {
-            fs::remove_file(&path)?;
+        let (socket, inode) = bind_at(&path, mode)?;
+        Ok(Self { socket, path, name, inode, mode })
+    }
+
+    /// Binds it once more, if the master that had taken the name over has crashed; the new socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`ControlSocket::bind`].
+    pub(crate) fn take_back(&mut self) -> io::Result<Option<Socket>> {
+        if inode_of(&self.path).is_ok_and(|inode| inode == self.inode) {
+            return Ok(None);
         }
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&address)?;
-        // Nobody can connect before `listen`.
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        let inode = inode_of(&path)?;
-        Ok(Self { socket, path, name, inode })
+        (self.socket, self.inode) = bind_at(&self.path, self.mode)?;
+        self.socket.try_clone().map(Some)
     }
 
     /// Where it is.
@@ -102,6 +106,20 @@ impl Drop for ControlSocket {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+fn bind_at(path: &Path, mode: u32) -> io::Result<(Socket, (u64, u64))> {
+    let address = SockAddr::unix(path)?;
+    if is_stale(path, &address) {
+        fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&address)?;
+    // Nobody can connect before `listen`.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok((socket, inode_of(path)?))
 }
 
 fn inode_of(path: &Path) -> io::Result<(u64, u64)> {

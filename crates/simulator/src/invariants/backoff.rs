@@ -27,6 +27,10 @@ struct Waiting {
 
 impl Invariant for Backoff {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if step.actions.contains(&Action::TakeBack) {
+            self.slots.clear();
+            self.is_looping = false;
+        }
         if let Event::ZygoteReady { generation } = *step.event
             && step.before.reloading == Some(generation)
         {

@@ -118,7 +118,7 @@ impl Capacity {
         let Some(source) = sources.map(|zygote| zygote.generation).max() else {
             return Ok(());
         };
-        let lines = step.plan().workers_max * 2 + step.plan().max_surge;
+        let lines = step.script.plan.lines();
         if view.workers.len() >= usize::from(lines) {
             // The dying hold every line of the scoreboard.
             return Ok(());

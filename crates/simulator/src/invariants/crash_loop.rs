@@ -17,6 +17,9 @@ pub(super) struct CrashLoop {
 
 impl Invariant for CrashLoop {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if step.actions.contains(&Action::TakeBack) {
+            *self = Self::default();
+        }
         if let Event::ZygoteReady { generation } = *step.event
             && step.before.reloading == Some(generation)
         {
@@ -41,7 +44,8 @@ impl CrashLoop {
     fn summary(&mut self, step: &Step<'_>) -> Result<(), Violation> {
         self.since.get_or_insert(step.now);
         let last = self.last_summary.replace(step.now);
-        if last.is_some_and(|last| step.now.since(last) < step.plan().crash_loop_window) {
+        let window = |last| step.plans_since(last).map(|plan| plan.crash_loop_window).min();
+        if last.is_some_and(|last| Some(step.now.since(last)) < window(last)) {
             return Err(step.violation(NAME, "a summary comes too soon".to_owned()));
         }
         Ok(())

@@ -14,6 +14,7 @@ impl Invariant for Garbage {
         let speaker = match *step.event {
             Event::WorkerReady { worker }
             | Event::WorkerSpent { worker }
+            | Event::WorkerDrains { worker }
             | Event::Sampled { worker, .. } => worker,
             _ => return Ok(()),
         };
@@ -45,11 +46,13 @@ fn concerns(step: &Step<'_>, action: &Action, speaker: WorkerId, slot: Option<Sl
             let stood_in = its.is_some_and(|its| its.0 >= step.after.wanted);
             worker == speaker || slot.is_some() && (its == slot || stood_in)
         }
+        // When it may is another rule's business (`settings`).
+        Action::Adopt { .. } => matches!(step.event, Event::WorkerReady { .. }) && slot.is_some(),
         Action::CloseGate
         | Action::StartUpgrade
         | Action::HandOver { .. }
+        | Action::TakeBack
         | Action::Exit { .. }
-        | Action::Adopt { .. }
         | Action::ReopenLogs => false,
         Action::StartZygote { .. }
         | Action::RetireZygote { .. }

@@ -26,6 +26,7 @@ impl Invariant for Gate {
                 everybody_is_told(step, at, order)?;
             }
         }
+        self.handed_over &= !step.actions.contains(&Action::TakeBack);
         let closing = step.actions.iter().position(|action| *action == Action::CloseGate);
         if let Some(at) = closing {
             if self.handed_over {

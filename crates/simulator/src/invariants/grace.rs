@@ -19,6 +19,9 @@ impl Invariant for Grace {
         if matches!(step.event, Event::Asked(Wish::Quit)) {
             self.quit_since.get_or_insert(step.now);
         }
+        if step.actions.contains(&Action::TakeBack) {
+            self.stopping_since = None;
+        }
         if step.after.phase == Phase::Stopping {
             self.stopping_since.get_or_insert(step.now);
         }
@@ -41,6 +44,13 @@ impl Grace {
     fn judge(&self, step: &Step<'_>, process: &Process, signal: Signal) -> Result<(), Violation> {
         let (plan, told) = (step.plan(), process.told);
         let Some(life) = process.worker() else { return Ok(()) };
+        // It has as long as the settings gave it then, and they may have changed since.
+        let graceful = |at: Tick| {
+            let plans = step.plans_since(at).chain([&*life.plan]);
+            plans.map(|plan| plan.graceful_timeout).min().unwrap_or_default()
+        };
+        let has_had_grace =
+            |at: Option<Tick>| at.is_some_and(|at| step.now.since(at) >= graceful(at));
         let since = |at: Option<Tick>| at.map(|at| step.now.since(at));
         let has_had = |at: Option<Tick>, grace| since(at).is_some_and(|length| length >= grace);
         let fair = match signal {
@@ -62,10 +72,10 @@ impl Grace {
                     || step.takes_too_much(life.id)
                     || has_had(told.abort, plan.abort_grace)
                     || has_had(told.quit, plan.abort_grace)
-                    || has_had(told.drain, plan.graceful_timeout)
-                    || plan.graceful_timeout.is_zero()
+                    || has_had_grace(told.drain)
+                    || graceful(step.now).is_zero()
                     || has_had(self.quit_since, plan.abort_grace)
-                    || has_had(self.stopping_since, plan.graceful_timeout)
+                    || has_had_grace(self.stopping_since)
             }
         };
         if fair {

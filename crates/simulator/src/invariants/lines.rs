@@ -12,8 +12,7 @@ pub(super) struct Lines;
 
 impl Invariant for Lines {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
-        let plan = step.plan();
-        let count = plan.workers_max * 2 + plan.max_surge;
+        let count = step.script.plan.lines();
         let mut taken = BTreeSet::new();
         for worker in &step.after.workers {
             let line = worker.line.0;

@@ -20,6 +20,7 @@ mod requests;
 mod rest;
 mod rolling;
 mod room;
+mod settings;
 mod shortage;
 mod stop;
 mod targets;
@@ -27,6 +28,7 @@ mod untouched;
 mod upgrade;
 mod zygote_loss;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use remuda_supervisor::{
@@ -46,6 +48,10 @@ pub(crate) struct Step<'a> {
     pub(crate) after: &'a Snapshot,
     pub(crate) next_deadline: Option<Tick>,
     pub(crate) script: &'a Script,
+    /// What was in force since when, without what this step brings.
+    pub(crate) plans: &'a [(Tick, Plan)],
+    /// What was read for a generation.
+    pub(crate) read: &'a BTreeMap<Generation, Plan>,
     pub(crate) kernel: &'a Kernel,
     /// The master had exited before this step.
     pub(crate) is_over: bool,
@@ -86,12 +92,14 @@ pub(crate) trait Invariant {
 pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(capacity::Capacity::default()),
-        Box::new(processes::Processes),
+        Box::new(processes::Processes::default()),
         Box::new(newest_generation::NewestGeneration::default()),
         Box::new(reload_ends::ReloadEnds::default()),
         Box::new(progress::Progress::default()),
         Box::new(untouched::Untouched::default()),
         Box::new(memory::Memory::default()),
+        // Before those that judge a stop: whether it goes on is said here.
+        Box::new(upgrade::Upgrade::default()),
         Box::new(targets::Targets),
         Box::new(grace::Grace::default()),
         Box::new(backoff::Backoff::default()),
@@ -105,7 +113,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(log::Log::default()),
         Box::new(crash_loop::CrashLoop::default()),
         Box::new(shortage::Shortage::default()),
-        Box::new(upgrade::Upgrade::default()),
+        Box::new(settings::Settings::default()),
     ]
 }
 
@@ -133,8 +141,29 @@ impl<'a> Step<'a> {
         Violation { invariant, what, at: self.now }
     }
 
+    /// What counts after this step.
     pub(crate) fn plan(&self) -> &'a Plan {
-        &self.script.plan
+        let before = self.plans.last().map_or(&self.script.plan, |(_, plan)| plan);
+        self.adopted().and_then(|generation| self.read.get(&generation)).unwrap_or(before)
+    }
+
+    /// All that has counted since then.
+    pub(crate) fn plans_since(&self, at: Tick) -> impl Iterator<Item = &'a Plan> {
+        crate::settings::since(self.plans, at).chain([self.plan()])
+    }
+
+    /// The generation whose settings count from this step on.
+    pub(crate) fn adopted(&self) -> Option<Generation> {
+        self.actions.iter().find_map(|action| match *action {
+            Action::Adopt { generation } => Some(generation),
+            _ => None,
+        })
+    }
+
+    /// What was read for the generation that is being tried, if its settings do not count yet.
+    pub(crate) fn plan_of(&self, generation: Generation) -> &'a Plan {
+        let own = self.read.get(&generation).filter(|_| self.after.reloading == Some(generation));
+        own.unwrap_or_else(|| self.plan())
     }
 
     pub(crate) fn notices(&self) -> impl Iterator<Item = &'a Notice> + use<'a> {

@@ -1,19 +1,22 @@
 //! 2: There are never more processes than the plan allows, and never two that load the app.
 
-use remuda_supervisor::{Phase, Plan, Snapshot, WorkerState, ZygoteState};
+use remuda_supervisor::{Phase, Snapshot, WorkerState, WorkerView, ZygoteState};
 
 use super::{Invariant, Step, Violation, is_under_way};
 
 const NAME: &str = "processes";
 
-pub(super) struct Processes;
+/// What a reload leaves of `max_surge` counts at once, but whoever is on the way by then may come.
+#[derive(Default)]
+pub(super) struct Processes {
+    surge: u16,
+}
 
 impl Invariant for Processes {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
         if step.after.phase != Phase::Running {
             return Ok(());
         }
-        let most = most(step.plan(), step.after);
         let relieved = |state: &WorkerState| {
             use remuda_supervisor::Cause::{Recycle, Reload};
             matches!(state, WorkerState::Draining { cause: Recycle | Reload, .. })
@@ -22,12 +25,22 @@ impl Invariant for Processes {
         let counted = counted
             .filter(|worker| is_under_way(worker) || worker.is_serving() || relieved(&worker.state))
             .count();
+        let allowed = step.plan().max_surge;
+        let was_allowed = self.surge.max(allowed);
+        let serves = |slot| step.after.workers.iter().any(|w| w.slot == slot && w.is_serving());
+        let replaces = |worker: &&WorkerView| {
+            relieved(&worker.state) || is_under_way(worker) && serves(worker.slot)
+        };
+        if step.after.workers.iter().filter(replaces).count() <= usize::from(allowed) {
+            self.surge = allowed;
+        }
+        let most = most(self.surge.max(allowed), step.after);
         if counted > most {
             return Err(step.violation(NAME, format!("{counted} workers, where {most} may be")));
         }
         // The same from the kernel's side: everybody who was not told to go in some way, and will
         // not be as soon as its number is known.
-        let was_most = self::most(step.plan(), step.before);
+        let was_most = self::most(was_allowed, step.before);
         let living = step.kernel.living().filter(|process| {
             // Nobody knows it any more: the end of its channel is on its way.
             let counts = |id| step.is(id).is_some() && !is_unwanted(step, id);
@@ -63,11 +76,11 @@ impl Invariant for Processes {
 }
 
 /// Wanted, surge, and those that stand in for others that do not serve yet.
-fn most(plan: &Plan, view: &Snapshot) -> usize {
+fn most(surge: u16, view: &Snapshot) -> usize {
     let serves = |slot: u16| view.workers.iter().any(|w| w.slot.0 == slot && w.is_serving());
     let empty = (0..view.wanted).filter(|slot| !serves(*slot)).count();
     let beyond = view.workers.iter().filter(|w| w.slot.0 >= view.wanted && w.is_serving()).count();
-    usize::from(view.wanted) + usize::from(plan.max_surge) + empty.min(beyond)
+    usize::from(view.wanted) + usize::from(surge) + empty.min(beyond)
 }
 
 fn is_unwanted(step: &Step<'_>, id: remuda_supervisor::WorkerId) -> bool {

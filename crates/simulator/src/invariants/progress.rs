@@ -30,14 +30,14 @@ impl Invariant for Progress {
                 let what = format!("worker {} hangs, says the line of {}", worker.0, sampled.0);
                 return Err(step.violation(NAME, what));
             };
+            // It breathes as often as what it was told asks for.
+            let limits = step.plan().limits().longer(life.plan.limits());
             // A request that began last has run for the least time of all.
             let (said, since, limit) = match what {
                 Stood::Standing => {
-                    (sample.standing_since, standing_since(life, step), step.plan().timeout)
+                    (sample.standing_since, standing_since(life, step), limits.timeout)
                 }
-                Stood::Request => {
-                    (sample.latest_since, latest_since(life), step.plan().request_timeout)
-                }
+                Stood::Request => (sample.latest_since, latest_since(life), limits.request_timeout),
             };
             let stood = since.map(|since| ran_since(since, step));
             if said != since {
@@ -51,15 +51,10 @@ impl Invariant for Progress {
     }
 }
 
-fn beat_period(step: &Step<'_>) -> std::time::Duration {
-    let second = std::time::Duration::from_secs(1);
-    step.plan().watched().map_or(second, |(shortest, _)| second.min(shortest / 4))
-}
-
 fn standing_since(life: &WorkerLife, step: &Step<'_>) -> Option<Tick> {
     match step.script.class {
         Class::Sync => life.requests.values().map(|request| request.began).min(),
-        Class::Loop => Some(life.beat(step.now, beat_period(step))),
+        Class::Loop => Some(life.beat(step.now)),
     }
 }
 

@@ -1,9 +1,10 @@
 //! 4: Every reload that begins ends, in done or given up, before the next one begins; one that was
 //! asked for begins; and what is called done is done.
 
-use remuda_supervisor::{Event, Generation, Notice, Wish, WorkerState};
+use remuda_supervisor::{Action, Event, Generation, Notice, Signal, Wish, WorkerState};
 
 use super::{Invariant, Step, Violation};
+use crate::process::Accepts;
 
 const NAME: &str = "reload_ends";
 
@@ -53,6 +54,7 @@ impl ReloadEnds {
                     let what = format!("done, and worker {} serves the old code", old.worker.0);
                     return Err(step.violation(NAME, what));
                 }
+                nobody_old_accepts(step, generation)?;
             }
             Notice::ReloadGivenUp { generation, .. }
                 if self.under_way.take() != Some(generation) =>
@@ -76,4 +78,19 @@ impl ReloadEnds {
         }
         Err(step.violation(NAME, "somebody asked for a reload and got no answer".to_owned()))
     }
+}
+
+/// What the processes themselves have in mind, whatever they have said.
+fn nobody_old_accepts(step: &Step<'_>, generation: Generation) -> Result<(), Violation> {
+    let killed = |pid| step.actions.contains(&Action::Send { pid, signal: Signal::Kill });
+    for process in step.kernel.living().filter(|process| process.told.kill.is_none()) {
+        let Some(life) = process.worker().filter(|_| !killed(process.pid)) else { continue };
+        // One that was given up is on its way out, and nobody can tell it more.
+        let is_old = step.is(life.id).is_some_and(|view| view.generation < generation);
+        if is_old && life.ready_at.is_some() && life.accepts == Accepts::All {
+            let what = format!("done, and worker {} accepts with the old code", life.id.0);
+            return Err(step.violation(NAME, what));
+        }
+    }
+    Ok(())
 }

@@ -27,7 +27,8 @@ impl Invariant for Requests {
             }
             let was_asked = [told.drain, told.quit, told.dump].iter().any(Option::is_some);
             // A grace of nothing is over as soon as it begins.
-            let no_grace = step.plan().graceful_timeout.is_zero()
+            let is_zero = |plan: &remuda_supervisor::Plan| plan.graceful_timeout.is_zero();
+            let no_grace = (step.plans_since(step.now).any(is_zero) || is_zero(&life.plan))
                 && step.told_to_drain().any(|(told, _)| told == life.id);
             let is_judged = !step.takes_too_much(life.id);
             if is_judged && !was_asked && !no_grace && !word_is_missing(step, life) {

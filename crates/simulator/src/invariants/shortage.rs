@@ -16,6 +16,9 @@ pub(super) struct Shortage {
 
 impl Invariant for Shortage {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        if step.actions.contains(&Action::TakeBack) {
+            *self = Self::default();
+        }
         for notice in step.notices() {
             match *notice {
                 Notice::Shortage { refusals, wait } => {

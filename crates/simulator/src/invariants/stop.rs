@@ -22,6 +22,9 @@ impl Invariant for Stop {
         if step.is_over && !step.actions.is_empty() {
             return Err(step.violation(NAME, format!("{:?} after the exit", step.actions)));
         }
+        if step.actions.contains(&Action::TakeBack) {
+            *self = Self::default();
+        }
         self.note_the_beginning(step);
         if self.finish.is_none() {
             return match step.after.phase {
@@ -50,7 +53,8 @@ impl Stop {
         for notice in step.notices() {
             if let Notice::Stopping { reason } = *notice {
                 let is_quit = matches!(step.event, Event::Asked(Wish::Quit));
-                let grace = if is_quit { plan.abort_grace } else { plan.graceful_timeout };
+                let graceful = plan.graceful_timeout + plan.dump_grace;
+                let grace = if is_quit { plan.abort_grace } else { graceful };
                 self.finish = Some(step.now + grace);
                 self.status = reason.map_or(0, status_of);
             }

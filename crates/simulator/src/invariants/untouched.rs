@@ -1,7 +1,7 @@
 //! 6: A candidate that fails leaves the old generation as it was.
 
 use remuda_supervisor::{
-    Action, Cause, Event, Generation, Notice, WorkerState, WorkerView, ZygoteState,
+    Action, Cause, Event, Generation, Notice, WorkerId, WorkerState, WorkerView, ZygoteState,
 };
 
 use super::{Invariant, Step, Violation, is_under_way};
@@ -28,8 +28,16 @@ impl Invariant for Untouched {
                 _ => {}
             }
         }
+        // It may be one too many, with the new settings, and leave in the same step.
+        let becomes_ready = |id: WorkerId| {
+            step.notices()
+                .any(|notice| matches!(notice, Notice::WorkerReady { worker, .. } if *worker == id))
+        };
         let serves = |candidate: Generation| {
-            step.after.workers.iter().any(|w| w.generation >= candidate && w.is_serving())
+            step.after
+                .workers
+                .iter()
+                .any(|w| w.generation >= candidate && (w.is_serving() || becomes_ready(w.worker)))
         };
         self.candidate = self.candidate.filter(|&candidate| !serves(candidate));
         Ok(())

@@ -1,7 +1,8 @@
 //! 27: We hand over only to a new master that has said that it serves, or because somebody told us
-//! to leave; a new master that fails changes nothing; and every upgrade ends.
+//! to leave; a new master that fails changes nothing; every upgrade ends; and one that crashes after
+//! it took over gives the service back.
 
-use remuda_supervisor::{Action, Event, Notice, Phase, Tick, UpgradeState};
+use remuda_supervisor::{Action, Ending, Event, Notice, Phase, Tick, UpgradeState, Wish};
 
 use super::{Invariant, State, Step, Violation};
 use crate::process::Role;
@@ -11,12 +12,15 @@ const NAME: &str = "upgrade";
 #[derive(Default)]
 pub(super) struct Upgrade {
     booting_since: Option<Tick>,
+    /// Somebody wants the end.
+    asked_to_stop: bool,
 }
 
 impl Invariant for Upgrade {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
         hands_over_to_one_that_serves(step)?;
         failure_changes_nothing(step)?;
+        self.is_taken_back(step)?;
         self.ends(step)
     }
 }
@@ -50,11 +54,32 @@ fn failure_changes_nothing(step: &Step<'_>) -> Result<(), Violation> {
 }
 
 impl Upgrade {
+    /// The service comes back when the new master crashes after it took over, as long as nobody has
+    /// asked for the end; and never otherwise.
+    fn is_taken_back(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        self.asked_to_stop |= matches!(step.event, Event::Asked(Wish::Stop | Wish::Quit));
+        let has_crashed = match (step.event, step.before.upgrade) {
+            (
+                Event::Exited { pid, ending: Ending::Signaled(_) },
+                UpgradeState::Succeeded { pid: heir, ready },
+            ) => *pid == heir && ready && step.before.phase == Phase::Stopping,
+            _ => false,
+        };
+        let shall_be = has_crashed && !self.asked_to_stop;
+        let is = step.actions.contains(&Action::TakeBack) && step.after.phase == Phase::Running;
+        if shall_be != is {
+            let what = format!("taken back: {is}, where it should be: {shall_be}");
+            return Err(step.violation(NAME, what));
+        }
+        Ok(())
+    }
+
     fn ends(&mut self, step: &Step<'_>) -> Result<(), Violation> {
         match step.after.upgrade {
             UpgradeState::Booting { .. } => {
                 let since = *self.booting_since.get_or_insert(step.now);
-                let late = step.now.since(since) >= step.plan().boot_timeout * 2;
+                let longest = step.plans_since(since).map(|plan| plan.boot_timeout).max();
+                let late = Some(step.now.since(since)) >= longest.map(|length| length * 2);
                 let is_over = step.after.phase == Phase::Over;
                 if late && matches!(step.event, Event::Tick) && !is_over {
                     let what = "a new master that is never ready is waited for".to_owned();

@@ -178,6 +178,10 @@ impl Driver {
         self.give(Event::Exited { pid, ending });
     }
 
+    pub(crate) fn drains(&mut self, worker: u64) {
+        self.give(Event::WorkerDrains { worker: WorkerId(worker) });
+    }
+
     pub(crate) fn spent(&mut self, worker: u64) {
         self.give(Event::WorkerSpent { worker: WorkerId(worker) });
     }

@@ -2,8 +2,8 @@
 
 use super::driver::*;
 use crate::{
-    Action, BootFailure, Ending, Event, Generation, Notice, Order, Plan, Signal, Wish, WorkerState,
-    ZygoteState,
+    Action, BootFailure, Ending, Event, Generation, Notice, Order, Plan, Sample, Signal, Tick,
+    Wish, WorkerId, WorkerState, ZygoteState,
 };
 
 fn given_up(actions: &[Action]) -> Option<Option<BootFailure>> {
@@ -48,10 +48,48 @@ fn every_worker_is_replaced_one_after_another_by_the_new_generation() {
         driver.boot_all();
         let actions = driver.take();
         assert_eq!(told(&actions), [(old, Order::Drain)]);
-        assert_eq!(is_done(&actions, 2), old == 3);
+        assert!(!is_done(&actions, 2));
         driver.exit(old, CLEAN);
     }
+    assert!(is_done(&driver.take(), 2));
     assert_eq!(driver.serving_workers(), [4, 5, 6]);
+}
+
+#[test]
+fn a_reload_is_done_when_the_last_old_worker_has_read_that_it_shall_drain() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.boot(3);
+    driver.drains(1);
+    driver.exit(1, CLEAN);
+    driver.boot(4);
+    assert!(!is_done(&driver.take(), 2), "the other may accept once more");
+    driver.drains(2);
+    assert!(is_done(&driver.take(), 2), "what it finishes is not waited for");
+}
+
+#[test]
+fn a_reload_waits_for_a_deaf_worker_no_longer_than_until_it_is_killed() {
+    let mut driver = Driver::settled(Plan { workers: 1, ..plan() });
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.boot(2);
+    driver.pass(plan().graceful_timeout + plan().dump_grace + plan().abort_grace - millis(1));
+    assert!(!is_done(&driver.take(), 2));
+    driver.pass(millis(1));
+    assert!(is_done(&driver.take(), 2));
+}
+
+#[test]
+fn a_worker_that_says_it_drains_and_was_not_told_so_ends_no_reload() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.drains(1);
+    driver.drains(2);
+    driver.boot(3);
+    assert!(!is_done(&driver.take(), 2));
 }
 
 #[test]
@@ -367,6 +405,18 @@ fn new_settings_count_once_a_worker_of_the_new_generation_serves() {
 }
 
 #[test]
+fn an_old_worker_that_is_replaced_meanwhile_brings_no_new_settings() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_spawned(2);
+    replan(&mut driver, 2, Plan { workers: 3, ..plan() });
+    driver.exit(1, CRASH);
+    driver.boot_all();
+    assert!(!driver.take().iter().any(|action| matches!(action, Action::Adopt { .. })));
+    assert_eq!((driver.supervisor.wanted, driver.snapshot().serving()), (2, 2));
+}
+
+#[test]
 fn new_settings_go_with_the_generation_that_never_served() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Reload);
@@ -393,11 +443,80 @@ fn settings_for_a_generation_that_nobody_loads_are_dropped() {
 
 #[test]
 fn a_scoreboard_is_never_outgrown_by_new_settings() {
-    let mut driver = Driver::settled(Plan { max_surge: 2, ..plan() });
+    let first = Plan { max_surge: 2, ..plan() };
+    let mut driver = Driver::settled(first.clone());
     driver.ask(Wish::Reload);
-    replan(&mut driver, 2, Plan { max_surge: 50, workers_max: 500, ..plan() });
+    replan(&mut driver, 2, Plan { workers: 300, max_surge: 50, workers_max: 500, ..plan() });
     driver.zygote_ready(2);
     driver.boot_all();
-    let plan = &driver.supervisor.plan;
-    assert_eq!((plan.max_surge, plan.workers_max), (2, 8));
+    assert_eq!(driver.snapshot().serving(), 8);
+    let lines: Vec<_> = driver.snapshot().workers.iter().map(|worker| worker.line).collect();
+    assert!(lines.iter().all(|line| line.0 < first.lines()), "{lines:?}");
+    assert_eq!(driver.supervisor.plan.workers_max, 8);
+}
+
+#[test]
+fn a_reload_can_raise_the_surge_that_an_earlier_one_has_lowered() {
+    let mut driver = Driver::settled(Plan { workers: 4, max_surge: 3, ..plan() });
+    for (generation, max_surge) in [(2, 1), (3, 3)] {
+        driver.ask(Wish::Reload);
+        replan(&mut driver, generation, Plan { workers: 4, max_surge, ..plan() });
+        driver.zygote_ready(generation);
+        driver.boot_all();
+        driver.churn();
+        assert_eq!(driver.supervisor.plan.max_surge, max_surge);
+    }
+}
+
+#[test]
+fn workers_of_a_candidate_are_started_with_its_settings_already() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    let boot_timeout = plan().boot_timeout * 2;
+    replan(&mut driver, 2, Plan { max_requests: 7, boot_timeout, ..plan() });
+    driver.zygote_ready(2);
+    let of_fork = |action: &Action| match action {
+        Action::Fork { max_requests, .. } => Some(*max_requests),
+        _ => None,
+    };
+    assert_eq!(driver.take().iter().find_map(of_fork), Some(7));
+    driver.forked(3);
+    driver.pass(plan().boot_timeout + secs(1));
+    assert_eq!(given_up(&driver.take()), None, "it has as long as the new settings say");
+    driver.ready(3);
+    assert!(driver.take().contains(&Action::Adopt { generation: Generation(2) }));
+}
+
+#[test]
+fn a_candidate_has_as_long_to_load_as_its_own_settings_say() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    driver.zygote_spawned(2);
+    let boot_timeout = plan().boot_timeout * 2;
+    replan(&mut driver, 2, Plan { boot_timeout, ..plan() });
+    driver.take();
+    driver.pass(plan().boot_timeout + secs(1));
+    assert_eq!(given_up(&driver.take()), None);
+    driver.pass(plan().boot_timeout);
+    assert_eq!(given_up(&driver.take()), Some(Some(BootFailure::Setup)));
+}
+
+#[test]
+fn a_shorter_limit_is_not_for_workers_that_do_not_know_it() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::Reload);
+    replan(&mut driver, 2, Plan { timeout: Some(secs(1)), ..plan() });
+    driver.zygote_ready(2);
+    driver.forked(3);
+    driver.ready(3);
+    driver.take();
+    let stands = |driver: &mut Driver, worker, length: u64| {
+        let standing_since = Some(Tick(driver.now.0 - length * 1_000_000_000));
+        let sample = Sample { standing_since, ..Sample::default() };
+        driver.give(Event::Sampled { worker: WorkerId(worker), sample });
+        driver.take().iter().any(|action| matches!(action, Action::DumpStacks { .. }))
+    };
+    assert!(!stands(&mut driver, 2, 2), "it was told 30 s, and gives a sign of life each second");
+    assert!(stands(&mut driver, 2, 31));
+    assert!(stands(&mut driver, 3, 2));
 }

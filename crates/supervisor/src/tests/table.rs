@@ -1,12 +1,12 @@
 //! Every pair of state and input, printed. The snapshots are there to be read: a change of the
 //! machines shows as a change of lines, and each line must be one that was meant.
 
-use std::fmt::Write;
+use std::fmt::{Debug, Write};
 
 use super::driver::{plan, secs};
 use crate::upgrade::{UpgradeInput, UpgradeState};
 use crate::worker::{Input, Worker, WorkerState};
-use crate::zygote::{Zygote, ZygoteInput, ZygoteState};
+use crate::zygote::{Outcome, Zygote, ZygoteInput, ZygoteState};
 use crate::{
     Action, BootFailure, Cause, Ending, Generation, Line, Notice, Order, Pid, Refusal, SlotId,
     Stood, Tick, WorkerId,
@@ -34,12 +34,41 @@ fn told(action: &Action) -> String {
     }
 }
 
-fn line(from: &str, input: &str, to: &str, actions: &[Action]) -> String {
-    let actions: Vec<_> = actions.iter().map(told).collect();
-    let done =
-        if actions.is_empty() { String::new() } else { format!(" [{}]", actions.join(", ")) };
-    let to = if from == to { "=" } else { to };
-    format!("{from} + {input} -> {to}{done}")
+/// One pair.
+struct Met {
+    from: String,
+    to: String,
+    /// What it means for the others.
+    outcome: String,
+}
+
+impl Met {
+    fn of(from: &impl Debug, to: &impl Debug) -> Self {
+        let named = |state: &dyn Debug| name(&format!("{state:?}"));
+        Self { from: named(from), to: named(to), outcome: String::new() }
+    }
+}
+
+/// A line for each state with each input; `meet` lets one pair happen.
+fn every_pair<S: Copy, I: Copy + Debug>(
+    states: Vec<S>,
+    inputs: &[I],
+    meet: impl Fn(S, I, &mut Vec<Action>) -> Met,
+) -> String {
+    let mut table = String::new();
+    for state in states {
+        for &input in inputs {
+            let mut out = Vec::new();
+            let Met { from, to, outcome } = meet(state, input, &mut out);
+            let to = if from == to { "=" } else { &to };
+            let input = name(&format!("{input:?}"));
+            let actions = out.iter().map(told).collect::<Vec<_>>().join(", ");
+            let actions = if out.is_empty() { String::new() } else { format!(" [{actions}]") };
+            writeln!(table, "{from} + {input} -> {to}{actions}{outcome}").unwrap();
+        }
+        table.push('\n');
+    }
+    table
 }
 
 fn worker_states() -> Vec<WorkerState> {
@@ -66,6 +95,7 @@ fn worker_inputs() -> Vec<Input> {
         Input::ForkFailed,
         Input::Ready,
         Input::Spent(Cause::Recycle),
+        Input::Drains,
         Input::Hung { what: Stood::Standing, stood: secs(31) },
         Input::Slow { since: Tick(0), stood: secs(5) },
         Input::Overdue { stood: secs(31) },
@@ -90,32 +120,32 @@ fn worker_name(state: WorkerState, spent: bool) -> String {
     }
 }
 
+fn worker(state: WorkerState) -> Worker {
+    Worker {
+        id: WorkerId(1),
+        slot: SlotId(0),
+        line: Line(0),
+        generation: Generation(1),
+        asked_at: Tick(0),
+        limits: plan().limits(),
+        spent: None,
+        drains: false,
+        lifetime: None,
+        weight: None,
+        makes_room: false,
+        slow_since: None,
+        state,
+    }
+}
+
 #[test]
 fn every_worker_state_meets_every_input() {
-    let mut table = String::new();
-    for state in worker_states() {
-        for input in worker_inputs() {
-            let mut worker = Worker {
-                id: WorkerId(1),
-                slot: SlotId(0),
-                line: Line(0),
-                generation: Generation(1),
-                asked_at: Tick(0),
-                spent: None,
-                lifetime: None,
-                weight: None,
-                makes_room: false,
-                slow_since: None,
-                state,
-            };
-            let mut out = Vec::new();
-            worker.step(input, NOW, &plan(), &mut out);
-            let (from, to) =
-                (worker_name(state, false), worker_name(worker.state, worker.spent.is_some()));
-            writeln!(table, "{}", line(&from, &name(&format!("{input:?}")), &to, &out)).unwrap();
-        }
-        table.push('\n');
-    }
+    let table = every_pair(worker_states(), &worker_inputs(), |state, input, out| {
+        let mut worker = worker(state);
+        worker.step(input, NOW, &plan(), out);
+        let to = worker_name(worker.state, worker.spent.is_some());
+        Met { from: worker_name(state, false), to, outcome: String::new() }
+    });
     insta::assert_snapshot!("workers", table);
 }
 
@@ -136,6 +166,7 @@ fn zygote_inputs() -> Vec<ZygoteInput> {
     vec![
         ZygoteInput::Spawned(PID),
         ZygoteInput::SpawnFailed(Refusal::Other),
+        ZygoteInput::Load { within: secs(300) },
         ZygoteInput::Ready,
         ZygoteInput::Failed(BootFailure::Import),
         ZygoteInput::Stuck,
@@ -148,19 +179,15 @@ fn zygote_inputs() -> Vec<ZygoteInput> {
 
 #[test]
 fn every_zygote_state_meets_every_input() {
-    let mut table = String::new();
-    for state in zygote_states() {
-        for input in zygote_inputs() {
-            let mut zygote = Zygote { generation: Generation(1), state };
-            let mut out = Vec::new();
-            let outcome = zygote.step(input, NOW, &plan(), &mut out);
-            let (from, to) = (format!("{state:?}"), format!("{:?}", zygote.state));
-            let told = line(&name(&from), &name(&format!("{input:?}")), &name(&to), &out);
-            writeln!(table, "{told} => {}", name(&format!("{outcome:?}"))).unwrap();
-        }
-        table.push('\n');
-    }
-    insta::assert_snapshot!("zygotes", table.replace(" => Nothing", ""));
+    let table = every_pair(zygote_states(), &zygote_inputs(), |state, input, out| {
+        let mut zygote = Zygote { generation: Generation(1), state };
+        let outcome = match zygote.step(input, NOW, &plan(), out) {
+            Outcome::Nothing => String::new(),
+            outcome => format!(" => {}", name(&format!("{outcome:?}"))),
+        };
+        Met { outcome, ..Met::of(&state, &zygote.state) }
+    });
+    insta::assert_snapshot!("zygotes", table);
 }
 
 fn upgrade_states() -> Vec<UpgradeState> {
@@ -184,23 +211,17 @@ fn upgrade_inputs() -> Vec<UpgradeInput> {
         UpgradeInput::LeftAlone,
         UpgradeInput::DeadlinePassed,
         UpgradeInput::Exited(Ending::Exited(3)),
+        UpgradeInput::TakenBack(Ending::Signaled(9)),
     ]
 }
 
 #[test]
 fn every_state_of_an_upgrade_meets_every_input() {
-    let mut table = String::new();
-    for from in upgrade_states() {
-        for input in upgrade_inputs() {
-            let mut state = from;
-            let mut out = Vec::new();
-            state.step(input, NOW, &plan(), &mut out);
-            let names = [format!("{from:?}"), format!("{input:?}"), format!("{state:?}")];
-            let [from, input, to] = names.map(|debug| name(&debug));
-            writeln!(table, "{}", line(&from, &input, &to, &out)).unwrap();
-        }
-        table.push('\n');
-    }
+    let table = every_pair(upgrade_states(), &upgrade_inputs(), |from, input, out| {
+        let mut state = from;
+        state.step(input, NOW, &plan(), out);
+        Met::of(&from, &state)
+    });
     insta::assert_snapshot!("upgrade", table);
 }
 
@@ -209,23 +230,7 @@ fn every_state_of_an_upgrade_meets_every_input() {
 fn every_state_carries_its_own_deadline() {
     let waits: Vec<_> = worker_states()
         .into_iter()
-        .map(|state| {
-            let (id, slot, line) = (WorkerId(1), SlotId(0), Line(0));
-            let generation = Generation(1);
-            Worker {
-                id,
-                slot,
-                line,
-                generation,
-                asked_at: Tick(0),
-                spent: None,
-                lifetime: None,
-                weight: None,
-                makes_room: false,
-                slow_since: None,
-                state,
-            }
-        })
+        .map(worker)
         .filter(|worker| worker.deadline().is_none())
         .map(|worker| worker_name(worker.state, false))
         .collect();

@@ -1,9 +1,7 @@
 //! A new master beside this one.
 
-use super::driver::{CLEAN, CRASH, Driver, plan, secs};
-use crate::{
-    Action, Event, Notice, Order, Phase, Pid, Plan, Signal, Stage, Tick, UpgradeFailure, Wish,
-};
+use super::driver::{CLEAN, CRASH, Driver, KILLED, plan, secs};
+use crate::{Action, Event, Notice, Order, Phase, Pid, Plan, Signal, Stage, UpgradeFailure, Wish};
 
 const HEIR: Pid = Pid(9_000);
 
@@ -145,6 +143,20 @@ fn whoever_stops_the_old_master_has_decided_for_the_new_one() {
 }
 
 #[test]
+fn quit_leaves_the_queue_to_the_new_master_also_in_workers_not_known_yet() {
+    let mut driver = upgrading();
+    driver.spent(1);
+    driver.ready(3);
+    driver.take();
+    driver.ask(Wish::Quit);
+    let orders = driver.take().into_iter().filter_map(|action| match action {
+        Action::Tell { order, .. } => Some(order),
+        _ => None,
+    });
+    assert_eq!(orders.collect::<Vec<_>>(), [Order::HandOver]);
+}
+
+#[test]
 fn the_old_workers_are_kept_up_while_the_new_master_boots() {
     let mut driver = upgrading();
     driver.exit(1, CRASH);
@@ -153,11 +165,52 @@ fn the_old_workers_are_kept_up_while_the_new_master_boots() {
 }
 
 #[test]
-fn an_end_of_the_new_master_after_it_took_over_is_told() {
+fn a_new_master_that_crashes_after_it_took_over_gives_the_service_back() {
+    let mut driver = upgrading();
+    driver.give(Event::UpgradeReady { pid: HEIR });
+    driver.exit(1, CLEAN);
+    driver.exit_zygote(1, CLEAN);
+    driver.take();
+    driver.give(Event::Exited { pid: HEIR, ending: KILLED });
+    let done = driver.take();
+    let notice = Notice::TakenBack { pid: HEIR, ending: KILLED };
+    assert_eq!(done[..2], [Action::Report(notice), Action::TakeBack]);
+    assert!(done.contains(&Action::StartZygote { generation: crate::Generation(2) }));
+    driver.zygote_ready(2);
+    driver.boot_all();
+    driver.exit(2, CLEAN);
+    assert_eq!((driver.phase(), driver.snapshot().serving()), (Phase::Running, 2));
+    driver.ask(Wish::Upgrade);
+    assert!(driver.take().contains(&Action::StartUpgrade), "and it can be tried again");
+}
+
+#[test]
+fn a_reload_that_the_hand_over_has_cut_off_is_given_up_when_the_service_comes_back() {
+    let mut driver = upgrading();
+    driver.ask(Wish::Reload);
+    driver.zygote_spawned(2);
+    driver.give(Event::UpgradeReady { pid: HEIR });
+    driver.take();
+    driver.give(Event::Exited { pid: HEIR, ending: KILLED });
+    let gives_up = |a: &Action| matches!(a, Action::Report(Notice::ReloadGivenUp { .. }));
+    assert!(driver.take().iter().any(gives_up));
+    assert_eq!(driver.snapshot().reloading, None);
+}
+
+#[test]
+fn nothing_is_taken_back_when_somebody_wants_the_end() {
+    let lost = |ending| Action::Report(Notice::HeirLost { pid: HEIR, ending });
+    for wish in [Wish::Stop, Wish::Quit] {
+        let mut driver = upgrading();
+        driver.give(Event::UpgradeReady { pid: HEIR });
+        driver.ask(wish);
+        driver.take();
+        driver.give(Event::Exited { pid: HEIR, ending: KILLED });
+        assert_eq!(driver.take(), [lost(KILLED)], "{wish:?}");
+    }
     let mut driver = upgrading();
     driver.give(Event::UpgradeReady { pid: HEIR });
     driver.take();
-    driver.give(Event::Exited { pid: HEIR, ending: CRASH });
-    assert_eq!(driver.take(), [Action::Report(Notice::HeirLost { pid: HEIR, ending: CRASH })]);
-    assert!(driver.supervisor.next_deadline() > Some(Tick(0)));
+    driver.give(Event::Exited { pid: HEIR, ending: CLEAN });
+    assert_eq!(driver.take(), [lost(CLEAN)], "it was told to, and has closed the gate");
 }
