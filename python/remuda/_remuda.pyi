@@ -77,6 +77,7 @@ class Worker:
         channel: int,
         max_requests: int,
         modules: int | None = None,
+        tell_sources: Callable[[], None] | None = None,
         request_hooks: RequestHooks | None = None,
         access_logger: Callable[[str], object] | None = None,
         access_recorder: Callable[[Any, Any], object] | None = None,
@@ -99,6 +100,7 @@ class Worker:
             max_requests: Requests after which it asks to be replaced; 0 = never.
             modules: How many modules were imported before the fork; the master is told of later
                 ones. ``None``: it does not want to know.
+            tell_sources: Called when modules have been imported after the fork.
             request_hooks: Called around each request of a WSGI app.
             access_logger: Gets each access line, beside the file.
             access_recorder: Gets each request that is over, in place of a line; see ``access.py``.

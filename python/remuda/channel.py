@@ -19,8 +19,9 @@ FD_BYTES = 4
 class Channel:
     """A connected ``SOCK_SEQPACKET`` socket: packets stay whole."""
 
-    def __init__(self, fd: int = CHANNEL_FD) -> None:
+    def __init__(self, fd: int = CHANNEL_FD, flags: int = 0) -> None:
         self._socket = _socket.socket(fileno=fd)
+        self._flags = flags
 
     def send(self, **message: Any) -> None:
         """Send a message; ``type`` says which.
@@ -28,7 +29,7 @@ class Channel:
         A master that is gone is not an error here: the next ``receive`` says so.
         """
         try:
-            self._socket.send(json.dumps(message).encode()[:MESSAGE_BYTES_MAX])
+            self._socket.send(json.dumps(message).encode()[:MESSAGE_BYTES_MAX], self._flags)
         except (BrokenPipeError, ConnectionResetError):
             pass
 

@@ -18,6 +18,7 @@ from remuda.channel import SCOREBOARD_FD
 from remuda.glog import Log, trace_of
 from remuda.hooks import Hooks
 from remuda.loading import App, BootError
+from remuda.sources import Sources
 
 ADOPTION_TIMEOUT_S = 5.0
 LOOPS = {
@@ -62,6 +63,7 @@ class Duty:
         app: What it serves.
         hooks: The user's hooks.
         modules: How many modules were imported before the fork, if late ones are of interest.
+        tell_sources: Says where the code comes from, if somebody wants to know.
     """
 
     assignment: Assignment
@@ -70,6 +72,7 @@ class Duty:
     app: App
     hooks: Hooks
     modules: int | None
+    tell_sources: Callable[[], None] | None
 
     @property
     def journal(self) -> _remuda.Journal:
@@ -91,6 +94,7 @@ class Duty:
             max_requests=view.max_requests,
             **self._access(),
             modules=self.modules,
+            tell_sources=self.tell_sources,
             request_hooks=self.hooks.request_hooks(view) if "tasks" not in loop else None,
             **loop,
         )
@@ -131,6 +135,7 @@ def run(
     groundwork: _remuda.Groundwork,
     app: App | None,
     hooks: Hooks,
+    sources: Sources | None,
 ) -> int:
     """Serve until told to leave. Returns the exit status."""
     os.setpgid(0, 0)
@@ -140,7 +145,7 @@ def run(
     view.pid = os.getpid()
     titles.show(f"worker {assignment.slot}", plan["proc_name"])
     try:
-        return _serve(assignment, plan, groundwork, app, hooks)
+        return _serve(assignment, plan, groundwork, app, hooks, sources)
     finally:
         try:
             hooks.call("worker_exit", hooks.server, view)
@@ -154,12 +159,23 @@ def _serve(
     groundwork: _remuda.Groundwork,
     app: App | None,
     hooks: Hooks,
+    sources: Sources | None,
 ) -> int:
+    tell_sources = sources.tell_from_worker if sources else None
+    if sources:
+        sources.begin_in_worker(assignment.channel_fd)
     learns = app is not None and plan["memory"]["prefetch_imports"]
     modules = len(sys.modules) if learns else None
     journal = hooks.journal
     dump_stacks_on_signal(journal)
     view = assignment.view
+
+    def fail(error: Exception, text: str, status: int) -> int:
+        journal.error(text)
+        if tell_sources is not None:
+            tell_sources(error)
+        return status
+
     try:
         hooks.call("post_fork", hooks.server, view)
         view.wsgi = loading.load_app(plan) if app is None else app
@@ -169,14 +185,15 @@ def _serve(
         if around is not None and plan["worker_class"] == "asgi":
             app = around.around(app)
     except BootError as error:
-        journal.error(loading.explain(error, plan["app"]))
-        return error.status
+        return fail(error, loading.explain(error, plan["app"]), error.status)
     except Exception as error:
-        journal.error(f"Exception in worker process\n{trace_of(error)}")
-        return loading.BOOT_STATUS
+        text = f"Exception in worker process\n{trace_of(error)}"
+        return fail(error, text, loading.BOOT_STATUS)
 
+    if tell_sources is not None:
+        tell_sources()
     loop = importlib.import_module(LOOPS[plan["worker_class"]])
-    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks, modules))
+    status: int = loop.serve(Duty(assignment, plan, groundwork, app, hooks, modules, tell_sources))
     journal.info(f"Worker exiting (pid: {os.getpid()})")
     return status
 

@@ -27,6 +27,7 @@ from remuda import (
     heap,
     loading,
     prefetch,
+    sources,
     stand_in,
     titles,
     views,
@@ -55,6 +56,7 @@ class Zygote:
         self.groundwork: _remuda.Groundwork
         self.hooks: Hooks
         self.app: App | None = None
+        self.sources: sources.Sources | None = None
         # As it was before the app could change it.
         self.environ = dict(os.environ)
         self.start = os.getcwd()
@@ -62,6 +64,9 @@ class Zygote:
     def load(self) -> None:
         """Load what workers will share, and leave it in a state that can be forked."""
         titles.show(f"zygote {self.boot['generation']}", self.plan["proc_name"])
+        if self.plan["tells_sources"]:
+            sources.trust_no_young_cache()
+            self.sources = sources.Sources([self.plan["chdir"], *self.plan["pythonpath"]])
         self.groundwork, module = prepare(self.plan, self.journal)
         try:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
@@ -85,6 +90,11 @@ class Zygote:
         immortal = self.app is not None and self.plan["memory"]["immortal_heap"]
         count = heap.seal(immortal=immortal)
         self.journal.debug(f"{count} objects are immortal from now on")
+
+    def tell_sources(self, error: BootError | None = None) -> None:
+        """Say where the code comes from, broken or not."""
+        if self.sources is not None:
+            self.sources.tell(self.channel, error)
 
     def _hazards(self) -> list[Hazard]:
         listeners = {listener["fd"] for listener in self.plan["listeners"]}
@@ -405,15 +415,19 @@ def main() -> int:
         zygote.load()
     except BootError as error:
         zygote.journal.error(loading.explain(error, zygote.plan["app"]))
+        zygote.tell_sources(error)
         channel.send(type="failed", failure=error.failure, message=str(error).split("\n")[0])
         return error.status
     took_ms = int((time.monotonic() - started) * 1000)
+    zygote.tell_sources()
     _remuda.release_file_pages()
     channel.send(type="ready", preloaded=zygote.app is not None, took_ms=took_ms)
     assignment = zygote.serve()
     if assignment is None:
         return 0
-    return worker.run(assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.hooks)
+    return worker.run(
+        assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.hooks, zygote.sources
+    )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ mod herald;
 mod imported;
 mod plan;
 mod profile;
+mod sources;
 mod word;
 mod zygote;
 
@@ -43,6 +44,7 @@ pub use plan::{
     WorkerClass, WorkerPlan,
 };
 pub use profile::{PROFILE_SECONDS_MAX, profile_packet, profile_seconds};
+pub use sources::Sources;
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{
     BootFailure, CHANNEL_FD, FIRST_LISTENER_FD, FromZygote, RELAY_GIVE_FD, RELAY_TAKE_FD,

@@ -245,6 +245,8 @@ pub struct WorkerPlan {
     pub memory: MemoryPlan,
     /// The Python configuration file, which the zygote runs before it imports the app.
     pub config: Option<ConfigPlace>,
+    /// Whether processes say which files their code comes from.
+    pub tells_sources: bool,
     /// Added to the environment after that.
     pub env: BTreeMap<String, String>,
     /// The hooks that were given, with the numbers of arguments that each may take.

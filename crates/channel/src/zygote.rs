@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::WorkerPlan;
+use crate::{Sources, WorkerPlan};
 
 /// The zygote's end of its channel.
 pub const CHANNEL_FD: i32 = 3;
@@ -75,6 +75,8 @@ pub enum FromZygote {
         /// Version of Python, `3.12.1`.
         python: String,
     },
+    /// Where its code comes from, if the plan asks for it; before the next word of how it fares.
+    Sources(Sources),
     /// It waits for `fork` now.
     Ready {
         /// Whether the app is loaded here; else each worker imports it.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use remuda_front::http::Response;
 use remuda_front::http::header::{CONTENT_TYPE, HeaderValue};
-use remuda_front::{Content, Front, Limits, Listener, Protocols, Proxies, TrustedPeers};
+use remuda_front::{Content, Front, Listener, Proxies, Setup, TrustedPeers};
 use requests::requests;
 
 /// A front, and a client that is connected to it.
@@ -34,13 +34,8 @@ impl Pair {
         let watched: OwnedFd = UnixDatagram::unbound().expect("socket").into();
         let trusted = Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() };
         let front = Front::new(
-            vec![listener],
-            Limits::default(),
-            trusted,
-            Protocols::default(),
-            None,
+            Setup { listeners: vec![listener], proxies: trusted, ..Setup::default() },
             watched,
-            None,
         );
         Self { front: front.expect("front"), client }
     }

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::http::header::{CONTENT_TYPE, HeaderValue};
-use remuda_front::{
-    Batch, Content, Front, Limits, Listener, Protocols, Proxies, Reply, TrustedPeers,
-};
+use remuda_front::{Batch, Content, Front, Listener, Proxies, Reply, Setup, TrustedPeers};
 
 const PACE: Duration = Duration::from_secs(1);
 
@@ -39,13 +37,8 @@ fn serve(port: u16) -> std::io::Result<()> {
     let watched: OwnedFd = UnixDatagram::unbound()?.into();
     let trusted = Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() };
     let front = Front::new(
-        vec![listener],
-        Limits::default(),
-        trusted,
-        Protocols::default(),
-        None,
+        Setup { listeners: vec![listener], proxies: trusted, ..Setup::default() },
         watched,
-        None,
     )?;
     let waiter = front.waiter();
     let mut batch = Batch::default();

@@ -99,24 +99,33 @@ fn listener_bit(index: usize) -> u64 {
     1 << index.min(62)
 }
 
+/// What a front is made of. By default it has no listeners, speaks plain HTTP/1, believes no proxy,
+/// writes no access log and has no siblings.
+#[derive(Default)]
+pub struct Setup {
+    /// Sockets that the master has bound.
+    pub listeners: Vec<Listener>,
+    /// How much, and for how long.
+    pub limits: Limits,
+    /// Who is believed about a client.
+    pub proxies: Proxies,
+    /// What is spoken beside plain HTTP/1.
+    pub protocols: Protocols,
+    /// The form of access lines, if there are any.
+    pub access: Option<AccessFormat>,
+    /// The queue through which connections are passed on to siblings.
+    pub relay: Option<Relay>,
+}
+
 impl Front {
-    /// A front over listeners that the master has bound.
-    ///
-    /// `protocols` is what they speak beside plain HTTP/1. `watched` is one more descriptor in the
-    /// same epoll instance, the worker's channel to the master; see [`Front::take_watched`].
+    /// A front. `watched` is one more descriptor in the same epoll instance, the worker's channel to
+    /// the master; see [`Front::take_watched`].
     ///
     /// # Errors
     ///
     /// What epoll says.
-    pub fn new(
-        listeners: Vec<Listener>,
-        limits: Limits,
-        proxies: Proxies,
-        protocols: Protocols,
-        access: Option<AccessFormat>,
-        watched: OwnedFd,
-        relay: Option<Relay>,
-    ) -> io::Result<Self> {
+    pub fn new(setup: Setup, watched: OwnedFd) -> io::Result<Self> {
+        let Setup { listeners, limits, proxies, protocols, access, relay } = setup;
         let poller = Arc::new(Poller::new()?);
         poller.add_watched(&watched)?;
         let relay = relay.map(Arc::new);

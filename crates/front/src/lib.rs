@@ -68,7 +68,7 @@ pub use body::RequestBody;
 pub use exchange::{Client, ConnectionId, Exchange, Watcher};
 pub use file::FileContent;
 pub use forwarded::{Proxies, Scheme, TrustedPeers, Underscores};
-pub use front::{Awaited, Drain, Front};
+pub use front::{Awaited, Drain, Front, Setup};
 pub use inbound::{Arrived, Inbound};
 pub use lenience::Lenience;
 pub use limits::{HEADER_FIELDS_MAX, Http2Limits, Limits};

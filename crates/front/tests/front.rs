@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use remuda_front::http::Response;
-use remuda_front::{
-    Batch, Content, Drain, Front, Limits, Listener, Protocols, Proxies, RequestBody,
-};
+use remuda_front::{Batch, Content, Drain, Front, Limits, Listener, Proxies, RequestBody, Setup};
 
 struct Bench {
     front: Front,
@@ -23,9 +21,11 @@ fn bench(limits: Limits) -> Bench {
     let listener = Listener::new(listener.into(), "127.0.0.1".into(), Some(port));
     let watched: OwnedFd = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
     let proxies = Proxies::default();
-    let front =
-        Front::new(vec![listener], limits, proxies, Protocols::default(), None, watched, None)
-            .expect("front");
+    let front = Front::new(
+        Setup { listeners: vec![listener], limits, proxies, ..Setup::default() },
+        watched,
+    )
+    .expect("front");
     Bench { front, port }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::{
-    Content, Drain, Exchange, Front, Limits, Listener, Protocols, Proxies, Relay, Siblings,
+    Content, Drain, Exchange, Front, Limits, Listener, Proxies, Relay, Setup, Siblings,
     TrustedPeers,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -52,12 +52,10 @@ fn two(counts: Counts, stuck: Option<Duration>) -> Two {
         let limits = Limits { has_siblings: true, stuck, ..Limits::default() };
         let watched = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
         let relay = Relay::new(own(&give), own(&take), Box::new(counts));
-        let (trusted, protocols) = (
-            Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() },
-            Protocols::default(),
-        );
-        Front::new(vec![listener], limits, trusted, protocols, None, watched, Some(relay))
-            .expect("front")
+        let proxies = Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() };
+        let (listeners, relay) = (vec![listener], Some(relay));
+        let setup = Setup { listeners, limits, proxies, relay, ..Setup::default() };
+        Front::new(setup, watched).expect("front")
     };
     Two { busy: front(), idle: front(), port }
 }

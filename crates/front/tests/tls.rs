@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use remuda_front::http::{Response, Version};
 use remuda_front::{
-    Certificates, Content, Front, Limits, Listener, Notice, Protocols, Proxies, TlsError, TlsWish,
+    Certificates, Content, Front, Listener, Notice, Protocols, Proxies, Setup, TlsError, TlsWish,
     TrustedPeers,
 };
 use rustls::pki_types::CertificateDer;
@@ -84,8 +84,10 @@ fn front(files: &Files) -> (Front, u16) {
     let tls = Some(Arc::new(files.load().expect("files")));
     let protocols = Protocols { tls, ..Protocols::default() };
     let peers = Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() };
-    let front =
-        Front::new(vec![listener], Limits::default(), peers, protocols, None, watched, None);
+    let front = Front::new(
+        Setup { listeners: vec![listener], proxies: peers, protocols, ..Setup::default() },
+        watched,
+    );
     (front.expect("front"), port)
 }
 

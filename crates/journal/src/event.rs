@@ -131,6 +131,16 @@ events! {
         "The application knows that another try is of no use. When no worker is left, the service ends with the same status.";
     RELOAD_STARTED = "reload.started", Info, "Hang up: Master",
         "A reload begins: the new code is loaded beside the old.";
+    RELOADER_ON = "reload.watching", Warning, "Reloader is on. Use in development only!",
+        "`reload` is set: files of the application are watched, and a change loads it anew.";
+    EDITED = "reload.edited", Info, "Reloading: {file} modified{more}",
+        "A file that is watched has been changed, made or removed. The code is loaded as at HUP, once nothing has changed for a moment.";
+    RELOAD_OVERTAKEN = "reload.overtaken", Info, "The code has changed while it was being loaded: loading it anew",
+        "Another change came before a worker of the new code was ready. The old code serves on meanwhile.";
+    WATCH_BY_POLLING = "reload.polling", Warning, "Changed files are looked for once a second: {error}",
+        "The kernel does not tell of changes, for want of inotify instances or watches (sysctl fs.inotify). `reload_engine` is `poll` from now on.";
+    WATCH_FULL = "reload.full", Warning, "Not all files are watched for changes: there are more than {most}",
+        "The application has more source files than the master keeps in mind.";
     LEARNED = "worker.imports", Debug, "Imported late by a worker, and before the fork next time: {names}",
         "Requests have made workers import what the application's own import had not. See `prefetch_imports`.";
     WORKERS_COUNTED = "workers.counted", Info, "Workers: {workers} (auto: {why})",

@@ -1,4 +1,5 @@
-//! What this worker has imported after the fork, for the next zygote to import before.
+//! What this worker has imported after the fork: for the next zygote to import before, and for the
+//! master to watch.
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -11,16 +12,27 @@ use remuda_channel::imported_packet;
 /// Watches `sys.modules`, which keeps the order in which they came.
 pub(crate) struct Imports {
     modules: Py<PyDict>,
+    /// The names are wanted.
+    learns: bool,
+    /// Says which files they come from.
+    tell_sources: Option<Py<PyAny>>,
     /// So many of them are no news.
     seen: Cell<usize>,
 }
 
 impl Imports {
-    /// `seen` were there before the fork; `None` = nobody wants to know.
-    pub(crate) fn new(py: Python<'_>, seen: Option<usize>) -> PyResult<Option<Self>> {
-        let Some(seen) = seen else { return Ok(None) };
-        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind();
-        Ok(Some(Self { modules, seen: Cell::new(seen) }))
+    /// `before` were there before the fork; `None` = nobody wants to know the names of others.
+    pub(crate) fn new(
+        py: Python<'_>,
+        before: Option<usize>,
+        tell_sources: Option<Py<PyAny>>,
+    ) -> PyResult<Option<Self>> {
+        if before.is_none() && tell_sources.is_none() {
+            return Ok(None);
+        }
+        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        let seen = Cell::new(before.unwrap_or(modules.len()));
+        Ok(Some(Self { modules: modules.unbind(), learns: before.is_some(), tell_sources, seen }))
     }
 
     /// Tells the master what is new since the last call. Costs nothing when nothing is.
@@ -28,6 +40,14 @@ impl Imports {
         let modules = self.modules.bind(py);
         let seen = self.seen.replace(modules.len());
         if modules.len() <= seen {
+            return;
+        }
+        if let Some(tell) = &self.tell_sources
+            && let Err(error) = tell.call0(py)
+        {
+            error.write_unraisable(py, None);
+        }
+        if !self.learns {
             return;
         }
         let fresh = modules.iter().skip(seen).filter(|(name, module)| is_plain(name, module));

@@ -20,7 +20,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use remuda_channel::{FromWorker, ToWorker, WorkerClass, profile_seconds};
-use remuda_front::{Batch, Drain, Exchange, Front, Notice, Pool, Shortage, Waiter};
+use remuda_front::{Batch, Drain, Exchange, Front, Notice, Pool, Setup, Shortage, Waiter};
 use remuda_journal::{AccessLog, Level};
 use remuda_scoreboard::{Board, now_ns};
 
@@ -94,11 +94,12 @@ impl Worker {
     ///
     /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of
     /// the scoreboard at `board`; `channel` the descriptor of its channel to the master; `modules` how
-    /// many were imported before the fork, if the master wants to hear of others. `wait_socket(fd, readable, seconds) -> bool` and
+    /// many were imported before the fork, if the master wants to hear of others; `tell_sources()` is
+    /// called when there are some. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, request_hooks=None, access_logger=None, access_recorder=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, tell_sources=None, request_hooks=None, access_logger=None, access_recorder=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -112,6 +113,7 @@ impl Worker {
         channel: RawFd,
         max_requests: u64,
         modules: Option<usize>,
+        tell_sources: Option<Py<PyAny>>,
         request_hooks: Option<Py<PyAny>>,
         access_logger: Option<Py<PyAny>>,
         access_recorder: Option<Py<PyAny>>,
@@ -137,13 +139,15 @@ impl Worker {
         let crowd = board.crowd(line, plan.worker_class == WorkerClass::Sync);
         let line = board.writer(line).ok_or_else(no_line)?;
         let front = Front::new(
-            listeners,
-            setup::limits(&plan),
-            setup::proxies(&plan)?,
-            setup::protocols(&plan, groundwork)?,
-            format,
+            Setup {
+                listeners,
+                limits: setup::limits(&plan),
+                proxies: setup::proxies(&plan)?,
+                protocols: setup::protocols(&plan, groundwork)?,
+                access: format,
+                relay: setup::take_relay(&plan, crowd),
+            },
             setup::duplicate(channel)?,
-            setup::take_relay(&plan, crowd),
         )?;
         Ok(Self {
             serving: Rc::new(Serving {
@@ -171,7 +175,7 @@ impl Worker {
             access,
             access_logger,
             access_recorder,
-            imports: Imports::new(py, modules)?,
+            imports: Imports::new(py, modules, tell_sources)?,
             profile: MemoryProfile::default(),
             idle: Idle::default(),
             turns: Cell::new(0),

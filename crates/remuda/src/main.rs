@@ -118,6 +118,7 @@ fn serve(
         plan: plan::for_supervisor(settings, room, is_heir),
         total_of: limits::of_total(settings.memory.max_memory_total, room).1,
         worker_plan: plan::for_workers(settings, listeners.plans(), file, identity),
+        watching: plan::watching(settings),
         listeners,
         python,
         journal,

@@ -8,11 +8,11 @@ use remuda_channel::{
     LoggingPlan, MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD,
     RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
-use remuda_runtime::{Address, Binding, Heirloom, Identity, IdentityError, listen_fds};
+use remuda_runtime::{Address, Binding, Heirloom, Identity, IdentityError, Watching, listen_fds};
 use remuda_settings::{
     AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings,
-    MemorySettings, Place, PythonFile, Settings, StatsdSettings, SyslogSettings, TlsSettings,
-    table,
+    MemorySettings, Place, PythonFile, ReloadSettings, Settings, StatsdSettings, SyslogSettings,
+    TlsSettings, table,
 };
 use remuda_supervisor::Plan;
 
@@ -107,6 +107,7 @@ pub fn for_workers(
         },
         memory: for_memory(&settings.memory),
         config: file.map(place_of),
+        tells_sources: settings.reload.is_some(),
         env: settings.raw_env.iter().cloned().collect(),
         identity: identity.map(|identity| IdentityPlan {
             uid: identity.uid,
@@ -153,6 +154,12 @@ pub fn for_workers(
         access_log_format: settings.access_log_format.clone(),
         loglevel: settings.loglevel.clone(),
     }
+}
+
+/// How the app's files are watched.
+pub fn watching(settings: &Settings) -> Option<Watching> {
+    let ReloadSettings { engine, extra_files } = settings.reload.clone()?;
+    Some(Watching { by_polling: engine == "poll", extra_files })
 }
 
 fn for_memory(settings: &MemorySettings) -> MemoryPlan {

@@ -197,6 +197,7 @@ impl Renewal for Again {
             plan: plan::for_supervisor(&settings, room, false),
             total_of: limits::of_total(settings.memory.max_memory_total, room).1,
             worker_plan: plan::for_workers(&settings, listeners, file.as_ref(), identity.as_ref()),
+            watching: plan::watching(&settings),
             has_herald_hooks: plan::has_herald_hooks(&settings),
         })
     }

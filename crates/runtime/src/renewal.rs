@@ -19,6 +19,7 @@ use crate::memory::TotalOf;
 use crate::perform::PreExec;
 use crate::shell::{From, Shell};
 use crate::signals::Halt;
+use crate::sources::Watching;
 use crate::wire::{Incoming, Wire};
 
 /// Why settings cannot be read or used; for people.
@@ -32,6 +33,8 @@ pub struct Renewed {
     pub plan: Plan,
     /// What zygotes and workers are told.
     pub worker_plan: WorkerPlan,
+    /// How the app's files are watched; `None` = they are not.
+    pub watching: Option<Watching>,
     /// Whether there are hooks for the herald to call.
     pub has_herald_hooks: bool,
 }
@@ -186,6 +189,7 @@ impl Shell {
     pub(crate) fn adopt(&mut self, generation: Generation) {
         match std::mem::take(&mut self.renewing) {
             Renewing::Settled(of, renewed) if of == generation => {
+                self.watched.set(renewed.watching, &renewed.worker_plan.chdir);
                 self.config.plan = renewed.plan;
                 self.config.total_of = renewed.total_of;
                 self.config.worker_plan = renewed.worker_plan;

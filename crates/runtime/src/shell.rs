@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remuda_channel::{
-    Answer, Ask, FromWorker, FromZygote, Growths, ToHerald, ToWorker, WorkerPlan,
+    Answer, Ask, FromWorker, FromZygote, Growths, Sources, ToHerald, ToWorker, WorkerPlan,
 };
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
@@ -35,6 +35,7 @@ use crate::renewal::{Attached, Renewal, Renewing};
 use crate::report::Report;
 use crate::sample;
 use crate::signals::{Meaning, Signals, Watch};
+use crate::sources::{Change, Watched, Watching};
 use crate::upgrade::{self, Heirloom, Launch};
 use crate::wire::{Incoming, Wire};
 use crate::zygote::{Shared, Start, Zygote};
@@ -66,6 +67,8 @@ pub struct Config {
     pub addresses: String,
     /// What the master before this one has given to it.
     pub heirloom: Option<Heirloom>,
+    /// How the app's files are watched; `None` = they are not.
+    pub watching: Option<Watching>,
     /// Reads the settings again at a reload.
     pub renewal: Box<dyn Renewal>,
     /// Calls hooks, if there are any for it.
@@ -106,6 +109,7 @@ pub(crate) struct Shell {
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
     pub(crate) learned: Learned,
     pub(crate) report: Report,
+    pub(crate) watched: Watched,
     pub(crate) herald: Option<Attached>,
     pub(crate) renewing: Renewing,
     pub(crate) inbox: UnboundedSender<(From, Incoming)>,
@@ -166,6 +170,8 @@ impl Shell {
         let relay = config.heirloom.as_mut().and_then(|heirloom| heirloom.relay.take());
         let herald = config.herald.take();
         let herald = herald.map(|herald| Attached::new(herald, &inbox)).transpose()?;
+        let mut watched = Watched::default();
+        watched.set(config.watching.take(), &config.worker_plan.chdir);
         // Lines that are never written take no memory.
         let (board, board_fd) = Board::create(config.plan.lines())?;
         Ok(Self {
@@ -178,6 +184,7 @@ impl Shell {
             loads: BTreeMap::new(),
             learned: Learned::default(),
             report: Report::new(now()),
+            watched,
             herald,
             renewing: Renewing::default(),
             inbox,
@@ -234,6 +241,7 @@ impl Shell {
                 _ = measuring.tick() => self.measure(),
                 _ = parent.tick(), if is_heir => self.look_for_the_parent(),
                 _ = backlog.tick(), if self.config.measures_backlog => self.measure_backlog(),
+                () = self.watched.woken(), if self.watched.is_on() => self.look_for_edits(),
                 Some(asked) = self.asked.recv() => self.answer(asked),
                 () = sleep_until(pre_exec.unwrap_or_else(Instant::now)), if pre_exec.is_some() => {
                     self.start_upgrade_late(PreExec::Late);
@@ -396,6 +404,24 @@ impl Shell {
         self.handle(Event::Promoted);
     }
 
+    fn look_for_edits(&mut self) {
+        let change = self.watched.look();
+        self.tell_of_edit(change);
+    }
+
+    fn hear_of_sources(&mut self, sources: Sources) {
+        let change = self.watched.add(sources);
+        self.tell_of_edit(change);
+    }
+
+    fn tell_of_edit(&mut self, change: Option<Change>) {
+        if let Some(Change { file, more }) = change {
+            let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+            log!(EDITED, file = file.display(), more = more);
+            self.handle(Event::Edited);
+        }
+    }
+
     fn sample(&mut self) {
         self.oom.look(now());
         let workers: Vec<_> =
@@ -448,7 +474,9 @@ impl Shell {
 
     /// What is no word is one of a worker's lists.
     fn hear_list(&mut self, worker: WorkerId, packet: &[u8]) {
-        if let Some(names) = remuda_channel::imported_names(packet) {
+        if let Some(sources) = Sources::from_worker(packet) {
+            self.hear_of_sources(sources);
+        } else if let Some(names) = remuda_channel::imported_names(packet) {
             if let Some(modules) = self.learned.add(&names) {
                 log!(LEARNED, names = names.join(", "));
                 self.handle(Event::Learned { modules });
@@ -482,6 +510,7 @@ impl Shell {
                 );
                 self.give_up(generation, &message);
             }
+            FromZygote::Sources(sources) => self.hear_of_sources(sources),
             FromZygote::Ready { preloaded, took_ms } => {
                 self.loads.insert(generation.0, (took_ms, preloaded));
                 self.handle(Event::ZygoteReady { generation });

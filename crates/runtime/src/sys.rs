@@ -2,11 +2,13 @@
 
 #![expect(unsafe_code, reason = "the smallest place for it")]
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
-
+use nix::sys::inotify::Inotify;
 use remuda_supervisor::Pid;
+use tokio::io::unix::AsyncFd;
 
 /// Makes a worker write its Python stacks: the real-time signal that `remuda/worker.py` gives to
 /// faulthandler. nix has no real-time signals.
@@ -43,4 +45,20 @@ pub(crate) fn take_inherited(fd: i32) -> std::io::Result<std::os::fd::OwnedFd> {
     keep_private(fd)?;
     // SAFETY: it is open, was opened by whoever started us, and nothing else here owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// An inotify instance, as the loop wants it.
+pub(crate) struct Teller(pub(crate) Inotify);
+
+impl AsRawFd for Teller {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// Lets the loop wait for what the kernel tells of files.
+pub(crate) fn teller(inotify: Inotify) -> io::Result<AsyncFd<Teller>> {
+    // SAFETY: the instance owns an open descriptor, and nobody replaces or closes it as long as it
+    // is in there.
+    Ok(unsafe { AsyncFd::register(Teller(inotify)) }?)
 }

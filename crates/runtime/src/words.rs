@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use remuda_journal::{event, log};
 use remuda_supervisor::{
-    BootFailure, Cause, Ending, Notice, Reason, Stood, UpgradeFailure, WorkerId,
+    BootFailure, Cause, Ending, Notice, Occasion, Reason, Stood, UpgradeFailure, WorkerId,
 };
 
 /// The request that a worker is held up by, or what stands instead of it.
@@ -106,8 +106,11 @@ fn say_of_service(notice: &Notice) {
             log!(SHORTAGE, refusals = refusals, wait_ms = wait.as_millis());
         }
         Notice::ShortageOver => log!(SHORTAGE_OVER),
-        Notice::ReloadStarted { learned: false, .. } => log!(RELOAD_STARTED),
-        Notice::ReloadStarted { learned: true, .. } => log!(REFRESH_STARTED),
+        Notice::ReloadStarted { occasion: Occasion::Asked, .. } => log!(RELOAD_STARTED),
+        Notice::ReloadStarted { occasion: Occasion::Learned, .. } => log!(REFRESH_STARTED),
+        // The file was named when its change was seen.
+        Notice::ReloadStarted { occasion: Occasion::Edited, .. } => {}
+        Notice::ReloadOvertaken { .. } => log!(RELOAD_OVERTAKEN),
         Notice::ReloadDone { generation, took } => {
             log!(RELOAD_DONE, generation = generation.0, took_ms = took.as_millis());
         }

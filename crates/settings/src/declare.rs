@@ -140,6 +140,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Texts; a flag is given once for each.
     List,
+    /// Files, or patterns that stand for files; a flag is given once for each.
+    Files,
     /// Addresses to listen on; a flag is given once for each.
     Addresses,
     /// `NAME=value` pairs; a flag is given once for each.
@@ -167,7 +169,7 @@ impl Kind {
     /// Whether more than one value may be given.
     #[must_use]
     pub fn is_many(self) -> bool {
-        matches!(self, Self::List | Self::Addresses | Self::Pairs)
+        matches!(self, Self::List | Self::Files | Self::Addresses | Self::Pairs)
     }
 }
 
@@ -210,6 +212,9 @@ impl fmt::Display for Kind {
                 f.write_str("nothing")
             }
             Self::List => f.write_str("texts"),
+            Self::Files => {
+                f.write_str("files that exist, or patterns such as `templates/**/*.html`")
+            }
             Self::Addresses => {
                 f.write_str("`HOST:PORT`, `HOST`, `:PORT`, `[IPV6]:PORT`, `unix:PATH` or `fd://N`")
             }

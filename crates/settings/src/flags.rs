@@ -142,6 +142,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::CommaList(_) => "NAMES",
         Kind::Ciphers => "SUITES",
         Kind::Mode => "BITS",
+        Kind::Files => "PATH",
         Kind::Text | Kind::List | Kind::Python | Kind::Hook(_) => "TEXT",
     }
 }

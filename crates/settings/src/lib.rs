@@ -50,7 +50,7 @@ pub use problem::{Problem, Refusal, Warning};
 pub use python_file::{Place, PythonFile, PythonForm, PythonValue};
 pub use settings::{
     AsgiSettings, Changed, ControlSettings, ForwardedSettings, Http2Settings, IdentitySettings,
-    Lenience, LoggingSettings, MemorySettings, MemorySize, ProxySettings, Settings, StatsdSettings,
-    SyslogSettings, TlsSettings,
+    Lenience, LoggingSettings, MemorySettings, MemorySize, ProxySettings, ReloadSettings, Settings,
+    StatsdSettings, SyslogSettings, TlsSettings,
 };
 pub use worker_class::{WorkerClass, known_paths};

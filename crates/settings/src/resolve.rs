@@ -9,8 +9,8 @@ use crate::value::{self, Misfit};
 use crate::wishes::{Given, Wishes};
 use crate::{
     Address, AsgiSettings, Changed, ControlSettings, ForeignWorker, ForwardedSettings,
-    IdentitySettings, Lenience, LoggingSettings, Origin, Problem, Settings, StatsdSettings,
-    SyslogSettings, Warning, WorkerClass, table,
+    IdentitySettings, Lenience, LoggingSettings, Origin, Problem, ReloadSettings, Settings,
+    StatsdSettings, SyslogSettings, Warning, WorkerClass, table,
 };
 use crate::{address, cfg, paste, worker_class};
 
@@ -91,6 +91,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path, worker: Option<&ForeignWork
         syslog: reader.syslog(&app),
         backlog_metric: reader.switch(&ENABLE_BACKLOG_METRIC),
         statsd: reader.statsd(),
+        reload: reader.reload(start),
         asgi: reader.asgi(),
         accesslog: reader.log_target(&ACCESSLOG, &chdir),
         access_log_format: reader.text(&ACCESS_LOG_FORMAT),
@@ -392,6 +393,25 @@ impl Reader<'_> {
                 let file = paste::file_of(app).filter(|file| paste::has_logging(file))?;
                 Some(LoggingSettings::Ini(file.into()))
             })
+    }
+
+    fn reload(&mut self, start: &Path) -> Option<ReloadSettings> {
+        let engine = self.choice(&RELOAD_ENGINE);
+        let extra_files = self.read(&RELOAD_EXTRA_FILES, |given| {
+            let absolute = |text: &String| {
+                let path = absolute(start, Path::new(text));
+                let is_pattern = text.contains(['*', '?', '[']);
+                if !is_pattern && !path.is_file() {
+                    let why =
+                        if path.exists() { "it is not a file" } else { "there is no such file" };
+                    return Err(Misfit::because(format!("{why}: {}", path.display()))
+                        .hint("for a folder, give a pattern such as `folder/**/*`"));
+                }
+                Ok(path.display().to_string())
+            };
+            given.texts.iter().map(absolute).collect()
+        });
+        self.switch(&RELOAD).then_some(ReloadSettings { engine, extra_files })
     }
 
     fn syslog(&mut self, app: &str) -> Option<SyslogSettings> {

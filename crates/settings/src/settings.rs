@@ -122,6 +122,8 @@ pub struct Settings {
     pub backlog_metric: bool,
     /// Where metrics go; `None` = nowhere.
     pub statsd: Option<StatsdSettings>,
+    /// Whether the app is loaded again when its files change; `None` = no.
+    pub reload: Option<ReloadSettings>,
     /// How an `asgi` worker runs.
     pub asgi: AsgiSettings,
     /// `-` = standard output, else an absolute path; `None` = no access log.
@@ -281,6 +283,15 @@ pub struct TlsSettings {
     pub client_certificates: u8,
     /// Names of suites; none = all.
     pub ciphers: Vec<String>,
+}
+
+/// Loading the app again when its files change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// auto, poll or inotify.
+    pub engine: String,
+    /// Files and patterns beside the code, absolute.
+    pub extra_files: Vec<String>,
 }
 
 /// Versions of HTTP, and the limits of HTTP/2.

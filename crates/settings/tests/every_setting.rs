@@ -33,6 +33,7 @@ fn sample(setting: &Setting) -> (Vec<String>, Value) {
         Kind::CommaChoices(words) => (vec![words[0].to_owned()], json!([words[0]])),
         Kind::Addresses => (vec!["127.0.0.1:1".to_owned()], json!(["127.0.0.1:1"])),
         Kind::Pairs => (vec!["A=b".to_owned()], json!(["A=b"])),
+        Kind::Files => (vec!["*.html".to_owned()], json!(["*.html"])),
         Kind::List => (vec!["a".to_owned()], json!(["a"])),
         Kind::Networks => (vec!["10.0.0.1".to_owned()], json!(["10.0.0.1"])),
         Kind::Ciphers => one("ECDHE+AESGCM"),
@@ -63,6 +64,7 @@ fn nonsense(kind: Kind) -> Option<&'static str> {
         Kind::Choice(_) | Kind::OptionalChoice(_) | Kind::CommaChoices(_) => Some("neither"),
         Kind::Addresses => Some("127.0.0.1:port"),
         Kind::Pairs => Some("nothing"),
+        Kind::Files => Some("no/such/file"),
         Kind::Networks => Some("10.0.0.1/8"),
         Kind::Ciphers => Some("RC4"),
         _ => None,
@@ -180,7 +182,8 @@ fn nonsense_is_refused_by_name_from_each_source() {
             (Given { variable: Some(text), ..NOTHING }, setting.variable(), "environment variable"),
         ];
         if let Some(flag) = setting.flag() {
-            all.push((Given { flag: Some(text), ..NOTHING }, flag, "flag"));
+            all.push((Given { flag: Some(text), ..NOTHING }, flag.clone(), "flag"));
+            all.push((Given { cmd_args: Some(text), ..NOTHING }, flag, "in GUNICORN_CMD_ARGS"));
         }
         for (given, subject, origin) in all {
             match outcome(setting, &given) {
@@ -195,4 +198,159 @@ fn nonsense_is_refused_by_name_from_each_source() {
         }
     }
     assert!(count > 100, "{count}");
+}
+
+/// Everything at once: a file, and the arguments behind the app.
+fn all_at_once(file: (&str, &str), arguments: Vec<String>, python: &[PythonValue]) -> Settings {
+    let start = TempDir::new().expect("a directory");
+    fs::write(start.path().join(file.0), file.1).expect("written");
+    let arguments = ["app".to_owned()].into_iter().chain(arguments).map(Into::into);
+    match Sources::gather(arguments, [], start.path()).expect("sources").settle(python) {
+        Outcome::Run(settings, _) => *settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What one gets who gives every setting its sample in a Python file.
+fn by_python() -> Settings {
+    let value = |setting: &Setting| PythonValue {
+        name: setting.name.to_owned(),
+        line: None,
+        form: PythonForm::Plain(sample(setting).1),
+    };
+    let values: Vec<_> = table::all().filter(is_plain).map(value).collect();
+    all_at_once(("gunicorn.conf.py", ""), Vec::new(), &values)
+}
+
+#[test]
+fn toml_says_the_same_as_python() {
+    let values = table::all().filter(is_plain).map(|s| (s.name.to_owned(), sample(s).1));
+    let text = toml::to_string(&values.collect::<serde_json::Map<_, _>>()).expect("TOML");
+    let (by_toml, by_python) = (all_at_once(("remuda.toml", &text), Vec::new(), &[]), by_python());
+    for setting in table::all().filter(is_plain) {
+        let name = setting.name;
+        assert_eq!(by_toml.cfg[name], by_python.cfg[name], "{name}");
+        assert!(origin(&by_toml, name).starts_with("remuda.toml"), "{name}");
+    }
+}
+
+/// The shortest beginning of a flag that no other flag has.
+fn unique_prefix(flag: &str) -> &str {
+    let all = || table::all().flat_map(|setting| setting.flags).chain(&["help", "version"]);
+    let is_unique = |end: &usize| {
+        all().filter(|other| **other != flag).all(|other| !other.starts_with(&flag[..*end]))
+    };
+    &flag[..(1..flag.len()).find(is_unique).unwrap_or(flag.len())]
+}
+
+/// Every way to write a flag: a name for the way, and the arguments where it is possible.
+type Spelling = (&'static str, fn(&Setting, &str) -> Vec<String>);
+
+const SPELLINGS: [Spelling; 6] = [
+    ("--flag=value", |setting, text| match setting.flags {
+        [first, ..] => vec![format!("--{first}={text}")],
+        [] => Vec::new(),
+    }),
+    ("--flag value", |setting, text| match (setting.flags, setting.kind) {
+        ([], _) | (_, Kind::Switch) => Vec::new(),
+        ([first, ..], _) => vec![format!("--{first}"), text.to_owned()],
+    }),
+    ("its other name", |setting, text| match setting.flags {
+        [_, other, ..] => vec![format!("--{other}={text}")],
+        _ => Vec::new(),
+    }),
+    ("--unique-prefix=value", |setting, text| match setting.flags {
+        [first, ..] => vec![format!("--{}={text}", unique_prefix(first))],
+        [] => Vec::new(),
+    }),
+    ("-f value", |setting, text| match (setting.short_flag, setting.kind) {
+        (Some(letter), Kind::Switch) => vec![format!("-{letter}")],
+        (Some(letter), _) => vec![format!("-{letter}"), text.to_owned()],
+        (None, _) => Vec::new(),
+    }),
+    ("-fvalue", |setting, text| match (setting.short_flag, setting.kind) {
+        (Some(letter), Kind::Switch) => vec![format!("-{letter}")],
+        (Some(letter), _) => vec![format!("-{letter}{text}")],
+        (None, _) => Vec::new(),
+    }),
+];
+
+#[test]
+fn a_flag_means_the_same_however_it_is_written() {
+    let by_python = by_python();
+    for (way, spell) in SPELLINGS {
+        let spelled = |setting: &Setting| spell(setting, &sample(setting).0[0]);
+        let possible = || table::all().filter(is_plain).filter(|s| !spelled(s).is_empty());
+        let arguments = possible().flat_map(spelled).collect();
+        let settings = all_at_once(("remuda.toml", ""), arguments, &[]);
+        for setting in possible() {
+            let name = setting.name;
+            assert_eq!(settings.cfg[name], by_python.cfg[name], "{way}: {name}");
+            let flag = setting.flag().expect("a flag");
+            assert_eq!(origin(&settings, name), format!("flag {flag}"), "{way}");
+        }
+        assert!(possible().count() > 0, "{way}");
+    }
+}
+
+#[test]
+fn a_switch_needs_no_value() {
+    let switches =
+        || table::all().filter(is_plain).filter(|s| s.kind == Kind::Switch && s.flag().is_some());
+    let settings =
+        all_at_once(("remuda.toml", ""), switches().filter_map(Setting::flag).collect(), &[]);
+    for setting in switches() {
+        let is_negative = setting.default == "true" && setting.flags[0].starts_with("no-");
+        assert_eq!(settings.cfg[setting.name], json!(!is_negative), "{}", setting.name);
+    }
+    assert!(switches().count() > 10);
+}
+
+#[test]
+fn nonsense_in_toml_is_refused_by_name() {
+    let all = || table::all().filter(is_plain).filter_map(|s| Some((s.name, nonsense(s.kind)?)));
+    let text: serde_json::Map<_, _> = all().map(|(n, text)| (n.to_owned(), json!(text))).collect();
+    let text = toml::to_string(&text).expect("TOML");
+    let start = TempDir::new().expect("a directory");
+    fs::write(start.path().join("remuda.toml"), text).expect("written");
+    match Sources::gather(["app".into()], [], start.path()).expect("sources").settle(&[]) {
+        Outcome::Refused(refusal) => {
+            let words = refusal.to_string();
+            for (name, _) in all() {
+                assert!(words.contains(&format!("`{name}` must be ")), "{name}: {words}");
+            }
+            assert!(words.contains("remuda.toml"), "{words}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What has no effect here, or is refused, is told by name, wherever it was given.
+#[test]
+fn what_this_version_does_not_do_is_told_by_name() {
+    let mut count = 0;
+    for setting in table::all().filter(|setting| !setting.is_full()) {
+        let (texts, python) = sample(setting);
+        let text = texts[0].as_str();
+        let mut all = vec![
+            Given { python: Some(&python), ..NOTHING },
+            Given { variable: Some(text), ..NOTHING },
+        ];
+        if setting.flag().is_some() {
+            all.push(Given { flag: Some(text), ..NOTHING });
+            all.push(Given { cmd_args: Some(text), ..NOTHING });
+        }
+        for given in &all {
+            let words = match outcome(setting, given) {
+                Outcome::Run(_, warnings) => format!("{warnings:?}"),
+                Outcome::Refused(refusal) => refusal.to_string(),
+                other => panic!("{}: {other:?}", setting.name),
+            };
+            let names = [setting.name.to_owned(), setting.variable()];
+            let is_named = names.iter().chain(setting.flag().iter()).any(|n| words.contains(n));
+            assert!(is_named, "{}: {words}", setting.name);
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count}");
 }

@@ -130,7 +130,7 @@ fn unknown_keys_and_types() {
 #[test]
 fn without_effect() {
     let variables = [
-        ("GUNICORN_RELOAD", "true"),
+        ("GUNICORN_SPEW", "true"),
         ("GUNICORN_WROKERS", "3"),
         ("GUNICORN_CMD_ARGS", "--dirty-workers 2"),
     ];

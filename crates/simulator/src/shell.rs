@@ -25,6 +25,8 @@ pub(crate) enum Letter {
     Zygote(Generation, ZygoteWord),
     /// A worker has imported late so many modules.
     Learned(u32),
+    /// The code on disk was edited, and is watched.
+    Edited,
     /// The new master serves.
     Heir(Pid),
     /// Something about who never lived.
@@ -169,9 +171,11 @@ impl<M: Master> World<'_, M> {
     pub(crate) fn say(&mut self, serial: Serial, letter: Letter) {
         let speaker = match letter {
             Letter::Worker(..) | Letter::Learned(_) => Speaker::Worker,
-            Letter::Zygote(..) | Letter::Settings(_) | Letter::Heir(_) | Letter::Nonsense(_) => {
-                Speaker::Zygote
-            }
+            Letter::Zygote(..)
+            | Letter::Settings(_)
+            | Letter::Heir(_)
+            | Letter::Nonsense(_)
+            | Letter::Edited => Speaker::Zygote,
         };
         match (self.mishap(speaker), letter) {
             (None, letter) => self.post(letter),
@@ -182,7 +186,8 @@ impl<M: Master> World<'_, M> {
                 | Letter::Settings(_)
                 | Letter::Heir(_)
                 | Letter::Nonsense(_)
-                | Letter::Learned(_),
+                | Letter::Learned(_)
+                | Letter::Edited,
             ) => {}
             (Some(Mishap::Truncated(bytes)), Letter::Worker(id, mut word)) => {
                 word.truncate(usize::from(bytes).min(word.len()));
@@ -247,6 +252,7 @@ impl<M: Master> World<'_, M> {
     fn receive(&mut self, letter: Letter) {
         match letter {
             Letter::Nonsense(event) => self.hand(event),
+            Letter::Edited => self.hand(Event::Edited),
             Letter::Learned(modules) => self.hand(Event::Learned { modules }),
             Letter::Settings(generation) => self.settle_settings(generation),
             Letter::Heir(pid) => self.hand(Event::UpgradeReady { pid }),

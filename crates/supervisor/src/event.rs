@@ -107,6 +107,8 @@ pub enum Event {
     Measured { workers: Vec<(WorkerId, u64)>, total: u64 },
     /// Workers have imported so many modules, all in all, that the newest zygote was not told of.
     Learned { modules: u32 },
+    /// A file that the app was loaded from, or that belongs to it, has changed.
+    Edited,
     /// A new master's process exists.
     UpgradeSpawned { pid: Pid },
     /// A new master's process could not be made.

@@ -16,6 +16,7 @@
 #[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
 mod action;
 mod backoff;
+mod edits;
 #[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
 mod event;
 mod ids;
@@ -48,7 +49,7 @@ pub use action::{Action, Order, Signal};
 pub use event::{BootFailure, Ending, Event, Refusal, Sample, Wish};
 pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
 pub use memory::Limit;
-pub use notice::{Cause, Notice, Reason, Stood, UpgradeFailure};
+pub use notice::{Cause, Notice, Occasion, Reason, Stood, UpgradeFailure};
 pub use plan::{Limits, Plan};
 pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};
 pub use standing::{Stage, Standing};

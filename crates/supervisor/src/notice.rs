@@ -29,6 +29,17 @@ pub enum Cause {
     DrainTimeout,
 }
 
+/// Why the code is loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// An operator asks. gunicorn: `Hang up: Master`.
+    Asked,
+    /// Workers shall share what they have imported late.
+    Learned,
+    /// A file has changed.
+    Edited,
+}
+
 /// Why the service ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -136,13 +147,14 @@ pub enum Notice {
     ZygoteBootTimedOut { generation: Generation },
     /// A serving zygote died; a new one is started, the workers serve on.
     ZygoteLost { generation: Generation, ending: Ending },
-    /// A reload begins. gunicorn: `Hang up: Master`. `learned`: it is our own, so that workers share
-    /// what they have imported late.
-    ReloadStarted { generation: Generation, learned: bool },
+    /// A reload begins.
+    ReloadStarted { generation: Generation, occasion: Occasion },
     /// All workers are of the new generation.
     ReloadDone { generation: Generation, took: Duration },
     /// The new code does not run; the old generation serves on.
     ReloadGivenUp { generation: Generation, serving: Generation, failure: Option<BootFailure> },
+    /// The code has changed while it was being loaded; it is loaded anew. The old generation serves.
+    ReloadOvertaken { generation: Generation },
     /// A reload was asked for while one is under way; it follows afterwards.
     ReloadQueued,
     /// A new master boots beside this one.

@@ -59,6 +59,10 @@ pub struct Plan {
     /// After the first word of modules that are imported late, the app is loaded again with them,
     /// once; `None` = they wait for a reload that is asked for.
     pub refresh_after: Option<Duration>,
+    /// After an edit of the code so much time passes without another before it is loaded again.
+    pub edit_pause: Duration,
+    /// It is loaded again no later than so long after the first of several edits.
+    pub edit_patience: Duration,
     /// How often the service manager's watchdog is fed; `None` = there is none.
     pub watchdog: Option<Duration>,
     /// The process whose end is the end of the container; it cannot hand over to another.
@@ -120,6 +124,8 @@ impl Default for Plan {
             crash_loop_window: Duration::from_secs(60),
             crash_loop_exit: false,
             refresh_after: None,
+            edit_pause: Duration::from_millis(100),
+            edit_patience: Duration::from_secs(1),
             watchdog: None,
             is_pid_1: false,
             is_heir: false,

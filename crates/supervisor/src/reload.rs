@@ -7,6 +7,8 @@
 //!    └──────────────────┴───────────────────────┴─────── given up ───────────┘
 //! ```
 //!
+//! An edit of the code while it is `Loading` or `Trying` overtakes it: `Idle`, and begun again.
+//!
 //! The old generation's zygote is kept until `Rolling`: an app can import well and still fail in
 //! every worker, and then there must be something to go back to. What stands after a reload was
 //! given up while it was rolling is a pool of both generations, which serves; the reload still

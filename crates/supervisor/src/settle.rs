@@ -5,13 +5,14 @@
 //! a hang and a crash need no code of their own. The order of the rules matters: room is made
 //! before it is filled, and a zygote is chosen before it is forked.
 
+use crate::edits::Edits;
 use crate::pool::Seat;
 use crate::refresh::Refresh;
 use crate::reload::Reload;
 use crate::supervisor::{Life, Supervisor};
 use crate::worker::{Input, Worker};
 use crate::zygote::{Zygote, ZygoteInput};
-use crate::{Action, BootFailure, Cause, Notice, Order, Reason, SlotId, Tick, WorkerId};
+use crate::{Action, BootFailure, Cause, Notice, Occasion, Order, Reason, SlotId, Tick, WorkerId};
 
 impl Supervisor {
     pub(crate) fn settle(&mut self, now: Tick, out: &mut Vec<Action>) {
@@ -23,6 +24,7 @@ impl Supervisor {
                 self.relieve(now, out);
                 self.shrink(now, out);
                 self.finish_reload(now, out);
+                self.overtake_reload(now, out);
                 self.begin_queued_reload(now, out);
                 self.begin_refresh(now, out);
                 self.retire_zygotes(now, out);
@@ -94,18 +96,33 @@ impl Supervisor {
         }
     }
 
-    /// Begins a reload that was asked for while something else was being loaded.
-    fn begin_queued_reload(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let is_loading = self.zygotes.values().any(Zygote::is_booting);
-        if !self.reload_queued || !self.reload.is_idle() || is_loading {
+    /// Ends the load of code that has been edited since, when none of its workers serves yet.
+    fn overtake_reload(&mut self, now: Tick, out: &mut Vec<Action>) {
+        if self.edits != Edits::Settled || self.reload.is_rolling() {
             return;
         }
-        self.reload_queued = false;
+        let Some(generation) = self.reload.generation() else { return };
+        // What an operator has asked for is still owed.
+        self.reload_queued |= self.asked_with.is_some();
+        self.forget_reload();
+        out.push(Action::Report(Notice::ReloadOvertaken { generation }));
+        self.abandon_candidate(generation, now, out);
+    }
+
+    /// Begins a reload that was asked for, perhaps while something else was being loaded, or that
+    /// follows from an edit.
+    fn begin_queued_reload(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let is_loading = self.zygotes.values().any(Zygote::is_booting);
+        let is_due = self.reload_queued || self.edits == Edits::Settled;
+        if !is_due || !self.reload.is_idle() || is_loading {
+            return;
+        }
+        let is_asked = std::mem::take(&mut self.reload_queued);
+        self.edits = Edits::None;
         self.refresh = Refresh::Unneeded;
-        // TTIN and TTOU hold until the next reload, as with gunicorn.
-        self.want(self.plan.workers.max(1), out);
-        self.shrink(now, out);
-        self.begin_reload(false, now, out);
+        self.asked_with = is_asked.then_some(self.wanted);
+        let occasion = if is_asked { Occasion::Asked } else { Occasion::Edited };
+        self.begin_reload(occasion, now, out);
     }
 
     /// Loads the app again with what workers have imported late, when nothing else is going on.
@@ -120,13 +137,13 @@ impl Supervisor {
             && is_complete
         {
             self.refresh = Refresh::Done;
-            self.begin_reload(true, now, out);
+            self.begin_reload(Occasion::Learned, now, out);
         }
     }
 
-    fn begin_reload(&mut self, learned: bool, now: Tick, out: &mut Vec<Action>) {
+    fn begin_reload(&mut self, occasion: Occasion, now: Tick, out: &mut Vec<Action>) {
         let generation = self.next_generation;
-        out.push(Action::Report(Notice::ReloadStarted { generation, learned }));
+        out.push(Action::Report(Notice::ReloadStarted { generation, occasion }));
         self.start_zygote(now, out);
         self.reload = Reload::Loading { generation, since: now };
     }

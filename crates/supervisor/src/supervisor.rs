@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::edits::Edits;
 use crate::intensity::{Intensity, Summary};
 use crate::memory::Memory;
 use crate::pool::Pool;
@@ -61,7 +62,10 @@ pub struct Supervisor {
     pub(crate) shortage: Shortage,
     pub(crate) reload: Reload,
     pub(crate) reload_queued: bool,
+    /// While a reload that was asked for has yet to succeed: how many workers were wanted then.
+    pub(crate) asked_with: Option<u16>,
     pub(crate) refresh: Refresh,
+    pub(crate) edits: Edits,
     pub(crate) memory: Memory,
     pub(crate) upgrade: UpgradeState,
     /// Another master serves beside us, and will leave for us.
@@ -99,7 +103,9 @@ impl Supervisor {
             shortage: Shortage::default(),
             reload: Reload::Idle,
             reload_queued: false,
+            asked_with: None,
             refresh: Refresh::default(),
+            edits: Edits::default(),
             memory: Memory::default(),
             upgrade: UpgradeState::Idle,
             is_heir: plan.is_heir,
@@ -156,6 +162,7 @@ impl Supervisor {
             }
             Event::Measured { workers, total } => self.on_measured(&workers, total, now, out),
             Event::Learned { modules } => self.refresh.on_learned(modules, now, &self.plan),
+            Event::Edited => self.on_edited(now),
             Event::UpgradeSpawned { pid } => {
                 self.step_upgrade(UpgradeInput::Spawned(pid), now, out);
             }
@@ -177,6 +184,7 @@ impl Supervisor {
         self.intensity.let_time_pass(now);
         self.shortage.let_time_pass(now);
         self.refresh.let_time_pass(now);
+        self.edits.let_time_pass(now);
         self.settle(now, out);
         self.publish(now, out);
     }
@@ -198,6 +206,7 @@ impl Supervisor {
                     .chain(self.intensity.next_deadline())
                     .chain(self.shortage.until())
                     .chain(self.refresh.next_deadline())
+                    .chain(self.edits.next_deadline())
                     .chain(loop_end)
                     .min()
             }
@@ -212,6 +221,12 @@ impl Supervisor {
             self.life = Life::Running;
         } else {
             out.push(Action::Report(Notice::Surprise { what: "started twice" }));
+        }
+    }
+
+    fn on_edited(&mut self, now: Tick) {
+        if matches!(self.life, Life::Running) {
+            self.edits.on_edited(now, &self.plan);
         }
     }
 

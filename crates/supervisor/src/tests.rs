@@ -3,6 +3,7 @@
 
 mod crash;
 mod driver;
+mod edits;
 mod hang;
 mod memory;
 mod recycle;

@@ -93,16 +93,31 @@ impl Supervisor {
     ) {
         let Some(generation) = self.reload.generation() else { return };
         let is_rolling = self.reload.is_rolling();
-        self.reload = Reload::Idle;
-        self.next_plan = None;
+        self.forget_reload();
         let serving = self.pool.workers().filter(|worker| worker.is_serving());
         let older = serving.map(|worker| worker.generation).filter(|&g| g < generation);
         let zygotes = self.zygotes.keys().copied().filter(|&g| g < generation);
         let serving = older.max().or(zygotes.max()).unwrap_or(generation);
         out.push(Action::Report(Notice::ReloadGivenUp { generation, serving, failure }));
-        if is_rolling {
-            return;
+        if !is_rolling {
+            self.abandon_candidate(generation, now, out);
         }
+    }
+
+    /// None is under way any more, and what was read for it counts for nobody.
+    pub(crate) fn forget_reload(&mut self) {
+        self.reload = Reload::Idle;
+        self.next_plan = None;
+        self.asked_with = None;
+    }
+
+    /// Ends a candidate that nobody serves from.
+    pub(crate) fn abandon_candidate(
+        &mut self,
+        generation: Generation,
+        now: Tick,
+        out: &mut Vec<Action>,
+    ) {
         for id in self.pool.ids(|worker| worker.generation == generation) {
             self.step_worker(id, Input::Cancel(Cause::Reload), now, out);
         }
@@ -138,15 +153,26 @@ impl Supervisor {
 
     /// A worker of the new generation serves: there is no way back to the old settings. A service
     /// that stops keeps what it began its stop with.
+    ///
+    /// TTIN and TTOU hold until a reload that was asked for has come so far, as with gunicorn; those
+    /// that came while it was being loaded are meant for it, and hold on.
     pub(crate) fn adopt_plan(&mut self, out: &mut Vec<Action>) {
-        if matches!(self.life, Life::Running)
-            && let Some(generation) = self.reload.generation()
+        if !matches!(self.life, Life::Running) {
+            return;
+        }
+        let asked_with = self.asked_with.take();
+        let before = self.plan.workers.max(1);
+        if let Some(generation) = self.reload.generation()
             && let Some(plan) = self.next_plan.take()
         {
             self.plan = plan;
             out.push(Action::Adopt { generation });
-            self.want(self.plan.workers.max(1), out);
         }
+        let planned = i32::from(self.plan.workers.max(1));
+        let scaled = i32::from(self.wanted) - i32::from(asked_with.unwrap_or(before));
+        let most = self.plan.workers_max.max(self.plan.workers).max(1);
+        let wanted = (planned + scaled).clamp(1, i32::from(most));
+        self.want(u16::try_from(wanted).unwrap_or(most), out);
     }
 
     /// Whether this generation is the one that a reload loads.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::{
-    Arrived, Content, Exchange, Front, Limits, Listener, Notice, Protocols, Proxies, RequestBody,
+    Arrived, Content, Exchange, Front, Limits, Listener, Notice, Proxies, RequestBody, Setup,
     Underscores,
 };
 
@@ -81,8 +81,8 @@ impl Bench {
         let listener = Listener::new(listener.into(), path.display().to_string(), None);
         let watched: OwnedFd = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
         let proxies = Proxies { underscores: Underscores::Dangerous, ..Proxies::default() };
-        let protocols = Protocols::default();
-        let front = Front::new(vec![listener], limits, proxies, protocols, None, watched, None);
+        let setup = Setup { listeners: vec![listener], limits, proxies, ..Setup::default() };
+        let front = Front::new(setup, watched);
         let front = front.expect("front");
         Self { front, answers: Answers::default(), path, _folder: folder }
     }

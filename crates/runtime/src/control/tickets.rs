@@ -28,6 +28,10 @@ impl Tickets {
             Notice::ReloadStarted { generation, .. } => {
                 self.reloads.iter_mut().for_each(|(of, _)| *of = of.or(Some(*generation)));
             }
+            // What is loaded instead answers.
+            Notice::ReloadOvertaken { generation } => {
+                self.reloads.iter_mut().for_each(|(of, _)| *of = of.filter(|of| of != generation));
+            }
             Notice::ReloadDone { generation, took } => {
                 let message =
                     format!("generation {} serves after {} ms", generation.0, took.as_millis());
@@ -80,6 +84,7 @@ impl Tickets {
 mod tests {
     use std::time::Duration;
 
+    use remuda_supervisor::Occasion;
     use tokio::sync::oneshot::channel;
 
     use super::*;
@@ -90,14 +95,20 @@ mod tests {
         let (first, mut first_answer) = channel();
         let (second, mut second_answer) = channel();
         tickets.wait_for_reload(first);
-        tickets.hear(&Notice::ReloadStarted { generation: Generation(2), learned: false }, "");
+        tickets.hear(
+            &Notice::ReloadStarted { generation: Generation(2), occasion: Occasion::Asked },
+            "",
+        );
         tickets.wait_for_reload(second);
         let took = Duration::from_millis(7);
         tickets.hear(&Notice::ReloadDone { generation: Generation(2), took }, "");
         let answer = first_answer.try_recv().expect("answered");
         assert_eq!(answer, Answer::done("generation 2 serves after 7 ms"));
         assert!(second_answer.try_recv().is_err(), "its code may be newer than that");
-        tickets.hear(&Notice::ReloadStarted { generation: Generation(3), learned: false }, "");
+        tickets.hear(
+            &Notice::ReloadStarted { generation: Generation(3), occasion: Occasion::Asked },
+            "",
+        );
         let (generation, serving) = (Generation(3), Generation(2));
         tickets.hear(&Notice::ReloadGivenUp { generation, serving, failure: None }, "a typo");
         let error = second_answer.try_recv().expect("answered").error.expect("an error");

@@ -4,6 +4,7 @@
 //! `resolve.rs`. The tests below hold the house rules.
 
 mod asgi;
+mod development;
 mod hooks;
 mod identity;
 mod listen;
@@ -21,6 +22,7 @@ mod workers;
 use crate::declare::{Group, Kind, Setting, Support};
 
 pub(crate) use asgi::*;
+pub(crate) use development::*;
 pub(crate) use identity::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
@@ -61,6 +63,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
         protocols::ALL,
         asgi::ALL,
         logging::ALL,
+        development::ALL,
         hooks::ALL,
     ];
     full.into_iter().chain([unsupported::ALL, unsupported_python::ALL]).flatten()

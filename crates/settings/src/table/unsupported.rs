@@ -4,7 +4,6 @@
 use super::FULL;
 use crate::declare::{Group as G, Kind, Kind::*, Setting, Support};
 
-const NOT_YET: &str = "this version does not have it yet";
 const NO_VERSION: &str = "HTTP/1.0 and HTTP/1.1 are what is spoken here";
 const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for long jobs";
 
@@ -34,9 +33,6 @@ const fn refused(setting: Setting) -> Setting {
 
 #[rustfmt::skip] // One line each, so that the list can be read as a table.
 pub(super) const ALL: &[Setting] = &[
-    no("reload", &["reload"], G::Development, Switch, "false", "Restart workers when the code changes", "send HUP to the master to reload the code"),
-    no("reload_engine", &["reload-engine"], G::Development, Text, "auto", "How changes are noticed", NOT_YET),
-    no("reload_extra_files", &["reload-extra-file"], G::Development, List, "", "More files to watch", NOT_YET),
     no("spew", &["spew"], G::Development, Switch, "false", "Print each line of Python that runs", "it would make the app unusably slow"),
     no("worker_tmp_dir", &["worker-tmp-dir"], G::Process, Path, "", "Directory of heartbeat files", "heartbeats are in shared memory, not in files"),
     no("tmp_upload_dir", &[], G::RequestLimits, Path, "", "Directory for uploads", "gunicorn does not use it either"),

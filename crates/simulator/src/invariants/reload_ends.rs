@@ -1,4 +1,4 @@
-//! 4: Every reload that begins ends, in done or given up, before the next one begins; one that was
+//! 4: Every reload that begins ends, in done, given up or overtaken by an edit, before the next one begins; one that was
 //! asked for begins; and what is called done is done.
 
 use remuda_supervisor::{Action, Event, Generation, Notice, Signal, Wish, WorkerState};
@@ -56,7 +56,7 @@ impl ReloadEnds {
                 }
                 nobody_old_accepts(step, generation)?;
             }
-            Notice::ReloadGivenUp { generation, .. }
+            Notice::ReloadGivenUp { generation, .. } | Notice::ReloadOvertaken { generation }
                 if self.under_way.take() != Some(generation) =>
             {
                 let what = format!("{} is given up and was not begun", generation.0);

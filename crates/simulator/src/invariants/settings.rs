@@ -2,7 +2,7 @@
 //! serves: all of them at once, never before, and never if it is given up first. Its workers are
 //! started with them already.
 
-use remuda_supervisor::{Action, Event, Generation, Notice};
+use remuda_supervisor::{Action, Event, Generation, Notice, Occasion};
 
 use super::{Invariant, Step, Violation};
 
@@ -12,6 +12,11 @@ const NAME: &str = "settings";
 pub(super) struct Settings {
     /// Read, and not in force yet.
     waiting: Option<Generation>,
+    /// Workers by the settings in force.
+    planned: u16,
+    /// Workers wanted when the reload that is under way began, if somebody had asked for it. What TTIN and
+    /// TTOU had done until then ends with it.
+    asked_with: Option<(Generation, u16)>,
 }
 
 impl Invariant for Settings {
@@ -36,6 +41,14 @@ impl Invariant for Settings {
             let what = format!("{} serves, and its settings do not count", generation.0);
             return Err(step.violation(NAME, what));
         }
+        for notice in step.notices() {
+            if let Notice::ReloadStarted { generation, occasion } = *notice {
+                let is_asked = occasion == Occasion::Asked;
+                self.asked_with = is_asked.then_some((generation, step.after.wanted));
+            }
+        }
+        self.planned = step.plan().workers;
+        self.asked_with = self.asked_with.filter(|&(generation, _)| !serves(generation));
         started_with_their_own(step)
     }
 }
@@ -55,9 +68,13 @@ impl Settings {
             let what = format!("the settings of {} count, and it does not serve", generation.0);
             return Err(step.violation(NAME, what));
         }
-        if step.after.wanted != step.plan().workers {
-            let (is, read) = (step.after.wanted, step.plan().workers);
-            return Err(step.violation(NAME, format!("{is} workers wanted, {read} were read")));
+        let base = self.asked_with.map_or(self.planned, |(_, wanted)| wanted);
+        let (is, read) = (step.after.wanted, step.plan().workers);
+        let due = (i32::from(read) + i32::from(step.before.wanted) - i32::from(base))
+            .clamp(1, i32::from(step.plan().workers_max.max(read)));
+        if i32::from(is) != due {
+            let what = format!("{is} workers wanted, {read} were read, {due} are due");
+            return Err(step.violation(NAME, what));
         }
         Ok(())
     }

@@ -24,7 +24,9 @@ impl Invariant for Untouched {
         for notice in step.notices() {
             match *notice {
                 Notice::ReloadStarted { generation, .. } => self.candidate = Some(generation),
-                Notice::ReloadGivenUp { .. } | Notice::ReloadDone { .. } => self.candidate = None,
+                Notice::ReloadGivenUp { .. }
+                | Notice::ReloadOvertaken { .. }
+                | Notice::ReloadDone { .. } => self.candidate = None,
                 _ => {}
             }
         }
@@ -72,7 +74,9 @@ impl Untouched {
 
     /// What the end of a candidate ends is its own.
     fn old_boots_go_on(&self, step: &Step<'_>, candidate: Generation) -> Result<(), Violation> {
-        let gives_up = |notice: &Notice| matches!(notice, Notice::ReloadGivenUp { .. });
+        let gives_up = |notice: &Notice| {
+            matches!(notice, Notice::ReloadGivenUp { .. } | Notice::ReloadOvertaken { .. })
+        };
         if !step.notices().any(gives_up) {
             return Ok(());
         }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::driver::*;
-use crate::{Action, Event, Generation, Notice, Plan, Wish};
+use crate::{Action, Event, Generation, Notice, Occasion, Plan, Wish};
 
 fn learning() -> Plan {
     Plan { refresh_after: Some(Duration::from_secs(60)), ..plan() }
 }
 
-fn reloads(actions: &[Action]) -> Vec<(u32, bool)> {
+fn reloads(actions: &[Action]) -> Vec<(u32, Occasion)> {
     let begun = |notice: &Notice| match notice {
-        Notice::ReloadStarted { generation, learned } => Some((generation.0, *learned)),
+        Notice::ReloadStarted { generation, occasion } => Some((generation.0, *occasion)),
         _ => None,
     };
     notices(actions).iter().filter_map(begun).collect()
@@ -24,7 +24,7 @@ fn what_was_learned_is_loaded_once_after_a_while() {
     driver.pass(secs(59));
     assert_eq!(reloads(&driver.take()), []);
     driver.pass(secs(1));
-    assert_eq!(reloads(&driver.take()), [(2, true)]);
+    assert_eq!(reloads(&driver.take()), [(2, Occasion::Learned)]);
     driver.zygote_ready(2);
     driver.churn();
     assert!(driver.snapshot().workers.iter().all(|worker| worker.generation == Generation(2)));
@@ -41,7 +41,7 @@ fn a_few_modules_are_not_worth_it() {
     assert_eq!(reloads(&driver.take()), []);
     driver.give(Event::Learned { modules: 12 });
     driver.pass(secs(600));
-    assert_eq!(reloads(&driver.take()), [(2, true)]);
+    assert_eq!(reloads(&driver.take()), [(2, Occasion::Learned)]);
 }
 
 #[test]
@@ -59,12 +59,16 @@ fn a_reload_that_is_asked_for_takes_its_place() {
     driver.ask(Wish::Reload);
     driver.zygote_ready(2);
     driver.churn();
-    assert_eq!(reloads(&driver.take()), [(2, false)]);
+    assert_eq!(reloads(&driver.take()), [(2, Occasion::Asked)]);
     driver.pass(secs(600));
     assert_eq!(reloads(&driver.take()), []);
     driver.give(Event::Learned { modules: 40 });
     driver.pass(secs(60));
-    assert_eq!(reloads(&driver.take()), [(3, true)], "the new code may need other modules");
+    assert_eq!(
+        reloads(&driver.take()),
+        [(3, Occasion::Learned)],
+        "the new code may need other modules"
+    );
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn it_waits_until_all_workers_serve_and_no_reload_is_under_way() {
     driver.pass(secs(1));
     assert_eq!(reloads(&driver.take()), []);
     driver.boot_all();
-    assert_eq!(reloads(&driver.take()), [(2, true)]);
+    assert_eq!(reloads(&driver.take()), [(2, Occasion::Learned)]);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::driver::*;
 use crate::{
-    Action, BootFailure, Ending, Event, Generation, Notice, Order, Plan, Sample, Signal, Tick,
-    Wish, WorkerId, WorkerState, ZygoteState,
+    Action, BootFailure, Ending, Event, Generation, Notice, Occasion, Order, Plan, Sample, Signal,
+    Tick, Wish, WorkerId, WorkerState, ZygoteState,
 };
 
 fn given_up(actions: &[Action]) -> Option<Option<BootFailure>> {
@@ -34,7 +34,7 @@ fn old_serves_untouched(driver: &Driver) -> bool {
 fn every_worker_is_replaced_one_after_another_by_the_new_generation() {
     let mut driver = Driver::settled(Plan { workers: 3, ..plan() });
     driver.ask(Wish::Reload);
-    let started = Notice::ReloadStarted { generation: Generation(2), learned: false };
+    let started = Notice::ReloadStarted { generation: Generation(2), occasion: Occasion::Asked };
     assert_eq!(
         driver.take(),
         [Action::Report(started), Action::StartZygote { generation: Generation(2) }]
@@ -334,15 +334,66 @@ fn reload_during_the_first_boot_waits_for_it() {
 }
 
 #[test]
-fn reload_brings_back_the_planned_number_of_workers() {
+fn reload_brings_back_the_planned_number_of_workers_once_the_new_code_serves() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::MoreWorkers);
     driver.boot_all();
     driver.take();
     driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.forked(4);
+    assert_eq!(told(&driver.take()), []);
+    assert_eq!(driver.supervisor.wanted, 3);
+    driver.ready(4);
     let actions = driver.take();
     assert!(notices(&actions).contains(&Notice::Scaled { workers: 2 }));
-    assert_eq!(told(&actions), [(3, Order::Drain)]);
+    assert_eq!(told(&actions), [(1, Order::Drain), (3, Order::Drain)]);
+    driver.churn();
+    assert_eq!(driver.serving_workers(), [4, 5]);
+}
+
+#[test]
+fn reload_that_is_given_up_leaves_the_number_of_workers_as_it_was() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::MoreWorkers);
+    driver.boot_all();
+    driver.take();
+    driver.ask(Wish::Reload);
+    replan(&mut driver, 2, Plan { workers: 5, ..plan() });
+    driver.zygote_spawned(2);
+    driver.zygote_failed(2, BootFailure::Import);
+    let actions = driver.take();
+    assert_eq!(given_up(&actions), Some(Some(BootFailure::Import)));
+    assert_eq!(told(&actions), []);
+    driver.pass(secs(60));
+    assert_eq!(driver.serving_workers(), [1, 2, 3]);
+    assert_eq!(driver.supervisor.wanted, 3);
+}
+
+#[test]
+fn workers_that_are_asked_for_during_a_reload_are_meant_for_it() {
+    let mut driver = Driver::settled(plan());
+    driver.ask(Wish::MoreWorkers);
+    driver.boot_all();
+    driver.ask(Wish::Reload);
+    driver.ask(Wish::MoreWorkers);
+    driver.ask(Wish::MoreWorkers);
+    driver.ask(Wish::FewerWorkers);
+    driver.zygote_ready(2);
+    driver.churn();
+    assert_eq!(driver.supervisor.wanted, 3, "two as planned, and one more");
+}
+
+#[test]
+fn old_workers_that_become_ready_do_not_bring_in_new_settings() {
+    let mut driver = Driver::settled(plan());
+    driver.exit(2, CLEAN);
+    driver.ask(Wish::Reload);
+    replan(&mut driver, 2, Plan { workers: 5, ..plan() });
+    driver.boot_all();
+    let adopted = |action: &Action| matches!(action, Action::Adopt { .. });
+    assert!(!driver.take().iter().any(adopted));
+    assert_eq!(driver.supervisor.wanted, 2);
 }
 
 #[test]
