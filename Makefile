@@ -13,7 +13,7 @@ SOURCES := $(shell find crates python -path crates/load -prune -o -type f \( -na
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test lint test-rust test-loom test-python fuzz autobahn deny docs recycles simulate soak \
-	mutants load bench bench-programs bench-build bench-publish bench-instructions bench-memory \
+	mutants load bench bench-programs bench-build bench-publish bench-publish-memory bench-instructions bench-memory \
 	bench-memory-run bench-micro bench-fair bench-allocator test-immortal test-immortal-run clean
 
 help: ## Show this list
@@ -101,6 +101,9 @@ bench: bench-programs ## Compare with other servers (BENCH="--quick", BENCH="--h
 
 bench-publish: ## Put the last run of `make bench` into docs/benchmarks.md
 	$(PYTHON) benches/publish.py $(BENCH)
+
+bench-publish-memory: ## Put the last run of `make bench-memory` into docs/benchmarks.md
+	$(PYTHON) benches/publish.py --memory $(BENCH)
 
 bench-fair: bench-programs ## Who waits for whom: mixed requests, thousands of idle connections
 	$(BENCH_VENV)/bin/python benches/fair.py $(BENCH)

@@ -34,6 +34,13 @@ LOAD_S_MAX = 60.0
 RELOAD_TIMEOUT_S = 60.0
 FAILED_SHARE_MAX = 0.01
 RATE_SHARE = 0.5
+# Bars of their own, where a site's must be reached: of remuda's rows, MiB and milliseconds.
+MASTER_MIB_MAX = 4.0
+WARM_WORKER_MIB_MAX = 8.0
+READY_MS_MAX = 50.0
+# Throughput and p99 with recycling, of those without.
+RECYCLING_SPEED_MIN = 0.95
+RECYCLING_P99_MAX = 1.2
 READY = re.compile(r"Worker ready after (\d+) ms \(pid:(\d+)")
 
 
@@ -83,13 +90,15 @@ def main() -> None:
         if options.site and site.name not in options.site:
             continue
         scenario = site.scenario(results, site.name)
-        rows = [Row(setup) for setup in site.setups if wanted(setup, options.setup)]
-        for number in range(1, options.rounds + 1):
-            for row in rows:
-                take(bench, scenario, row, number, options.requests)
-        parts.append(table(scenario, rows, site.must))
-        raw[site.name] = {row.setup.server.name: as_json(row) for row in rows}
-        if site.recycle and not options.no_recycle:
+        parts.append(f"### {scenario.title}\n")
+        if options.only != "recycling":
+            rows = [Row(setup) for setup in site.setups if wanted(setup, options.setup)]
+            for number in range(1, options.rounds + 1):
+                for row in rows:
+                    take(bench, scenario, row, number, options.requests)
+            parts.append(table(rows, site.must))
+            raw[site.name] = {row.setup.server.name: as_json(row) for row in rows}
+        if site.recycle and options.only != "memory":
             text, raw[f"{site.name} recycling"] = recycling(bench, scenario, site, options)
             parts.append(text)
         (results / "memory.md").write_text("\n".join(parts))
@@ -103,16 +112,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="1..20")
     parser.add_argument("--requests", type=int, default=3000, help="before memory is read")
     parser.add_argument("--seconds", type=float, default=6, help="of a round with recycling")
-    quick = "1 round of 600 requests, without recycling: three minutes"
+    quick = "1 round, short, of memory only unless --only says otherwise: three minutes"
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--site", action="append", help=f"only these: {names}")
     parser.add_argument("--setup", action="append", help="only those whose name contains this")
-    parser.add_argument("--no-recycle", action="store_true", help="leave recycling out")
+    parser.add_argument("--only", choices=["memory", "recycling"], help="leave the other out")
     parser.add_argument("--results", default=ROOT / "benches" / "results", help="where to")
     parser.add_argument("--programs", default=ROOT / "target" / "release", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.requests, options.no_recycle = 1, 600, True
+        options.rounds, options.requests, options.seconds = 1, 600, 2.0
+        options.only = options.only or "memory"
     if not 1 <= options.requests <= 100_000:
         parser.error("--requests must be between 1 and 100000")
     if not 1 <= options.seconds <= 60:
@@ -201,14 +211,15 @@ def recycling(
     bench: Bench, scenario: Scenario, site: Site, options: argparse.Namespace
 ) -> tuple[str, dict[str, Any]]:
     """Throughput with and without `max_requests`, then latency at half of the lowest."""
-    names = [setup.server.name for setup in site.recycle]
+    setups = [setup for setup in site.recycle if wanted(setup, options.setup)]
+    names = [setup.server.name for setup in setups]
     rates: dict[str, list[float]] = {name: [] for name in names}
     late: dict[str, list[float]] = {name: [] for name in names}
     left_out: dict[str, str] = {}
 
     def each(seen: dict[str, list[float]], read: Any, rate: float | None) -> None:
         for _ in range(options.rounds):
-            for setup in site.recycle:
+            for setup in setups:
                 name = setup.server.name
                 say(f"{scenario.name}: {name}{', open loop' if rate else ''}")
                 try:
@@ -227,19 +238,34 @@ def recycling(
         "",
         "| | requests/s | of those without | p99 ms | of that without |",
         "| --- | ---: | ---: | ---: | ---: |",
+        *(recycling_row(name, rates, late, left_out) for name in names),
+        "",
     ]
-    for plain, recycled in zip(names[::2], names[1::2], strict=True):
-        for name in (plain, recycled):
-            if not rates[name] or not late[name]:
-                lines.append(f"| {name} | left out: {left_out.get(name, '?')} | | | |")
-                continue
-            speed, p99 = statistics.median(rates[name]), statistics.median(late[name])
-            cells = [f"{speed:,.0f}", "", f"{p99:.1f}", ""]
-            if name is recycled and rates[plain] and late[plain]:
-                cells[1] = f"{speed / statistics.median(rates[plain]):.2f}"
-                cells[3] = f"{p99 / statistics.median(late[plain]):.2f}"
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""]), {"requests_per_s": rates, "p99_ms": late}
+    return "\n".join(lines), {"requests_per_s": rates, "p99_ms": late}
+
+
+def recycling_row(
+    name: str,
+    rates: dict[str, list[float]],
+    late: dict[str, list[float]],
+    left_out: dict[str, str],
+) -> str:
+    if not rates[name] or not late[name]:
+        return f"| {name} | left out: {left_out.get(name, '?')} | | | |"
+    speed, p99 = statistics.median(rates[name]), statistics.median(late[name])
+    cells = [f"{speed:,.0f}", "", f"{p99:.1f}", ""]
+    plain = name.removesuffix(" recycling")
+    if plain != name and rates.get(plain) and late.get(plain):
+        kept, longer = speed / statistics.median(rates[plain]), p99 / statistics.median(late[plain])
+        cells[1], cells[3] = f"{kept:.2f}", f"{longer:.2f}"
+        if name.startswith("remuda"):
+            cells[1] += judged(f"≥ {RECYCLING_SPEED_MIN}", kept >= RECYCLING_SPEED_MIN)
+            cells[3] += judged(f"≤ {RECYCLING_P99_MAX}", longer <= RECYCLING_P99_MAX)
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def judged(bar: str, is_met: bool) -> str:
+    return f" ({bar}: {'met' if is_met else '**not met**'})"
 
 
 def conditions(facts: dict[str, Any], options: argparse.Namespace) -> str:
@@ -254,11 +280,9 @@ is read. MiB; `all` is PSS summed over all processes, `worker` what is private t
 """
 
 
-def table(scenario: Scenario, rows: list[Row], must: bool) -> str:
+def table(rows: list[Row], must: bool) -> str:
     totals = {row.setup.server.name: row.median("total") for row in rows}
     lines = [
-        f"### {scenario.title}",
-        "",
         "| set-up | all | of gunicorn's | must | master | zygote | worker | fork to ready, ms |",
         "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
@@ -279,7 +303,37 @@ def table(scenario: Scenario, rows: list[Row], must: bool) -> str:
             number(row.ready_ms(), 0),
         ]
         lines.append(f"| {row.setup.server.name} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *(bars(rows) if must else []), ""])
+
+
+def bars(rows: list[Row]) -> list[str]:
+    """What must be reached whatever gunicorn takes: the worst of remuda's rows."""
+    ours = [row for row in rows if row.setup.server.ours and row.samples]
+    warm = [row for row in ours if row.setup.server.name.endswith("warm")]
+
+    def bar(what: str, values: list[float | None], most: float, unit: str) -> str:
+        known = [value for value in values if value is not None]
+        if not known:
+            return f"- {what}: not measured"
+        return f"- {what}: {max(known):.1f} {unit}{judged(f'≤ {most:g}', max(known) <= most)}"
+
+    two = next((row for row in rows if row.setup.server.name == "gunicorn 2 sync"), None)
+    five = next((row for row in ours if row.setup.server.name == "remuda 5 sync, warm"), None)
+    lines = [
+        "",
+        bar("Master, at most", [row.median("master") for row in ours], MASTER_MIB_MAX, "MiB"),
+        bar(
+            "One warmed worker more, private",
+            [row.median("private") for row in warm],
+            WARM_WORKER_MIB_MAX,
+            "MiB",
+        ),
+        bar("From fork to ready", [row.ready_ms() for row in ours], READY_MS_MAX, "ms"),
+    ]
+    if two and five and (most := two.median("total")) is not None:
+        what = "Five warmed workers, against two of gunicorn"
+        lines.append(bar(what, [five.median("total")], round(most, 1), "MiB"))
+    return lines
 
 
 def verdict(setup: Setup, ratio: float | None) -> str:

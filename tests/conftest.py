@@ -45,6 +45,13 @@ def site(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment whose masters meet nobody else's."""
+    (tmp_path / "run").mkdir(mode=0o700)
+    return {"XDG_RUNTIME_DIR": str(tmp_path / "run"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.fixture
 def tls(tmp_path: Path) -> TlsFiles:
     """Certificates for a server and its clients."""
     folder = tmp_path / "tls"

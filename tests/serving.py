@@ -40,6 +40,22 @@ def wait_until(condition, what: str, deadline_s: float = DEADLINE_S):
         time.sleep(0.02)
 
 
+def memory_kib(pid: int, *names: str) -> int:
+    """The sum of some fields of ``/proc/PID/smaps_rollup``, such as ``Pss``; 0 once it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    fields = dict(re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE))
+    # Of one that has ended and is not reaped yet the file is empty.
+    return sum(int(fields[name]) for name in names) if fields else 0
+
+
+def pss_mib(pids: list[int]) -> float:
+    """Memory of processes; what they share counts once."""
+    return sum(memory_kib(pid, "Pss") for pid in pids) / 1024
+
+
 class Server:
     """One running master and what it wrote."""
 

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
 from typing import Any
 
-from remuda import _remuda
 from remuda.asgi_loop import new_loop
 from remuda.lifespan import Lifespan, LifespanFailed
-from remuda.warmup import App, Target
+from remuda.warmup import App, Round
 
 
-def run(
-    app: App,
-    order: list[Target],
-    plan: dict[str, Any],
-    journal: _remuda.Journal,
-    answers: Counter[tuple[str, str]],
-    end: float,
-) -> None:
-    """Start the app as a worker would, ask for each page in order, and stop it again.
-
-    Args:
-        answers: Counts, by page, the status or what was raised.
-        end: No request is begun after this, in the time of ``time.monotonic``.
-    """
-    loop = new_loop(plan["asgi"]["event_loop"], journal)
+def run(asked: Round) -> None:
+    """Start the app as a worker would, ask for each page in order, and stop it again."""
+    loop = new_loop(asked.plan["asgi"]["event_loop"], asked.journal)
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(ask(app, order, plan, journal, answers, end))
+        loop.run_until_complete(ask(asked))
     finally:
         left = asyncio.all_tasks(loop)
         for task in left:
@@ -42,26 +27,17 @@ def run(
         loop.close()
 
 
-async def ask(
-    app: App,
-    order: list[Target],
-    plan: dict[str, Any],
-    journal: _remuda.Journal,
-    answers: Counter[tuple[str, str]],
-    end: float,
-) -> None:
+async def ask(asked: Round) -> None:
     """All requests, one after the other."""
     state: dict[str, Any] = {}
-    lifespan = Lifespan(app, plan["asgi"]["lifespan"], state, journal)
+    lifespan = Lifespan(asked.app, asked.plan["asgi"]["lifespan"], state, asked.journal)
     try:
         await lifespan.start()
     except LifespanFailed as failure:
-        journal.warning(f"Not warmed up: {failure}")
+        asked.journal.warning(f"Not warmed up: {failure}")
         return
-    for target in order:
-        if time.monotonic() > end:
-            break
-        answers[target.wish, await call(app, target.scope(plan, state))] += 1
+    for target in asked.pages():
+        asked.answers[target.wish, await call(asked.app, target.scope(asked.plan, state))] += 1
     await lifespan.stop()
 
 

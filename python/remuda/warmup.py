@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -123,16 +124,44 @@ def django_scheme() -> str:
     return "https" if getattr(django_settings(), "SECURE_SSL_REDIRECT", False) else "http"
 
 
+@dataclass(frozen=True)
+class Round:
+    """What a warm-up asks for.
+
+    Attributes:
+        app: Who is asked.
+        order: The pages, one after the other.
+        plan: The master's plan.
+        journal: The error log.
+        answers: Counts, by page, the status or what was raised.
+        end: No request is begun after this, in the time of ``time.monotonic``.
+    """
+
+    app: App
+    order: list[Target]
+    plan: dict[str, Any]
+    journal: _remuda.Journal
+    answers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    end: float = field(default_factory=lambda: time.monotonic() + BUDGET_S)
+
+    def pages(self) -> Iterator[Target]:
+        """The pages, as long as there is time."""
+        for target in self.order:
+            if time.monotonic() > self.end:
+                return
+            yield target
+
+
 def warm_up(app: App, plan: dict[str, Any], journal: _remuda.Journal) -> None:
     """Ask for every page, and say what came of it. An app that fails here serves all the same."""
     targets = [Target(wish) for wish in plan["memory"]["warmup_paths"]]
     begun = time.monotonic()
     order = [target for _ in range(plan["memory"]["warmup_requests"]) for target in targets]
-    answers: Counter[tuple[str, str]] = Counter()
+    asked = Round(app, order, plan, journal)
     try:
         with time_limit(plan["worker_class"]):
             ask = asgi_ask if plan["worker_class"] == "asgi" else wsgi_ask
-            ask(app, order, plan, journal, answers)
+            ask(asked)
     except TooLong:
         journal.warning(
             f"Warm-up stopped: it took longer than {LIMIT_S:g} s\n"
@@ -141,6 +170,7 @@ def warm_up(app: App, plan: dict[str, Any], journal: _remuda.Journal) -> None:
     except SystemExit as error:
         journal.warning(f"Warm-up stopped: a request has asked to leave with status {error.code}")
     took_ms = int((time.monotonic() - begun) * 1000)
+    answers = asked.answers
     said = ", ".join(f"{wish} {answer}" for wish, answer in answers)
     journal.info(f"Warmed up with {answers.total()} requests in {took_ms} ms: {said}")
     if any(not answer.startswith(("2", "3")) for _, answer in answers):
@@ -151,32 +181,17 @@ def warm_up(app: App, plan: dict[str, Any], journal: _remuda.Journal) -> None:
         )
 
 
-def wsgi_ask(
-    app: App,
-    order: list[Target],
-    plan: dict[str, Any],
-    _journal: _remuda.Journal,
-    answers: Counter[tuple[str, str]],
-) -> None:
+def wsgi_ask(asked: Round) -> None:
     """Ask a WSGI app for each page in order, and count its answers."""
-    end = time.monotonic() + BUDGET_S
-    for target in order:
-        if time.monotonic() > end:
-            break
-        answers[target.wish, call(app, target.environ(plan))] += 1
+    for target in asked.pages():
+        asked.answers[target.wish, call(asked.app, target.environ(asked.plan))] += 1
 
 
-def asgi_ask(
-    app: App,
-    order: list[Target],
-    plan: dict[str, Any],
-    journal: _remuda.Journal,
-    answers: Counter[tuple[str, str]],
-) -> None:
+def asgi_ask(asked: Round) -> None:
     """The same for an ASGI app."""
     from remuda import asgi_warmup
 
-    asgi_warmup.run(app, order, plan, journal, answers, time.monotonic() + BUDGET_S)
+    asgi_warmup.run(asked)
 
 
 def call(app: App, environ: dict[str, Any]) -> str:

@@ -15,42 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from control import ask, path_of, remuda
 from http_client import get
 from load import Load
-from serving import REMUDA, Server, wait_until
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> dict[str, str]:
-    """An environment whose masters meet nobody else's."""
-    (tmp_path / "run").mkdir(mode=0o700)
-    return {"XDG_RUNTIME_DIR": str(tmp_path / "run"), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def remuda(*args: str, env: dict[str, str], timeout: float = 60) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(REMUDA), *args],
-        env={"PATH": os.environ["PATH"], **env},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-
-
-def path_of(server: Server, env: dict[str, str]) -> Path:
-    return Path(env["XDG_RUNTIME_DIR"]) / "remuda" / f"{server.pid}.ctl"
-
-
-def ask(path: Path, line: bytes) -> bytes:
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(20)
-        client.connect(str(path))
-        client.sendall(line)
-        client.shutdown(socket.SHUT_WR)
-        answer = b""
-        while piece := client.recv(65536):
-            answer += piece
-    return answer
+from serving import wait_until
 
 
 def write_app(folder: Path, text: str) -> None:

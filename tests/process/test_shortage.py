@@ -14,7 +14,7 @@ import pytest
 
 from http_client import get
 from load import Load
-from serving import REMUDA, Server, wait_until
+from serving import REMUDA, Server, memory_kib, wait_until
 
 
 def is_answering(port: int) -> bool:
@@ -218,11 +218,8 @@ def test_without_room_for_a_process_the_master_serves_on_and_recovers(serve):
 
 def memory_and_counts(server: Server) -> tuple[int, int, int]:
     """Bytes that only the master has, its descriptors, and all processes under it."""
-    rollup = Path(f"/proc/{server.pid}/smaps_rollup").read_text()
     # Clean pages are the program's own; whether they are shared depends on who else runs it.
-    (private,) = (
-        int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty:")
-    )
+    private = memory_kib(server.pid, "Private_Dirty")
     return private * 1024, len(os.listdir(f"/proc/{server.pid}/fd")), len(server.children())
 
 

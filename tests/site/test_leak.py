@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import time
-from pathlib import Path
 
 import pytest
 
 from http_client import get
-from serving import serving
+from serving import pss_mib, serving
 from test_proyecto import prepared
 
 REQUESTS = 3200
 PAUSE_S = 0.006
-
-
-def pss_mib(pids: list[int]) -> float:
-    """Memory of processes, shared pages counted once."""
-    total = 0
-    for pid in pids:
-        try:
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
-        total += int(found[1]) if found else 0
-    return total / 1024
 
 
 @pytest.mark.parametrize(

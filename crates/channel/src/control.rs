@@ -3,14 +3,17 @@
 //! One line of JSON each way: `{"command":"reload"}`, then `{"ok":true,…}` or
 //! `{"ok":false,"error":"…"}`. An answer comes when what was asked for has ended, well or not.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::{Growth, PROFILE_SECONDS_MAX};
 
 /// Longest request, in bytes, its line break included.
 pub const REQUEST_BYTES_MAX: usize = 4096;
 
 /// What an operator asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// How the service stands; answered at once.
     Status,
@@ -22,13 +25,38 @@ pub enum Ask {
     Stop,
     /// Leave at once; answered as `Stop`.
     Quit,
+    /// Have a worker say in the log what its memory grows by; answered at once.
+    MemoryProfile {
+        /// The worker's place in the pool.
+        slot: u16,
+        /// For so long.
+        seconds: u16,
+    },
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Command {
+    Status,
+    Reload,
+    Upgrade,
+    Stop,
+    Quit,
+    MemoryProfile,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
-    command: Ask,
+    command: Command,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slot: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seconds: Option<u16>,
 }
+
+/// Length of a profile when none is given, in seconds.
+const PROFILE_SECONDS: u16 = 30;
 
 impl Ask {
     /// Reads one line.
@@ -40,20 +68,50 @@ impl Ask {
         if line.len() > REQUEST_BYTES_MAX {
             return Err(format!("a request is at most {REQUEST_BYTES_MAX} bytes"));
         }
-        let request: Result<Request, _> = serde_json::from_slice(line);
-        request.map(|request| request.command).map_err(|error| {
+        let request: Request = serde_json::from_slice(line).map_err(|error| {
             format!(
                 "a request is a line such as {{\"command\":\"status\"}}; this is none at column {}",
                 error.column()
             )
+        })?;
+        let is_plain = request.slot.is_none() && request.seconds.is_none();
+        Ok(match request.command {
+            Command::MemoryProfile => {
+                let seconds = request.seconds.unwrap_or(PROFILE_SECONDS);
+                if !(1..=PROFILE_SECONDS_MAX).contains(&seconds) {
+                    return Err(format!("seconds is between 1 and {PROFILE_SECONDS_MAX}"));
+                }
+                Self::MemoryProfile { slot: request.slot.unwrap_or(0), seconds }
+            }
+            _ if !is_plain => {
+                return Err("slot and seconds are for memory-profile only".to_owned());
+            }
+            Command::Status => Self::Status,
+            Command::Reload => Self::Reload,
+            Command::Upgrade => Self::Upgrade,
+            Command::Stop => Self::Stop,
+            Command::Quit => Self::Quit,
         })
     }
 
     /// The line to send.
     #[must_use]
     pub fn line(self) -> String {
-        // One word has nothing that could fail.
-        serde_json::to_string(&Request { command: self }).unwrap_or_default() + "\n"
+        let plain = |command| Request { command, slot: None, seconds: None };
+        let request = match self {
+            Self::Status => plain(Command::Status),
+            Self::Reload => plain(Command::Reload),
+            Self::Upgrade => plain(Command::Upgrade),
+            Self::Stop => plain(Command::Stop),
+            Self::Quit => plain(Command::Quit),
+            Self::MemoryProfile { slot, seconds } => Request {
+                command: Command::MemoryProfile,
+                slot: Some(slot),
+                seconds: Some(seconds),
+            },
+        };
+        // Words and numbers have nothing that could fail.
+        serde_json::to_string(&request).unwrap_or_default() + "\n"
     }
 }
 
@@ -116,6 +174,56 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// Oldest first.
     pub zygotes: Vec<ZygoteStatus>,
+    /// What was taken over time.
+    #[serde(default)]
+    pub memory: MemoryStatus,
+}
+
+/// What memory was taken over time, and where it grows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// Since the start, or since the last 24 hours were over.
+    pub now: MemoryPeriod,
+    /// The 24 hours before that.
+    pub before: Option<MemoryPeriod>,
+    /// Growth by route, the most first; what stands for all the others has no route. Of requests that
+    /// were sampled (`memory_sample_rate`).
+    pub growth: Vec<Growth>,
+}
+
+/// Some time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryPeriod {
+    /// How long.
+    pub seconds: f64,
+    /// PSS of all processes; `None` = not measured yet.
+    pub total: Option<MemoryRange>,
+    /// By slot.
+    pub slots: Vec<SlotMemory>,
+    /// How many workers were replaced, by cause.
+    pub replaced: BTreeMap<String, u64>,
+}
+
+/// What the workers of one slot took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SlotMemory {
+    /// The slot.
+    pub slot: u16,
+    /// Memory that was theirs alone.
+    pub private: MemoryRange,
+    /// With their part of what they shared.
+    pub pss: MemoryRange,
+}
+
+/// In bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryRange {
+    /// The least that was measured.
+    pub least: u64,
+    /// On average.
+    pub mean: u64,
+    /// The most.
+    pub most: u64,
 }
 
 /// One worker.
@@ -169,7 +277,8 @@ mod tests {
 
     #[test]
     fn every_request_survives_the_round_trip() {
-        for ask in [Ask::Status, Ask::Reload, Ask::Upgrade, Ask::Stop, Ask::Quit] {
+        let profile = Ask::MemoryProfile { slot: 3, seconds: 60 };
+        for ask in [Ask::Status, Ask::Reload, Ask::Upgrade, Ask::Stop, Ask::Quit, profile] {
             assert_eq!(Ask::parse(ask.line().as_bytes()), Ok(ask));
         }
         assert_eq!(Ask::Reload.line(), "{\"command\":\"reload\"}\n");
@@ -184,6 +293,20 @@ mod tests {
         }
         let long = vec![b' '; REQUEST_BYTES_MAX + 1];
         assert_eq!(Ask::parse(&long), Err("a request is at most 4096 bytes".to_owned()));
+    }
+
+    #[test]
+    fn a_profile_has_a_length_and_nothing_else_has() {
+        let parse = |rest: &str| Ask::parse(format!("{{\"command\":{rest}}}").as_bytes());
+        let profile = Ask::MemoryProfile { slot: 0, seconds: 30 };
+        assert_eq!(parse("\"memory-profile\""), Ok(profile));
+        for seconds in [0, 3601] {
+            let error = parse(&format!("\"memory-profile\",\"seconds\":{seconds}"));
+            assert_eq!(error, Err("seconds is between 1 and 3600".to_owned()));
+        }
+        let error = parse("\"stop\",\"slot\":1");
+        assert_eq!(error, Err("slot and seconds are for memory-profile only".to_owned()));
+        parse("\"memory-profile\",\"slot\":-1").expect_err("no slot");
     }
 
     proptest! {

@@ -6,7 +6,8 @@
 //! - master ↔ zygote: JSON, since Python reads and writes it ([`ToZygote`], [`FromZygote`]).
 //! - master ↔ herald: JSON as well ([`ToHerald`], [`FromHerald`]).
 //! - master ↔ worker: one word a packet, since Rust reads and writes it inside the worker's own
-//!   epoll loop ([`ToWorker`], [`FromWorker`]); and a worker's lists of what it has imported late.
+//!   epoll loop ([`ToWorker`], [`FromWorker`]); and a worker's lists of what it has imported late
+//!   and where its memory grows ([`Growths`]).
 //!
 //! And the control socket, a line of JSON each way: operator ↔ master ([`Ask`], [`Answer`]).
 //!
@@ -18,16 +19,20 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod growth;
 mod herald;
 mod imported;
 mod plan;
+mod profile;
 mod sources;
 mod word;
 mod zygote;
 
 pub use control::{
-    Answer, Ask, REQUEST_BYTES_MAX, RequestStatus, Status, WorkerStatus, ZygoteStatus,
+    Answer, Ask, MemoryPeriod, MemoryRange, MemoryStatus, REQUEST_BYTES_MAX, RequestStatus,
+    SlotMemory, Status, WorkerStatus, ZygoteStatus,
 };
+pub use growth::{Growth, Growths};
 pub use herald::{
     ClassQuestion, ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm,
     WorkerForm,
@@ -38,6 +43,7 @@ pub use plan::{
     Preload, ProtocolPlan, ProxyPlan, RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores,
     WorkerClass, WorkerPlan,
 };
+pub use profile::{PROFILE_SECONDS_MAX, profile_packet, profile_seconds};
 pub use sources::Sources;
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{

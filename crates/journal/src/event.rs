@@ -89,8 +89,12 @@ events! {
         "The same for the whole service.";
     WORKER_FAR_TOO_LARGE = "worker.memory_kill", Error, "Out of memory soon: {takes} MiB are taken, the hard limit is {limit} MiB; the largest worker (pid:{pid}, {bytes} MiB of its own) is killed",
         "There is no time to replace it: otherwise the kernel would choose whom to kill, perhaps all. Its requests are lost.";
+    WORKER_MAKES_ROOM = "worker.makes_room", Warning, "Memory is short: worker (pid:{pid}) leaves before its successor comes ({takes} MiB are taken, a new worker takes {newcomer} MiB, the hard limit is {limit} MiB)",
+        "There is no room for both. It finishes its requests; until the successor is ready, one worker less serves.";
     MEMORY_LIMIT_TOO_LOW = "workers.memory_low", Warning, "The memory limit of {limit} MiB is passed ({takes} MiB), but no worker has grown: new ones would take as much",
         "Raise the limit, or run fewer workers. Said once until the memory is below the limit again.";
+    MEMORY_REPORT = "master.memory_report", Info, "Memory in {hours} hours, least/mean/most in MiB: all processes {total}; {slots}; workers replaced: {replaced}",
+        "Every 24 hours and at the end. Of all processes what they share counts once (PSS); of the workers in a slot what is theirs alone.";
     WORKER_SLOW = "worker.slow", Warning, "Slow request (pid:{pid}) {request} for {stood_s}s",
         "A request (sync) or the loop (other classes) has stood still for longer than `slow_request_log`. The Python stacks of the worker follow; it goes on.";
     WORKER_OVERDUE = "worker.overdue", Error, "Worker is replaced (pid:{pid}): a request outlives request_timeout: {request} for {stood_s}s",

@@ -16,6 +16,7 @@ mod immortal;
 mod imports;
 mod journal;
 mod known;
+mod memory_profile;
 mod memory_samples;
 mod overdue;
 mod process;

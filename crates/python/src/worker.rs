@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use remuda_channel::{FromWorker, ToWorker, WorkerClass};
+use remuda_channel::{FromWorker, ToWorker, WorkerClass, profile_seconds};
 use remuda_front::{Batch, Drain, Exchange, Front, Notice, Pool, Setup, Shortage, Waiter};
 use remuda_journal::{AccessLog, Level};
 use remuda_scoreboard::{Board, now_ns};
@@ -29,6 +29,7 @@ use crate::context::FreshContext;
 use crate::idle::Idle;
 use crate::imports::Imports;
 use crate::journal::PyJournal;
+use crate::memory_profile::MemoryProfile;
 use crate::memory_samples::MemorySamples;
 use crate::overdue::Flights;
 use crate::process::trim_heap;
@@ -48,6 +49,7 @@ pub(crate) struct Worker {
     /// The user's logger class, which makes its own lines.
     access_recorder: Option<Py<PyAny>>,
     imports: Option<Imports>,
+    profile: MemoryProfile,
     idle: Idle,
     /// Counts calls of `collect`: when it moves during a request, the request has blocked.
     turns: Cell<u64>,
@@ -174,6 +176,7 @@ impl Worker {
             access_logger,
             access_recorder,
             imports: Imports::new(py, modules, tell_sources)?,
+            profile: MemoryProfile::default(),
             idle: Idle::default(),
             turns: Cell::new(0),
             swept: Cell::new(0),
@@ -210,7 +213,8 @@ impl Worker {
             self.serving.close_results(py);
             self.write_access_lines();
         }
-        self.tell_imports(py);
+        self.tell_master(py);
+        self.profile.finish(py, &self.serving);
         self.report();
         self.write_access_lines();
         Ok(())
@@ -302,6 +306,9 @@ impl Worker {
         self.wake(py)?;
         self.write_access_lines();
         let is_finished = self.is_finished();
+        if is_finished {
+            self.profile.finish(py, &self.serving);
+        }
         self.come_back(py)?;
         Ok(is_finished)
     }
@@ -448,7 +455,8 @@ impl Worker {
         // Siblings look at it, too, whatever the class: who does not come round counts for nothing.
         self.serving.line.beat(now);
         self.front().sweep();
-        self.tell_imports(py);
+        self.tell_master(py);
+        self.profile.look(py, &self.serving);
         self.report();
         let is_busy = self.serving.in_app.get() > 0;
         if !is_busy && self.idle.is_time_to_trim(self.serving.served.get(), now) {
@@ -456,10 +464,12 @@ impl Worker {
         }
     }
 
-    fn tell_imports(&self, py: Python<'_>) {
+    /// What the master gathers.
+    fn tell_master(&self, py: Python<'_>) {
         if let Some(imports) = &self.imports {
             imports.tell(py, self.serving.channel);
         }
+        self.serving.memory.tell(self.serving.channel);
     }
 
     /// What the front has noticed, for the operator.
@@ -483,11 +493,19 @@ impl Worker {
                     Ok(ToWorker::DrainQueue) => self.obey(Drain::Last),
                     Ok(ToWorker::HandOver) => self.obey(Drain::Succeeded),
                     Ok(ToWorker::Reopen) => self.reopen(),
-                    Err(_) => self.serving.log(Level::Warning, "The master said an unknown word"),
+                    Err(_) => self.hear_order(&packet[..length]),
                 },
                 Err(Errno::EAGAIN | Errno::EINTR) => return,
                 Err(_) => return self.orphan(),
             }
+        }
+    }
+
+    /// What is no word.
+    fn hear_order(&self, packet: &[u8]) {
+        match profile_seconds(packet) {
+            Some(seconds) => self.profile.ask(seconds, &self.serving),
+            None => self.serving.log(Level::Warning, "The master said an unknown word"),
         }
     }
 

@@ -26,6 +26,7 @@ mod notify;
 mod perform;
 mod pidfile;
 mod renewal;
+mod report;
 mod sample;
 mod shell;
 mod signals;

@@ -1,15 +1,19 @@
 //! How much memory processes take, as the kernel counts it.
 
 use std::fs;
+use std::time::Duration;
 
 use remuda_supervisor::{Event, Pid, WorkerId};
 
 use crate::cgroup;
-use crate::shell::Shell;
+use crate::report::Measured;
+use crate::shell::{Shell, now};
 
 /// How often memory is measured. The kernel walks a process's page tables for it: about a
 /// millisecond for each 100 MiB, during which the process can run.
-pub(crate) const PACE: std::time::Duration = std::time::Duration::from_secs(2);
+pub(crate) const PACE: Duration = Duration::from_secs(2);
+/// The same where no limit asks for it, for the report.
+pub(crate) const PACE_UNLIMITED: Duration = Duration::from_secs(30);
 
 /// What is compared with the limit of the whole service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,17 +51,23 @@ fn parse(text: &str) -> Option<Rollup> {
 }
 
 impl Shell {
-    /// Measures everybody, and tells the supervisor.
+    /// Measures everybody: for the report, and for the supervisor where there is a limit.
     pub(crate) fn measure(&mut self) {
         let own = Pid(i32::try_from(std::process::id()).unwrap_or(0));
         let zygotes = self.zygotes.values().map(|zygote| zygote.pid);
         let mut total: u64 = zygotes.chain([own]).filter_map(rollup).map(|rollup| rollup.pss).sum();
         let mut workers: Vec<(WorkerId, u64)> = Vec::new();
+        let mut slots: Vec<(u16, Rollup)> = Vec::new();
         for (id, worker) in &self.workers {
             if let Some(rollup) = worker.pid.and_then(rollup) {
                 total = total.saturating_add(rollup.pss);
                 workers.push((*id, rollup.private));
+                slots.push((worker.slot, rollup));
             }
+        }
+        self.report.add(&Measured { total, slots }, now());
+        if !self.config.plan.limits_memory() {
+            return;
         }
         if self.config.total_of == TotalOf::Group {
             total = cgroup::memory_used().unwrap_or(total);

@@ -103,6 +103,7 @@ impl Shell {
                     self.last_failure.clear();
                 }
                 self.tickets.hear(&notice, &self.last_failure);
+                self.report.hear(&notice);
                 if matches!(notice, Notice::Serving { .. }) {
                     self.tell_predecessor();
                 }
@@ -123,6 +124,9 @@ impl Shell {
                         ..
                     } if self.oom.has_struck(now()) => log!(WORKER_OOM_KILLED, pid = pid.0),
                     _ => words::say(&notice, &load, &request),
+                }
+                if matches!(notice, Notice::Stopping { .. }) {
+                    self.report.say(now());
                 }
                 None
             }

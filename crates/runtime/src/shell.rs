@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remuda_channel::{
-    Answer, Ask, FromWorker, FromZygote, Sources, ToHerald, ToWorker, WorkerPlan,
+    Answer, Ask, FromWorker, FromZygote, Growths, Sources, ToHerald, ToWorker, WorkerPlan,
 };
 use remuda_journal::{Journal, log};
 use remuda_scoreboard::{Board, now_ns};
 use remuda_supervisor::{
     BootFailure, Event, Generation, Line, Phase, Pid, Plan, Refusal, Supervisor, Tick, Wish,
-    WorkerId,
+    WorkerId, WorkerView,
 };
 use socket2::Socket;
 use tokio::sync::mpsc::{
@@ -32,6 +32,7 @@ use crate::notify::Notifier;
 use crate::perform::PreExec;
 use crate::pidfile::Pidfile;
 use crate::renewal::{Attached, Renewal, Renewing};
+use crate::report::Report;
 use crate::sample;
 use crate::signals::{Meaning, Signals, Watch};
 use crate::sources::{Change, Watched, Watching};
@@ -107,6 +108,7 @@ pub(crate) struct Shell {
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
     pub(crate) learned: Learned,
+    pub(crate) report: Report,
     pub(crate) watched: Watched,
     pub(crate) herald: Option<Attached>,
     pub(crate) renewing: Renewing,
@@ -181,6 +183,7 @@ impl Shell {
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
             learned: Learned::default(),
+            report: Report::new(now()),
             watched,
             herald,
             renewing: Renewing::default(),
@@ -204,8 +207,8 @@ impl Shell {
     async fn serve(mut self, signals: Watch) -> io::Result<(u8, Option<Pid>)> {
         let mut watched = self.config.plan.watched();
         let mut sampling = sampling(watched);
-        let mut measuring = interval(memory::PACE);
-        measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut limited = self.config.plan.limits_memory();
+        let mut measuring = measuring(limited);
         let mut parent = interval(PARENT_PACE);
         let mut backlog = interval(BACKLOG_PACE);
         backlog.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -221,6 +224,10 @@ impl Shell {
                 watched = self.config.plan.watched();
                 sampling = self::sampling(watched);
             }
+            if limited != self.config.plan.limits_memory() {
+                limited = self.config.plan.limits_memory();
+                measuring = self::measuring(limited);
+            }
             let deadline = self.supervisor.next_deadline();
             let is_heir = self.config.heirloom.is_some();
             let pre_exec = self.pre_exec;
@@ -231,7 +238,7 @@ impl Shell {
                 raised = signals.next() => self.obey(&raised),
                 () = until(deadline), if deadline.is_some() => self.handle(Event::Tick),
                 _ = sampling.tick(), if watched.is_some() => self.sample(),
-                _ = measuring.tick(), if self.config.plan.limits_memory() => self.measure(),
+                _ = measuring.tick() => self.measure(),
                 _ = parent.tick(), if is_heir => self.look_for_the_parent(),
                 _ = backlog.tick(), if self.config.measures_backlog => self.measure_backlog(),
                 () = self.watched.woken(), if self.watched.is_on() => self.look_for_edits(),
@@ -341,13 +348,35 @@ impl Shell {
                 return self.handle(Event::Asked(Wish::Upgrade));
             }
             Ask::Stop | Ask::Quit => Answer::done("it stops"),
+            Ask::MemoryProfile { slot, seconds } => self.profile(slot, seconds),
         };
         // One that is gone does not want to know.
         let _ = client.send(now);
         match ask {
             Ask::Stop => self.handle(Event::Asked(Wish::Stop)),
             Ask::Quit => self.handle(Event::Asked(Wish::Quit)),
-            Ask::Status | Ask::Reload | Ask::Upgrade => {}
+            Ask::Status | Ask::Reload | Ask::Upgrade | Ask::MemoryProfile { .. } => {}
+        }
+    }
+
+    /// Has the worker that serves in a slot say what its memory grows by.
+    fn profile(&self, slot: u16, seconds: u16) -> Answer {
+        let snapshot = self.supervisor.snapshot();
+        let meant = |view: &&WorkerView| view.slot.0 == slot && view.is_serving();
+        // The newest, if another is on its way out.
+        let meant = snapshot.workers.iter().rfind(meant);
+        let Some((view, worker)) = meant.and_then(|v| Some((v, self.workers.get(&v.worker)?)))
+        else {
+            return Answer::failed(format!("no worker serves in slot {slot}"));
+        };
+        let pid = view.pid.map_or(0, |pid| pid.0);
+        match worker.wire.send(&remuda_channel::profile_packet(seconds), None) {
+            Ok(()) => Answer::done(format!(
+                "worker {pid} (slot {slot}) is traced for {seconds} s; then the log has what grew"
+            )),
+            Err(error) => {
+                Answer::failed(format!("worker {pid} (slot {slot}) does not hear: {error}"))
+            }
         }
     }
 
@@ -411,7 +440,7 @@ impl Shell {
                     Ok(FromWorker::Ready) => self.handle(Event::WorkerReady { worker }),
                     Ok(FromWorker::Spent) => self.handle(Event::WorkerSpent { worker }),
                     Ok(FromWorker::Draining) => self.handle(Event::WorkerDrains { worker }),
-                    Err(_) => self.hear_of_modules(worker, packet),
+                    Err(_) => self.hear_list(worker, packet),
                 }
             }
             // Its exit follows, and says more.
@@ -443,18 +472,19 @@ impl Shell {
         }
     }
 
-    fn hear_of_modules(&mut self, worker: WorkerId, packet: &[u8]) {
+    /// What is no word is one of a worker's lists.
+    fn hear_list(&mut self, worker: WorkerId, packet: &[u8]) {
         if let Some(sources) = Sources::from_worker(packet) {
-            return self.hear_of_sources(sources);
-        }
-        match remuda_channel::imported_names(packet) {
-            Some(names) => {
-                if let Some(modules) = self.learned.add(&names) {
-                    log!(LEARNED, names = names.join(", "));
-                    self.handle(Event::Learned { modules });
-                }
+            self.hear_of_sources(sources);
+        } else if let Some(names) = remuda_channel::imported_names(packet) {
+            if let Some(modules) = self.learned.add(&names) {
+                log!(LEARNED, names = names.join(", "));
+                self.handle(Event::Learned { modules });
             }
-            None => log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0)),
+        } else if let Some(growths) = Growths::from_packet(packet) {
+            self.report.grow(&growths);
+        } else {
+            log!(UNKNOWN_MESSAGE, who = format!("worker {}", worker.0));
         }
     }
 
@@ -560,6 +590,13 @@ fn sampling(watched: Option<(Duration, Duration)>) -> Interval {
     let mut sampling = interval(watched.map_or(IDLE_PACE, |(shortest, _)| sample::pace(shortest)));
     sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sampling
+}
+
+/// Memory is measured often where it has a limit, and now and then for the report.
+fn measuring(limited: bool) -> Interval {
+    let mut measuring = interval(if limited { memory::PACE } else { memory::PACE_UNLIMITED });
+    measuring.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    measuring
 }
 
 /// Without a limit nothing is sampled; the interval needs some length all the same.

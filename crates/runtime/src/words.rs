@@ -82,6 +82,13 @@ pub(crate) fn say(
             takes = mib(*takes),
             limit = mib(*limit)
         ),
+        Notice::WorkerMakesRoom { pid, takes, newcomer, limit, .. } => log!(
+            WORKER_MAKES_ROOM,
+            pid = pid.0,
+            takes = mib(*takes),
+            newcomer = mib(*newcomer),
+            limit = mib(*limit)
+        ),
         Notice::MemoryLimitTooLow { limit, takes } => {
             log!(MEMORY_LIMIT_TOO_LOW, limit = mib(*limit), takes = mib(*takes));
         }
@@ -217,7 +224,7 @@ fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 
-fn cause_name(cause: Cause) -> &'static str {
+pub(crate) fn cause_name(cause: Cause) -> &'static str {
     match cause {
         Cause::Recycle => "max_requests",
         Cause::Memory => "memory",

@@ -136,7 +136,11 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
         max_age: seed.is_multiple_of(5).then(|| Duration::from_secs(20)),
         max_age_jitter: Duration::from_secs(5),
         worker_memory: (seed % 4 == 1).then_some(Limit { soft: 60 << 20, hard: 90 << 20 }),
-        total_memory: (seed % 7 == 1).then_some(Limit { soft: 150 << 20, hard: 260 << 20 }),
+        total_memory: (seed % 7 == 1).then(|| {
+            // Every other time there is seldom room for one worker more.
+            let hard = if seed.is_multiple_of(2) { 170 << 20 } else { 260 << 20 };
+            Limit { soft: 150 << 20, hard }
+        }),
         refresh_after: [None, Some(Duration::from_secs(10))][usize::from(seed.is_multiple_of(3))],
         seed,
         ..plan

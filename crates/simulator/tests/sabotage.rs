@@ -483,3 +483,45 @@ fn replacing_everybody_at_once_for_want_of_memory() {
         })
     });
 }
+
+#[test]
+fn filling_a_slot_whose_worker_has_only_begun_to_make_room() {
+    is_caught_by("memory", |plan| {
+        Saboteur::new(plan, |_, out| {
+            let first = out.iter().find_map(|action| match action {
+                Action::Report(Notice::WorkerMakesRoom { slot, .. }) => Some(*slot),
+                _ => None,
+            });
+            let Some(slot) = first else { return };
+            let worker = WorkerId(1_000_000);
+            let (generation, line) = (Generation(1), remuda_supervisor::Line(40));
+            out.push(Action::Fork { generation, worker, slot, line, max_requests: 0 });
+        })
+    });
+}
+
+#[test]
+fn letting_a_worker_go_first_where_there_is_room_for_both() {
+    is_caught_by("memory", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            let drains = out.iter().find_map(|action| match *action {
+                Action::Report(Notice::WorkerDraining { worker, slot, pid, .. }) => {
+                    Some((worker, slot, pid))
+                }
+                _ => None,
+            });
+            let has_room = !matches!(seen.event, Event::Measured { .. });
+            if let Some((worker, slot, pid)) = drains.filter(|_| has_room) {
+                let (takes, newcomer, limit) = (0, 0, 0);
+                out.push(Action::Report(Notice::WorkerMakesRoom {
+                    worker,
+                    slot,
+                    pid,
+                    takes,
+                    newcomer,
+                    limit,
+                }));
+            }
+        })
+    });
+}

@@ -4,12 +4,16 @@
 //! time, its successor first, no request lost. Above a hard limit there is no time for that, and
 //! the largest is killed before the kernel chooses for itself.
 //!
+//! Where a successor would not fit beside its predecessor, the old one goes before the new one
+//! comes: it still finishes its requests, and the others serve meanwhile.
+//!
 //! What a successor would take as well is no reason to replace anybody: a worker that has hardly
 //! grown stays, and the log says that the limit is too low.
 
-use crate::supervisor::Supervisor;
+use crate::pool::Seat;
+use crate::supervisor::{Life, Supervisor};
 use crate::worker::{Input, Worker};
-use crate::{Action, Cause, Notice, Tick, WorkerId};
+use crate::{Action, Cause, Notice, SlotId, Tick, WorkerId};
 
 /// One limit, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,16 @@ const GROWTH_MIN: u64 = 2 << 20;
 pub(crate) struct Memory {
     /// A limit was found too low, and that was said.
     told: bool,
+    /// One worker more would bring us above the hard limit; what was measured, for the log.
+    short: Option<Room>,
+}
+
+/// Why there is no room for one worker more, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    takes: u64,
+    newcomer: u64,
+    limit: u64,
 }
 
 /// What is known of one worker's private memory, in bytes.
@@ -63,12 +77,17 @@ impl Supervisor {
                 worker.weight = Some(Weight { first, latest: bytes });
             }
         }
+        self.memory.short = self.plan.total_memory.and_then(|limit| {
+            let room = Room { takes: total, newcomer: self.newcomer()?, limit: limit.hard };
+            (total.saturating_add(room.newcomer) > limit.hard).then_some(room)
+        });
         if let Some(limit) = self.plan.total_memory {
             self.hold_total(limit, total, now, out);
         }
         if let Some(limit) = self.plan.worker_memory {
             self.hold_each(limit, now, out);
         }
+        self.make_room(now, out);
     }
 
     fn hold_total(&mut self, limit: Limit, total: u64, now: Tick, out: &mut Vec<Action>) {
@@ -87,6 +106,65 @@ impl Supervisor {
             self.memory.told = true;
             out.push(Action::Report(Notice::MemoryLimitTooLow { limit: limit.soft, takes: total }));
         }
+    }
+
+    /// What a new worker takes; `None` = none was measured.
+    fn newcomer(&self) -> Option<u64> {
+        self.pool.workers().filter_map(|worker| Some(worker.weight?.first)).max()
+    }
+
+    /// Where memory is short, a worker that is to be replaced goes before its successor comes. Decided
+    /// when it was measured, so that what the one before has left behind is known.
+    fn make_room(&mut self, now: Tick, out: &mut Vec<Action>) {
+        let Some(Room { takes, newcomer, limit }) = self.memory.short else { return };
+        if self.pool.is_making_room() || !self.can_make_room() {
+            return;
+        }
+        let is_meant = |worker: &Worker| worker.spent.is_some() && worker.slot.0 < self.wanted;
+        let Some((id, _)) = self.largest(is_meant) else { return };
+        let Some(worker) = self.pool.worker_mut(id) else { return };
+        let (slot, Some(pid), Some(cause)) = (worker.slot, worker.pid(), worker.spent) else {
+            return;
+        };
+        worker.makes_room = true;
+        out.push(Action::Report(Notice::WorkerMakesRoom {
+            worker: id,
+            slot,
+            pid,
+            takes,
+            newcomer,
+            limit,
+        }));
+        self.drain(id, cause, now, out);
+    }
+
+    /// Whether one may go while nobody serves in its place: everybody else does, and whoever comes
+    /// afterwards may start at once. Never the only one, nor for code that is not known to run.
+    fn can_make_room(&self) -> bool {
+        let Some(source) = self.fork_source() else { return false };
+        let is_slow = !self.intensity.allows_start(0) || !self.shortage.allows_start(0);
+        if !matches!(self.life, Life::Running) || !self.reload.is_idle() || is_slow {
+            return false;
+        }
+        let seats = self.pool.seats(self.wanted);
+        let is_steady = |(slot, seat): (SlotId, &Seat)| {
+            let is_closed = self.pool.is_closed(slot, source);
+            seat.under_way.is_none() && (seat.serving.is_some() || is_closed)
+        };
+        let serving = seats.iter().filter(|seat| seat.serving.is_some()).count();
+        serving >= 2 && (0..).map(SlotId).zip(&seats).all(is_steady)
+    }
+
+    /// Where memory is short, nobody gets a successor beside it while another makes room, or may do
+    /// so soon, or somebody comes already.
+    pub(crate) fn awaits_room(&self, somebody_comes: bool) -> bool {
+        // Without a limit nothing is measured any more that could end it.
+        if self.plan.total_memory.is_none() {
+            return false;
+        }
+        let comes = somebody_comes || self.pool.under_way() > 0;
+        let is_short = self.memory.short.is_some();
+        self.pool.is_making_room() || is_short && (comes || self.can_make_room())
     }
 
     fn hold_each(&mut self, limit: Limit, now: Tick, out: &mut Vec<Action>) {

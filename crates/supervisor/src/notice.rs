@@ -104,6 +104,16 @@ pub enum Notice {
         takes: u64,
         limit: u64,
     },
+    /// A successor of `newcomer` bytes would bring the service, which `takes` so much, above its hard
+    /// limit: the worker drains before the successor is asked for.
+    WorkerMakesRoom {
+        worker: WorkerId,
+        slot: SlotId,
+        pid: Pid,
+        takes: u64,
+        newcomer: u64,
+        limit: u64,
+    },
     /// Above the limit, and no worker has grown: others in their place would take as much.
     MemoryLimitTooLow { limit: u64, takes: u64 },
     /// A worker was not ready in time and is killed.

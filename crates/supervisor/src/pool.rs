@@ -104,6 +104,16 @@ impl Pool {
         successors + self.workers().filter(|worker| worker.is_relieved()).count()
     }
 
+    /// Somebody leaves before the successor comes, and is not gone yet.
+    pub(crate) fn is_making_room(&self) -> bool {
+        self.workers().any(|worker| worker.makes_room)
+    }
+
+    /// The same, in this slot.
+    pub(crate) fn makes_room_in(&self, slot: SlotId) -> bool {
+        self.workers().any(|worker| worker.makes_room && worker.slot == slot)
+    }
+
     /// The lowest free line of the scoreboard; `None` while the dying still hold all of them.
     pub(crate) fn free_line(&self) -> Option<Line> {
         let taken: BTreeSet<u16> = self.workers().map(|worker| worker.line.0).collect();
@@ -141,6 +151,7 @@ impl Pool {
             drains: false,
             lifetime,
             weight: None,
+            makes_room: false,
             slow_since: None,
             state,
         };

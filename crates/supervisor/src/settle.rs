@@ -79,7 +79,7 @@ impl Supervisor {
         }
     }
 
-    fn drain(&mut self, id: WorkerId, cause: Cause, now: Tick, out: &mut Vec<Action>) {
+    pub(crate) fn drain(&mut self, id: WorkerId, cause: Cause, now: Tick, out: &mut Vec<Action>) {
         let deadline = now + self.plan.graceful_timeout;
         self.step_worker(id, Input::Drain { order: Order::Drain, cause, deadline }, now, out);
     }
@@ -181,6 +181,7 @@ impl Supervisor {
         let room = surge.saturating_sub(self.pool.replacements(&seats));
         let is_due = |&(slot, seat): &(SlotId, &Seat)| {
             seat.under_way.is_none()
+                && !self.pool.makes_room_in(slot)
                 && !self.pool.is_backing_off(slot)
                 && !self.pool.is_closed(slot, source)
         };
@@ -188,7 +189,10 @@ impl Supervisor {
         let vacant = numbered().filter(|(_, seat)| seat.serving.is_none());
         let outdated =
             numbered().filter(|(_, seat)| seat.serving.is_some_and(|id| self.is_outdated(id)));
-        let slots: Vec<SlotId> = vacant.chain(outdated.take(room)).map(|(slot, _)| slot).collect();
+        let mut slots: Vec<SlotId> = vacant.map(|(slot, _)| slot).collect();
+        if !self.awaits_room(!slots.is_empty()) {
+            slots.extend(outdated.take(room).map(|(slot, _)| slot));
+        }
         for slot in slots {
             let under_way = self.pool.under_way();
             if !self.intensity.allows_start(under_way) || !self.shortage.allows_start(under_way) {

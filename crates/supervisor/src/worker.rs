@@ -169,6 +169,8 @@ pub(crate) struct Worker {
     pub(crate) lifetime: Option<Duration>,
     /// Its memory, once it was measured while it served.
     pub(crate) weight: Option<Weight>,
+    /// It leaves before its successor comes, for want of memory.
+    pub(crate) makes_room: bool,
     /// It has shown its stacks for what has stood since then.
     pub(crate) slow_since: Option<Tick>,
     pub(crate) state: WorkerState,

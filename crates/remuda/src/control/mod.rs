@@ -1,4 +1,4 @@
-//! `remuda status`, `reload`, `upgrade`, `stop`: asks a running master, and shows its answer.
+//! `remuda status`, `reload`, `upgrade`, `stop`, `memory-profile`: asks a running master, and shows its answer.
 
 mod find;
 mod show;
@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use remuda_channel::{Answer, Ask};
+use remuda_channel::{Answer, Ask, PROFILE_SECONDS_MAX};
 use remuda_journal::exit;
 
 /// The commands, and what each is for.
-const COMMANDS: [(&str, &str); 4] = [
+const COMMANDS: [(&str, &str); 5] = [
     ("status", "Show what the workers of a running service do"),
     ("reload", "Load the app's code again, and wait until it serves or fails"),
     ("upgrade", "Start a new master beside the old one, and wait until it serves or fails"),
     ("stop", "Finish what is in flight, leave, and wait for that"),
+    ("memory-profile", "Have a worker tell the log which lines its memory grows by"),
 ];
 
 /// Why nobody could be asked, or what was answered instead.
@@ -71,6 +72,23 @@ fn command(name: &'static str, about: &'static str) -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Break off what is in flight"),
         ),
+        "memory-profile" => command
+            .arg(
+                Arg::new("slot")
+                    .value_name("SLOT")
+                    .default_value("0")
+                    .value_parser(clap::value_parser!(u16))
+                    .help("The worker's slot, as `remuda status` shows it"),
+            )
+            .arg(
+                Arg::new("seconds")
+                    .value_name("SECONDS")
+                    .default_value("30")
+                    .value_parser(
+                        clap::value_parser!(u16).range(1..=i64::from(PROFILE_SECONDS_MAX)),
+                    )
+                    .help("How long it is traced"),
+            ),
         _ => command,
     }
 }
@@ -81,6 +99,10 @@ fn carry_out(name: &str, matches: &ArgMatches) -> Result<(), Refusal> {
         "status" => Ask::Status,
         "reload" => Ask::Reload,
         "upgrade" => Ask::Upgrade,
+        "memory-profile" => {
+            let number = |name| matches.get_one::<u16>(name).copied().unwrap_or_default();
+            Ask::MemoryProfile { slot: number("slot"), seconds: number("seconds") }
+        }
         _ if matches.get_flag("now") => Ask::Quit,
         _ => Ask::Stop,
     };

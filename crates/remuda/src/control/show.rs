@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use remuda_channel::{Status, WorkerStatus};
+use remuda_channel::{Growth, MemoryPeriod, MemoryRange, MemoryStatus, Status, WorkerStatus};
 
 /// Memory of one process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +51,75 @@ fn page(status: &Status, memory_of: &dyn Fn(i32) -> Option<Memory>) -> String {
         ["SLOT", "PID", "STATE", "GEN", "AGE", "REQUESTS", "NOW", "PRIVATE", "PSS", "OLDEST"];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(status.workers.iter().map(|worker| row(worker, memory_of)));
+    page + "\n" + &aligned(&rows) + &memory_page(&status.memory)
+}
+
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..head.len()).filter_map(width).collect();
-    page.push('\n');
-    for row in &rows {
+    let widths: Vec<usize> = (0..N).filter_map(width).collect();
+    let mut text = String::new();
+    for row in rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        page += cells.collect::<Vec<_>>().join("  ").trim_end();
-        page.push('\n');
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// What was taken over time, and the routes that have grown: what has nothing to say is left out.
+fn memory_page(memory: &MemoryStatus) -> String {
+    let mut page = String::new();
+    if let Some(total) = memory.now.total {
+        let replaced = replaced(&memory.now);
+        let time = length(memory.now.seconds);
+        page += &format!("\nIn {time}, least/mean/most; workers replaced: {replaced}\n");
+        let mut rows = vec![["MEMORY", "PRIVATE", "PSS"].map(str::to_owned)];
+        rows.push(["all".into(), "-".into(), range(total)]);
+        rows.extend(
+            memory
+                .now
+                .slots
+                .iter()
+                .map(|slot| [format!("slot {}", slot.slot), range(slot.private), range(slot.pss)]),
+        );
+        page += &aligned(&rows);
+    }
+    if let Some(before) = &memory.before
+        && let Some(total) = before.total
+    {
+        let (time, replaced) = (length(before.seconds), replaced(before));
+        page += &format!("The {time} before: all {}; replaced: {replaced}\n", range(total));
+    }
+    let grown: Vec<_> = memory.growth.iter().filter(|growth| growth.bytes > 0).collect();
+    if !grown.is_empty() {
+        let head = ["GROWTH", "SAMPLES", "EACH", "PATH"].map(str::to_owned);
+        let rows = grown.iter().take(GROWN_MAX).map(|growth| growth_row(growth));
+        page += &format!("\n{}", aligned(&[head].into_iter().chain(rows).collect::<Vec<_>>()));
     }
     page
+}
+
+/// So many routes are shown; JSON has all.
+const GROWN_MAX: usize = 10;
+
+fn growth_row(growth: &Growth) -> [String; 4] {
+    let requests = i64::try_from(growth.requests.max(1)).unwrap_or(i64::MAX);
+    [
+        format!("{} kB", growth.bytes >> 10),
+        growth.requests.to_string(),
+        format!("{} kB", (growth.bytes / requests) >> 10),
+        if growth.route.is_empty() { "(others)".into() } else { shown(&growth.route) },
+    ]
+}
+
+fn range(range: MemoryRange) -> String {
+    format!("{}/{}/{} MiB", range.least >> 20, range.mean >> 20, range.most >> 20)
+}
+
+fn replaced(period: &MemoryPeriod) -> String {
+    let by_cause = period.replaced.iter().map(|(cause, count)| format!("{count} by {cause}"));
+    let text = by_cause.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "none".to_owned() } else { text }
 }
 
 fn row(worker: &WorkerStatus, memory_of: &dyn Fn(i32) -> Option<Memory>) -> [String; 10] {
@@ -113,7 +173,7 @@ fn memory_of(pid: i32) -> Option<Memory> {
 
 #[cfg(test)]
 mod tests {
-    use remuda_channel::{RequestStatus, ZygoteStatus};
+    use remuda_channel::{RequestStatus, SlotMemory, ZygoteStatus};
 
     use super::*;
 
@@ -147,7 +207,35 @@ mod tests {
             ready: 1,
             workers: vec![busy, fresh],
             zygotes: vec![zygote],
+            memory: MemoryStatus::default(),
         }
+    }
+
+    fn memory() -> MemoryStatus {
+        let range = |least: u64, mean: u64, most: u64| MemoryRange {
+            least: least << 20,
+            mean: mean << 20,
+            most: most << 20,
+        };
+        let slot = |slot| SlotMemory { slot, private: range(14, 20, 31), pss: range(30, 36, 47) };
+        let replaced = [("max_requests".to_owned(), 10), ("memory".to_owned(), 2)].into();
+        let total = Some(range(150, 160, 183));
+        let now =
+            MemoryPeriod { seconds: 18_125.0, total, slots: vec![slot(0), slot(1)], replaced };
+        let before = MemoryPeriod { seconds: 86_400.0, total, ..MemoryPeriod::default() };
+        let growth = |route: &str, requests, bytes| Growth { route: route.into(), requests, bytes };
+        let growth = vec![
+            growth("/leak/:id", 1000, 1000 * (41 << 10)),
+            growth("/\u{1b}[2J", 3, 12 << 10),
+            growth("/even", 9, -4096),
+            growth("", 40, 8 << 10),
+        ];
+        MemoryStatus { now, before: Some(before), growth }
+    }
+
+    #[test]
+    fn memory_over_time_and_the_paths_that_leak_can_be_read() {
+        insta::assert_snapshot!(memory_page(&memory()));
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl Shell {
             ready: standing.ready,
             workers,
             zygotes: zygotes.collect(),
+            memory: self.report.status(now),
         }
     }
 }

@@ -129,7 +129,7 @@ pub(crate) const MEMORY_SAMPLE_RATE: Setting = Setting {
     short: "Share of the requests after which the worker's memory is logged; 0 = none",
     long: "\
 `0.01` logs one in a hundred: `Memory: 123MB | Path: /page | Grew: 40kB`. Memory is what the worker has in \
-RAM, with what it shares; grown is what has been added since the request began, by it and by those \
-at the same time.",
+RAM, with what it shares; grown is what has been allocated since the request began, by it and by those \
+at the same time. `remuda status` has the sums by path.",
     ..FULL
 };

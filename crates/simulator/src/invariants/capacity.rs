@@ -8,6 +8,7 @@ use remuda_supervisor::{
 };
 
 use super::rolling::Rolling;
+use super::room::Room;
 use super::{Invariant, Step, Violation, is_under_way};
 
 const NAME: &str = "capacity";
@@ -20,6 +21,7 @@ pub(super) struct Capacity {
     /// In a crash loop or a shortage one is started after another; how seldom is checked there.
     is_slow: bool,
     rolling: Rolling,
+    room: Room,
 }
 
 impl Invariant for Capacity {
@@ -35,8 +37,9 @@ impl Invariant for Capacity {
         }
         self.closed.extend(step.closed());
         self.rolling.follow(step);
+        self.room.follow(step);
         if step.is_running() {
-            relieved_only_by_a_successor(step)?;
+            relieved_only_by_a_successor(step, &self.room)?;
             enough_go_on_serving(step)?;
             if !self.is_slow {
                 self.empty_slots_are_filled(step)?;
@@ -46,7 +49,7 @@ impl Invariant for Capacity {
     }
 }
 
-fn relieved_only_by_a_successor(step: &Step<'_>) -> Result<(), Violation> {
+fn relieved_only_by_a_successor(step: &Step<'_>, room: &Room) -> Result<(), Violation> {
     for (id, _) in step.told_to_drain() {
         let Some(worker) = step.is(id) else { continue };
         if worker.is_serving() {
@@ -65,7 +68,8 @@ fn relieved_only_by_a_successor(step: &Step<'_>) -> Result<(), Violation> {
         else {
             continue;
         };
-        if worker.slot.0 < step.after.wanted && !serves(step.after, worker.slot) {
+        let needs_another = worker.slot.0 < step.after.wanted && !room.is_made_by(id);
+        if needs_another && !serves(step.after, worker.slot) {
             let what = format!("worker {} drains, and nobody serves in its slot", id.0);
             return Err(step.violation(NAME, what));
         }
@@ -84,6 +88,9 @@ fn enough_go_on_serving(step: &Step<'_>) -> Result<(), Violation> {
         _ => None,
     });
     let wanted = scaled.chain([step.after.wanted]).min().unwrap_or(0);
+    // One of them, whom `memory` watches.
+    let makes_room = step.notices().any(|n| matches!(n, Notice::WorkerMakesRoom { .. }));
+    let wanted = wanted - u16::from(makes_room);
     let (before, after) = (step.before.serving(), step.after.serving());
     if drained.count() > 0 && after < usize::from(wanted) && after < before {
         let what = format!("of {before} serving {after} are left, {wanted} wanted");
@@ -122,6 +129,7 @@ impl Capacity {
             };
             let closed = self.closed.get(&slot).is_some_and(|&closed| closed >= source);
             let waits = self.waits.get(&slot).is_some_and(|&until| until > step.now);
+            let waits = waits || self.room.is_made_in(slot);
             if !view.workers.iter().any(sits) && !waits && !closed {
                 let what = format!("slot {} is empty, and nobody is asked for", slot.0);
                 return Err(step.violation(NAME, what));

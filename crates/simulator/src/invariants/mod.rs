@@ -19,6 +19,7 @@ mod reload_ends;
 mod requests;
 mod rest;
 mod rolling;
+mod room;
 mod settings;
 mod shortage;
 mod stop;

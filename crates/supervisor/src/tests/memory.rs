@@ -145,3 +145,90 @@ fn the_next_one_waits_until_the_first_is_really_gone() {
     measure(&mut driver, &[(1, 60), (2, 70), (4, 10)]);
     assert_eq!(forks(&driver.take()), [], "3 was killed, but its end has not been reported");
 }
+
+fn makes_room(actions: &[Action]) -> Vec<u64> {
+    let first = |notice: &Notice| match notice {
+        Notice::WorkerMakesRoom { worker, .. } => Some(worker.0),
+        _ => None,
+    };
+    notices(actions).iter().filter_map(first).collect()
+}
+
+/// Three workers that had 30 MiB when they were new, and have 180 now: a fourth does not fit below 200.
+fn short() -> Driver {
+    let mut driver = Driver::settled(total(150, 200));
+    measure(&mut driver, &[(1, 30), (2, 30), (3, 30)]);
+    driver.take();
+    driver
+}
+
+#[test]
+fn where_a_successor_does_not_fit_the_old_one_goes_first_and_the_slot_waits_for_its_end() {
+    let mut driver = short();
+    measure(&mut driver, &[(1, 40), (2, 90), (3, 50)]);
+    let actions = driver.take();
+    assert_eq!(makes_room(&actions), [2]);
+    assert_eq!((told(&actions), forks(&actions)), (vec![(2, Order::Drain)], vec![]));
+    measure(&mut driver, &[(1, 40), (2, 90), (3, 50)]);
+    driver.spent(1);
+    assert_eq!(driver.take(), [], "one at a time, and its memory is not free yet");
+    driver.exit(2, CLEAN);
+    assert_eq!(forks(&driver.take()), [(4, 1, 1)]);
+    driver.boot(4);
+    measure(&mut driver, &[(1, 40), (3, 50), (4, 30)]);
+    assert_eq!(forks(&driver.take()), [(5, 0, 1)], "there is room again for both: new before old");
+}
+
+#[test]
+fn whoever_is_to_be_replaced_for_another_reason_makes_room_as_well() {
+    let mut driver = short();
+    measure(&mut driver, &[(1, 49), (2, 49), (3, 49)]);
+    driver.take();
+    driver.spent(2);
+    assert_eq!(forks(&driver.take()), [(4, 1, 1)], "147 + 30 MiB fit");
+
+    let mut driver = Driver::settled(total(180, 200));
+    measure(&mut driver, &[(1, 30), (2, 30), (3, 30)]);
+    measure(&mut driver, &[(1, 58), (2, 58), (3, 58)]);
+    driver.spent(2);
+    assert_eq!(driver.take(), [], "who it is, is decided when it is measured");
+    measure(&mut driver, &[(1, 58), (2, 58), (3, 58)]);
+    let actions = driver.take();
+    assert_eq!((makes_room(&actions), forks(&actions)), (vec![2], vec![]));
+}
+
+#[test]
+fn the_only_worker_never_goes_first_nor_does_anybody_while_another_is_missing() {
+    let plan = Plan { workers: 1, ..total(50, 80) };
+    let mut driver = Driver::settled(plan);
+    measure(&mut driver, &[(1, 30)]);
+    measure(&mut driver, &[(1, 60)]);
+    assert_eq!(forks(&driver.take()), [(2, 0, 1)]);
+
+    let mut driver = short();
+    driver.exit(3, CRASH);
+    driver.take();
+    measure(&mut driver, &[(1, 90), (2, 90)]);
+    let actions = driver.take();
+    assert_eq!(makes_room(&actions), []);
+    assert_eq!(driver.serving_workers(), [1, 2]);
+}
+
+#[test]
+fn a_reload_brings_the_new_before_the_old_however_short_memory_is() {
+    let mut driver = short();
+    driver.ask(crate::Wish::Reload);
+    driver.zygote_ready(2);
+    driver.take();
+    measure(&mut driver, &[(1, 60), (2, 60), (3, 60)]);
+    assert_eq!(makes_room(&driver.take()), [], "nobody knows yet whether the new code runs");
+}
+
+#[test]
+fn one_that_makes_room_and_does_not_leave_in_time_is_killed_and_the_slot_is_filled() {
+    let mut driver = short();
+    measure(&mut driver, &[(1, 40), (2, 90), (3, 50)]);
+    driver.pass(secs(60));
+    driver.exit(2, KILLED);
+    assert_eq!(forks(&driver.take()), [(4, 1, 1)]);
+}

@@ -132,6 +132,7 @@ fn worker(state: WorkerState) -> Worker {
         drains: false,
         lifetime: None,
         weight: None,
+        makes_room: false,
         slow_since: None,
         state,
     }
