@@ -40,6 +40,12 @@ LEFT_OUT = {
     "test_crossinterp", "test_external_inspection", "test_zipapp", "test_zoneinfo", "test_lzma",
     "test_sundry", "test_source_encoding", "test_winconsoleio", "test_decimal", "test_statistics",
 }  # fmt: skip
+# They count the references to a constant of their own code, which lasts here; 3.13's no longer do.
+COUNT_REFERENCES = {
+    "test.test_memoryio.CBytesIOTest.test_cow_setstate",
+    "test.test_memoryio.CBytesIOTest.test_cow_truncate",
+    "test.test_memoryio.CBytesIOTest.test_cow_write",
+}
 FILE_BYTES_MAX = 90_000
 MODULE_S_MAX = 40
 
@@ -59,17 +65,23 @@ def main() -> int:
         if path.stem not in LEFT_OUT and path.stat().st_size < FILE_BYTES_MAX
     )
     findings = []
+    unfinished = []
     tests = 0
     for name in names:
         plain, sealed = run(name, immortal=False), run(name, immortal=True)
         tests += sealed["tests"]
+        if sealed["failed"] and not sealed["tests"]:
+            unfinished.append(name)
         # What fails at one time and not at another is no finding.
         fresh = sorted(set(sealed["failed"]) - set(plain["failed"]))
+        fresh = [each for each in fresh if each.split("\n", 1)[0] not in COUNT_REFERENCES]
         if fresh and set(run(name, immortal=True)["failed"]) & set(fresh):
             findings += [(name, *each.split("\n", 1)) for each in fresh]
             print(f"{name}: {len(fresh)} fail only in an immortal heap", flush=True)
             for each in fresh[:3]:
                 print("    " + each[:1500].replace("\n", "\n    "), flush=True)
+    if unfinished:
+        print(f"not run to the end: {', '.join(unfinished)}")
     print(f"{len(names)} modules, {tests} tests; {len(findings)} findings")
     return 1 if findings else 0
 
