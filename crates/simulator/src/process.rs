@@ -118,6 +118,8 @@ pub(crate) struct WorkerLife {
     pub(crate) plan: Box<Plan>,
     pub(crate) code: Code,
     pub(crate) faults: Vec<WorkerFault>,
+    /// It waits for the master's word that it may begin.
+    pub(crate) waits: bool,
     /// Since when it takes requests.
     pub(crate) ready_at: Option<Tick>,
     /// What it takes from the queue.

@@ -276,6 +276,7 @@ impl<M: Master> World<'_, M> {
                         link.pid = Some(pid);
                     }
                     self.hand(Event::Forked { worker, pid });
+                    self.begin(worker);
                 }
                 ZygoteWord::ForkFailed(worker, refusal) => {
                     self.shell.links.remove(&worker);
@@ -491,6 +492,7 @@ impl<M: Master> World<'_, M> {
                 let mut rng = self.dice.of(Subject::Order, serial.0);
                 self.act(serial, millis_between(&mut rng, 0, 20), Deed::Listen);
             }
+            self.begin(worker);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use remuda_channel::{FromWorker, ToWorker};
-use remuda_supervisor::{Ending, Tick};
+use remuda_supervisor::{Ending, Tick, WorkerId};
 
 use crate::dice::{Subject, between, millis_between};
 use crate::fault::{Code, WorkerFault};
@@ -38,6 +38,13 @@ impl<M: Master> World<'_, M> {
     fn worker_has_booted(&mut self, serial: Serial) {
         let Some(life) = self.life(serial) else { return };
         let id = life.id;
+        // Nobody begins before the master knows its number, nor when it never will.
+        match self.shell.links.get(&id).map(|link| link.pid) {
+            None => return self.end(serial, Ending::Exited(0)),
+            Some(None) => return self.wait_to_begin(serial),
+            Some(Some(_)) => {}
+        }
+        let Some(life) = self.life(serial) else { return };
         let ends = life.faults.iter().find_map(|fault| match *fault {
             WorkerFault::BootEnds(ending) => Some(ending),
             _ => None,
@@ -69,6 +76,21 @@ impl<M: Master> World<'_, M> {
         self.say(serial, Letter::Worker(id, FromWorker::Ready.as_bytes().to_vec()));
         self.listen(serial);
         self.accept(serial);
+    }
+
+    fn wait_to_begin(&mut self, serial: Serial) {
+        if let Some(life) = self.life(serial) {
+            life.waits = true;
+        }
+    }
+
+    /// The master knows its number, or has closed its channel.
+    pub(crate) fn begin(&mut self, id: WorkerId) {
+        let Some(process) = self.kernel.worker_mut(id) else { return };
+        let serial = process.serial;
+        if process.worker_mut().is_some_and(|life| std::mem::take(&mut life.waits)) {
+            self.act(serial, Duration::ZERO, Deed::Boot);
+        }
     }
 
     /// Reads what the master said; the end of the channel is a word, too.

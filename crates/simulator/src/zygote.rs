@@ -236,6 +236,7 @@ impl<M: Master> World<'_, M> {
             plan,
             code,
             faults,
+            waits: false,
             ready_at: None,
             accepts: Accepts::All,
             told_so: false,

@@ -139,7 +139,8 @@ impl Supervisor {
     }
 
     /// Whether one may go while nobody serves in its place: everybody else does, and whoever comes
-    /// afterwards may start at once. Never the only one, nor for code that is not known to run.
+    /// afterwards may start at once. Never the only one, nor for code that is not known to run, nor
+    /// where a slot is closed: they are fewer than wanted already.
     fn can_make_room(&self) -> bool {
         let Some(source) = self.fork_source() else { return false };
         let is_slow = !self.intensity.allows_start(0) || !self.shortage.allows_start(0);
@@ -149,7 +150,7 @@ impl Supervisor {
         let seats = self.pool.seats(self.wanted);
         let is_steady = |(slot, seat): (SlotId, &Seat)| {
             let is_closed = self.pool.is_closed(slot, source);
-            seat.under_way.is_none() && (seat.serving.is_some() || is_closed)
+            seat.under_way.is_none() && seat.serving.is_some() && !is_closed
         };
         let serving = seats.iter().filter(|seat| seat.serving.is_some()).count();
         serving >= 2 && (0..).map(SlotId).zip(&seats).all(is_steady)

@@ -1,7 +1,7 @@
 //! Limits of memory, and of age.
 
 use super::driver::*;
-use crate::{Action, Cause, Event, Limit, Notice, Order, Plan, Signal, WorkerId};
+use crate::{Action, Cause, Ending, Event, Limit, Notice, Order, Plan, Signal, WorkerId};
 
 const MIB: u64 = 1 << 20;
 
@@ -222,6 +222,17 @@ fn a_reload_brings_the_new_before_the_old_however_short_memory_is() {
     driver.take();
     measure(&mut driver, &[(1, 60), (2, 60), (3, 60)]);
     assert_eq!(makes_room(&driver.take()), [], "nobody knows yet whether the new code runs");
+}
+
+#[test]
+fn where_a_slot_is_closed_nobody_goes_first() {
+    let mut driver = short();
+    driver.exit(3, Ending::Exited(78));
+    driver.take();
+    measure(&mut driver, &[(1, 30), (2, 160)]);
+    let actions = driver.take();
+    assert_eq!(makes_room(&actions), []);
+    assert_eq!(forks(&actions), [(4, 1, 1)], "its successor comes beside it");
 }
 
 #[test]
