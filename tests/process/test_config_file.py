@@ -72,7 +72,7 @@ def test_bad_values_are_all_named_with_their_lines(site):
     conf(site, "workers = 'two'\ntimeout = [1]\n")
     status, words = refused("hello:app", cwd=site)
     assert status == 1
-    assert "`workers` must be a whole number from 1 to 512, but is `two`" in words
+    assert "`workers` must be a whole number from 1 to 512, or `auto`, but is `two`" in words
     assert "from: gunicorn.conf.py:1" in words and "from: gunicorn.conf.py:2" in words
 
 
