@@ -16,6 +16,8 @@ const GAP_MAX: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standstill {
     last_event: Tick,
+    /// Nobody was judged until then, so nobody looked.
+    unwatched_until: Tick,
     /// The latest gap ended then.
     ended: Tick,
     /// Length of it, and of those shortly before.
@@ -29,7 +31,10 @@ impl Standstill {
     /// judged by; `None` = nobody is.
     pub(crate) fn observe(&mut self, now: Tick, limits: Option<(Duration, Duration)>) {
         let last_event = std::mem::replace(&mut self.last_event, now);
-        let Some((shortest, longest)) = limits else { return };
+        let Some((shortest, longest)) = limits else {
+            *self = Self { last_event: now, unwatched_until: now, ..Self::default() };
+            return;
+        };
         self.longest = self.longest.max(longest);
         let gap = now.since(last_event);
         if last_event == Tick::default() || gap <= (shortest / 2).min(GAP_MAX) {
@@ -45,6 +50,7 @@ impl Standstill {
 
     /// How long somebody has stood who stands since `since`, in time in which we ran.
     pub(crate) fn stood(&self, since: Tick, now: Tick) -> Duration {
+        let since = since.max(self.unwatched_until);
         let stood = now.since(since);
         if since < self.ended { stood.saturating_sub(self.length) } else { stood }
     }
@@ -105,6 +111,15 @@ mod tests {
         quick.observe(at(100), Some((secs(1), secs(30))));
         quick.observe(at(101), Some((secs(1), secs(30))));
         assert_eq!(quick.stood(at(100), at(101)), secs(0), "half a short timeout is long");
+    }
+
+    #[test]
+    fn time_in_which_nobody_was_judged_is_nobodys() {
+        let mut standstill = Standstill::default();
+        standstill.observe(at(100), None);
+        standstill.observe(at(300), None);
+        standstill.observe(at(301), TIMEOUT);
+        assert_eq!(standstill.stood(at(100), at(301)), secs(1));
     }
 
     #[test]

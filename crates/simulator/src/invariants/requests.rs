@@ -45,9 +45,10 @@ impl Invariant for Requests {
 fn word_is_missing(step: &Step<'_>, life: &crate::process::WorkerLife) -> bool {
     step.was(life.id).is_none_or(|view| match view.state {
         WorkerState::Forking { ready, .. } => !ready,
-        // Whatever has come was heard before the time was looked at.
+        // Whatever has come was heard before the time was looked at: its own, or that of a stop.
         WorkerState::Booting { deadline, .. } | WorkerState::Cancelled { deadline, .. } => {
-            deadline <= step.now && matches!(step.event, Event::Tick)
+            let is_over = deadline <= step.now || !step.is_running();
+            is_over && matches!(step.event, Event::Tick)
         }
         _ => false,
     })
