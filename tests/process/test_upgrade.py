@@ -148,6 +148,8 @@ def test_a_second_usr2_while_one_is_under_way_is_refused(serve, masters):
         new = upgrade(server, masters)
         server.send(signal.SIGUSR2)
         server.wait_for_log("Signal usr2 ignored: an upgrade is under way")
+        # Before it listens to signals, this one would end it.
+        server.wait_for_log("Starting remuda", count=2)
         os.kill(new, signal.SIGUSR2)
         server.wait_for_log("Signal usr2 ignored: the master before this one has not left yet")
         assert server.wait() == 0
