@@ -7,17 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::WorkerPlan;
 
-/// The hooks that the herald calls; the others are called in zygotes and workers.
-pub const HERALD_HOOKS: [&str; 7] = [
-    "on_starting",
-    "on_reload",
-    "when_ready",
-    "child_exit",
-    "nworkers_changed",
-    "pre_exec",
-    "on_exit",
-];
-
 /// Where a Python configuration file is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -34,8 +34,7 @@ pub use control::{
 };
 pub use growth::{Growth, Growths};
 pub use herald::{
-    ClassQuestion, ConfigPlace, ConfigValue, FromHerald, HERALD_HOOKS, ToHerald, ValueForm,
-    WorkerForm,
+    ClassQuestion, ConfigPlace, ConfigValue, FromHerald, ToHerald, ValueForm, WorkerForm,
 };
 pub use imported::{IMPORTED_BYTES_MAX, imported_names, imported_packet};
 pub use plan::{

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use remuda_channel::{
-    AsgiPlan, ConfigPlace, ForkCheck, HERALD_HOOKS, IdentityPlan, LeniencePlan, ListenerPlan,
-    LoggingPlan, MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD,
-    RelayPlan, StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
+    AsgiPlan, ConfigPlace, ForkCheck, IdentityPlan, LeniencePlan, ListenerPlan, LoggingPlan,
+    MemoryPlan, Preload, ProtocolPlan, ProxyPlan, RELAY_GIVE_FD, RELAY_TAKE_FD, RelayPlan,
+    StatsdPlan, SyslogPlan, TlsPlan, Underscores, WorkerClass, WorkerPlan,
 };
 use remuda_runtime::{Address, Binding, Heirloom, Identity, IdentityError, Watching, listen_fds};
 use remuda_settings::{
-    AsgiSettings, ForwardedSettings, IdentitySettings, Kind, Lenience, LoggingSettings,
-    MemorySettings, Place, PythonFile, ReloadSettings, Settings, StatsdSettings, SyslogSettings,
-    TlsSettings, table,
+    AsgiSettings, ForwardedSettings, HERALD_HOOKS, IdentitySettings, Kind, Lenience,
+    LoggingSettings, MemorySettings, Place, PythonFile, ReloadSettings, Settings, StatsdSettings,
+    SyslogSettings, TlsSettings, table,
 };
 use remuda_supervisor::Plan;
 

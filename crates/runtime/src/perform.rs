@@ -8,7 +8,6 @@ use nix::unistd::Pid as UnixPid;
 use remuda_channel::{ToHerald, ToWorker, ToZygote};
 use remuda_journal::log;
 use remuda_supervisor::{Action, Ending, Event, Generation, Notice, Order, Pid, Refusal, Signal};
-
 use tokio::time::Instant;
 
 use crate::control::ControlSocket;

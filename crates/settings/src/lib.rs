@@ -53,4 +53,5 @@ pub use settings::{
     Lenience, LoggingSettings, MemorySettings, MemorySize, ProxySettings, ReloadSettings, Settings,
     StatsdSettings, SyslogSettings, TlsSettings,
 };
+pub use table::HERALD_HOOKS;
 pub use worker_class::{WorkerClass, known_paths};

@@ -110,17 +110,8 @@ fn notes(setting: &Setting, wishes: &Wishes) -> Vec<String> {
     };
     let own = NOTES.iter().filter(|(of, when, _)| *of == setting && is_meant(*when));
     notes.extend(own.map(|(_, _, note)| (*note).to_owned()));
-    // The hooks of gunicorn's master; `pre_fork` is at home in the zygote, which forks.
-    let heralds = [
-        "on_starting",
-        "on_reload",
-        "when_ready",
-        "child_exit",
-        "nworkers_changed",
-        "pre_exec",
-        "on_exit",
-    ];
-    if heralds.contains(&setting.name) && given.is_some() {
+    // `pre_fork` is at home in the zygote, which forks.
+    if HERALD_HOOKS.contains(&setting.name) && given.is_some() {
         notes.push(IN_THE_HERALD.to_owned());
     }
     notes

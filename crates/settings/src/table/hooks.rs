@@ -9,6 +9,17 @@ const fn hook(name: &'static str, arity: &'static [u8], short: &'static str) -> 
     Setting { name, group: Group::Hooks, kind: Kind::Hook(arity), short, ..FULL }
 }
 
+/// The hooks of gunicorn's master, which the herald calls; the others are called in zygotes and workers.
+pub const HERALD_HOOKS: [&str; 7] = [
+    "on_starting",
+    "on_reload",
+    "when_ready",
+    "child_exit",
+    "nworkers_changed",
+    "pre_exec",
+    "on_exit",
+];
+
 pub(super) const ALL: &[Setting] = &[
     hook("on_starting", &[1], "`(server)`, before the sockets are bound"),
     hook("on_reload", &[1], "`(server)`, when a reload has read the settings again"),

@@ -21,6 +21,8 @@ mod workers;
 
 use crate::declare::{Group, Kind, Setting, Support};
 
+pub use hooks::HERALD_HOOKS;
+
 pub(crate) use asgi::*;
 pub(crate) use development::*;
 pub(crate) use identity::*;
