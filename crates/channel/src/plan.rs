@@ -82,6 +82,8 @@ pub struct ProtocolPlan {
     pub proxy: String,
     /// Who may send them: `*`, addresses or networks.
     pub proxy_allow_ips: Vec<String>,
+    /// Who may speak uwsgi, in place of HTTP: `*`, addresses or networks; `None` = HTTP is spoken.
+    pub uwsgi_allow_ips: Option<Vec<String>>,
     /// Encryption; `None` = none.
     pub tls: Option<TlsPlan>,
     /// HTTP/2 without TLS: off, prior-knowledge, upgrade or both.

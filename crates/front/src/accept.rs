@@ -81,7 +81,7 @@ impl Front {
     pub(crate) fn welcome(&self, socket: Socket, peer: Peer, listener: usize) {
         self.accepted.set(self.accepted.get() + 1);
         let trusted = self.core.proxies.trusted.contains(peer);
-        let stage = self.door.first_stage(trusted);
+        let stage = self.door.first_stage(peer, trusted);
         if matches!(stage, Stage::Parked) && self.pass_on(&socket, listener, false, 0) {
             return;
         }

@@ -52,7 +52,7 @@ impl Front {
             wire: wire.clone(),
             scratch: self.scratch.clone(),
             core: self.core.clone(),
-            screen: Screen::default(),
+            screen: if self.door.speaks_uwsgi() { Screen::of_uwsgi() } else { Screen::default() },
         };
         Http1::new(self.builder.serve_connection(screened, self.ingress(wire)))
     }

@@ -196,14 +196,18 @@ impl Exchange {
     }
 
     /// Sends a `103 Early Hints` with these fields at once. Hints are only hints: where they cannot
-    /// be sent (HTTP/1.0, a client that does not read) nothing happens.
+    /// be sent (HTTP/1.0, uwsgi, a client that does not read) nothing happens.
     pub fn early_hints(&self, front: &Front, fields: &[(HeaderName, HeaderValue)]) {
         let wire = &self.wire;
         if self.head.version == Version::HTTP_2 {
             self.turn.add_hints(fields);
             return front.poll_connection(self.connection());
         }
-        if self.head.version != Version::HTTP_11 || !wire.writable.get() || fields.is_empty() {
+        if self.head.version != Version::HTTP_11
+            || wire.has_packet()
+            || !wire.writable.get()
+            || fields.is_empty()
+        {
             return;
         }
         let mut head = b"HTTP/1.1 103 Early Hints\r\n".to_vec();

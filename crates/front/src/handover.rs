@@ -15,6 +15,7 @@ use crate::connection::Stage;
 use crate::front::Accepting;
 use crate::listener::peer_of;
 use crate::lookout::Key;
+use crate::opening::Step;
 use crate::relay::{Passed, Relay};
 use crate::wire::{Peer, Phase, Wire};
 
@@ -60,7 +61,10 @@ impl Front {
         if self.pass_on(&passed.socket, passed.listener, passed.served, passed.hops) {
             return;
         }
-        if let Some(wire) = self.add(passed.socket, peer, passed.listener, Stage::Parked)
+        // The sibling may be one of before a reload, with other settings.
+        let forbidden = self.door.forbids(peer).then_some(Stage::Opening(Step::Forbidden));
+        let stage = forbidden.unwrap_or(Stage::Parked);
+        if let Some(wire) = self.add(passed.socket, peer, passed.listener, stage)
             && passed.served
         {
             wire.phase.set(Phase::Idle);

@@ -189,17 +189,10 @@ impl Head {
     /// A second one is refused even if it says the same: whoever joins the two reads another
     /// number, or none.
     fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        if self.content_length.is_some()
-            || value.is_empty()
-            || !value.iter().all(u8::is_ascii_digit)
-        {
+        if self.content_length.is_some() {
             return Err(Refusal::ContentLength);
         }
-        // No body is that long, and one that claims it is no body that will ever be read.
-        const BYTES_MAX: u64 = i64::MAX as u64;
-        let length = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
-        let length = length.filter(|length| *length <= BYTES_MAX);
-        self.content_length = Some(length.ok_or(Refusal::BodySize { bytes_max: BYTES_MAX })?);
+        self.content_length = Some(content_length(value)?);
         Ok(())
     }
 
@@ -287,8 +280,20 @@ fn value_of<'a>(line: &'a [u8], name: &str, limits: &Limits) -> Option<&'a [u8]>
     given.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
 }
 
+/// What `Content-Length` says.
+pub(crate) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::ContentLength);
+    }
+    // No body is that long, and one that claims it is no body that will ever be read.
+    const BYTES_MAX: u64 = i64::MAX as u64;
+    let length = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
+    let length = length.filter(|length| *length <= BYTES_MAX);
+    length.ok_or(Refusal::BodySize { bytes_max: BYTES_MAX })
+}
+
 /// Whether a `Host` can be one: a name, an address or nothing, and perhaps a port.
-fn is_host(value: &[u8]) -> bool {
+pub(crate) fn is_host(value: &[u8]) -> bool {
     value.iter().all(|byte| HOST[usize::from(*byte)])
 }
 

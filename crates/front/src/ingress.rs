@@ -1,5 +1,6 @@
 //! From hyper's request to an exchange: refuse what is out of bounds, read the body ahead.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -24,6 +25,7 @@ use crate::refusal::Refusal;
 use crate::reply::{ReplyBody, whole};
 use crate::shared::Core;
 use crate::turn::Turn;
+use crate::uwsgi::Packet;
 use crate::wire::Wire;
 use crate::{Handshake, Limits, RequestBody};
 
@@ -43,12 +45,29 @@ impl Service<Request<Incoming>> for Ingress {
         self.wire.head_begun.set(false);
         self.wire.hyper_reads_head.set(false);
         let (mut head, incoming) = request.into_parts();
+        if let Some(packet) = self.wire.packet.get().and_then(Cell::take) {
+            return self.take_packet(*packet, incoming);
+        }
         let believed = self.judge(&mut head, incoming.size_hint().lower());
         self.take(head, Arriving::Http1(incoming), believed)
     }
 }
 
 impl Ingress {
+    /// Takes a request that has come by uwsgi; `incoming` is its body.
+    #[cold]
+    fn take_packet(&self, packet: Packet, incoming: Incoming) -> Handling {
+        let Packet { mut head, body_bytes, scheme } = packet;
+        let limits = &self.core.limits;
+        let refusal = out_of_bounds(&head, limits)
+            .or_else(|| objection(&mut head, limits))
+            .or_else(|| too_large(body_bytes, limits));
+        // The sender may speak uwsgi, so it is believed; and by a variable, not by what a header
+        // of the client's says. Its names have no underscores left.
+        let believed = refusal.map_or(Ok(Believed { scheme, has_underscores: false }), Err);
+        self.take(head, Arriving::Http1(incoming), believed)
+    }
+
     /// Whether a request may reach the app, and what is believed of it. `bytes` are those that its
     /// body promises, if it does.
     pub(crate) fn judge(&self, head: &mut Parts, bytes: u64) -> Result<Believed, Refusal> {

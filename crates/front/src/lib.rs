@@ -60,6 +60,7 @@ mod tls;
 mod transport;
 mod trouble;
 mod turn;
+mod uwsgi;
 mod websocket;
 mod wire;
 

@@ -32,6 +32,8 @@ pub struct Protocols {
     pub tls: Option<Arc<Certificates>>,
     /// HTTP/2 without TLS, from peers that are believed. With TLS the client chooses.
     pub cleartext_http2: CleartextHttp2,
+    /// Who may speak uwsgi, which is then spoken in place of HTTP; `None` = nobody.
+    pub uwsgi: Option<TrustedPeers>,
 }
 
 /// Whether HTTP/2 is spoken without TLS, by clients that know it beforehand.
@@ -51,6 +53,7 @@ pub(crate) struct Door {
     proxy: Option<(ProxyProtocol, TrustedPeers)>,
     renewal: Option<Renewal>,
     cleartext_http2: CleartextHttp2,
+    uwsgi: Option<TrustedPeers>,
 }
 
 /// What a connection that is not open yet waits for.
@@ -62,6 +65,8 @@ pub(crate) enum Step {
     Handshake,
     /// The first bytes of an HTTP/2 connection, or else of a request.
     Preface,
+    /// Nothing: it may not speak uwsgi.
+    Forbidden,
 }
 
 /// Where a step has led to.
@@ -92,13 +97,28 @@ impl Door {
         Self {
             proxy: protocols.proxy,
             renewal: protocols.tls.map(Renewal::new),
-            cleartext_http2: protocols.cleartext_http2,
+            cleartext_http2: match protocols.uwsgi {
+                Some(_) => CleartextHttp2::Off,
+                None => protocols.cleartext_http2,
+            },
+            uwsgi: protocols.uwsgi,
         }
     }
 
+    pub(crate) fn speaks_uwsgi(&self) -> bool {
+        self.uwsgi.is_some()
+    }
+
+    /// Whether it may not speak what is spoken here. That is whoever has connected, and not in whose
+    /// name.
+    pub(crate) fn forbids(&self, peer: Peer) -> bool {
+        self.uwsgi.as_ref().is_some_and(|allowed| !allowed.contains(peer))
+    }
+
     /// What a new connection begins with.
-    pub(crate) fn first_stage(&self, trusted: bool) -> Stage {
+    pub(crate) fn first_stage(&self, peer: Peer, trusted: bool) -> Stage {
         match self.proxy {
+            _ if self.forbids(peer) => Stage::Opening(Step::Forbidden),
             Some(_) => Stage::Opening(Step::ProxyHeader),
             None => self.after_proxy(trusted).map_or(Stage::Parked, Stage::Opening),
         }
@@ -135,6 +155,10 @@ impl Front {
                 Step::Hello => self.begin_handshake(wire),
                 Step::Handshake => shake_hands(wire),
                 Step::Preface => self.look_for_preface(wire),
+                Step::Forbidden => {
+                    let reason = "it may not speak uwsgi, see `uwsgi_allow_ips`".to_owned();
+                    Ok(Next::Refused(reason, self.door.in_plain(Refusal::Forbidden)))
+                }
             };
             match next.unwrap_or(Next::Gone) {
                 Next::Step(next) => step = next,
@@ -173,6 +197,8 @@ impl Front {
             Step::Preface => {
                 ("the HTTP/2 preface did not end in time", self.door.in_plain(Refusal::HeadTimeout))
             }
+            // It is turned away at its first turn.
+            Step::Forbidden => return self.remove(wire.id),
         };
         self.turn_away(wire, reason.to_owned(), &words);
     }

@@ -28,13 +28,22 @@ pub(crate) enum Refusal {
     ObsoleteFolding,
     HeaderFields,
     HeaderName,
+    HeaderValue,
     SchemeHeaders,
     HeaderFieldSize,
     /// Not what the PROXY protocol says.
     ProxyHeader,
     /// HTTP/1 where only HTTP/2 is expected.
     Preface,
-    /// A PROXY header from somebody who may not send one.
+    /// Not what uwsgi says.
+    Packet,
+    Variables,
+    /// A packet that is no request.
+    Modifier {
+        modifier: u8,
+    },
+    HttpOnUwsgi,
+    /// A PROXY header, or a word of uwsgi, from somebody who may not send one.
     Forbidden,
     HeadSize,
     /// Missing, malformed, or named twice and differently.
@@ -79,7 +88,9 @@ impl Refusal {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::TransferCoding | Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::TransferCoding | Self::Connect | Self::Modifier { .. } => {
+                StatusCode::NOT_IMPLEMENTED
+            }
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::BodySize { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Forbidden => StatusCode::FORBIDDEN,
@@ -93,6 +104,7 @@ impl Refusal {
             | Self::BareLineFeed
             | Self::ObsoleteFolding
             | Self::HeaderName
+            | Self::HeaderValue
             | Self::SchemeHeaders
             | Self::Host
             | Self::ContentType
@@ -101,6 +113,9 @@ impl Refusal {
             | Self::TransferEncoding
             | Self::Chunk
             | Self::ProxyHeader
+            | Self::Packet
+            | Self::Variables
+            | Self::HttpOnUwsgi
             | Self::Preface
             | Self::WebSocketKey => StatusCode::BAD_REQUEST,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
@@ -116,6 +131,9 @@ impl Refusal {
             Self::BodySize { bytes_max } => {
                 return format!("Request body is too large (more than {bytes_max} bytes)");
             }
+            Self::Modifier { modifier } => {
+                return format!("Unsupported uwsgi modifier1: {modifier}");
+            }
             Self::NotHttp(what) => what,
             Self::RequestLine => "Invalid HTTP request line",
             Self::Version => "Invalid HTTP version",
@@ -126,6 +144,7 @@ impl Refusal {
             Self::BareLineFeed => "Bare LF as line terminator",
             Self::ObsoleteFolding => "Obsolete line folding is unacceptable",
             Self::HeaderName => "Invalid HTTP header name",
+            Self::HeaderValue => "Invalid HTTP header value",
             Self::SchemeHeaders => "Contradictory scheme headers",
             Self::HeaderFields => "Error parsing headers: 'limit request headers fields'",
             Self::HeaderFieldSize => "Error parsing headers: 'limit request headers fields size'",
@@ -141,6 +160,9 @@ impl Refusal {
             Self::Expectation => "Unable to comply with expectation",
             Self::Chunk => "Invalid chunk",
             Self::ProxyHeader => "Invalid PROXY header",
+            Self::Packet => "Invalid uwsgi packet",
+            Self::Variables => "Invalid uwsgi packet: too many variables",
+            Self::HttpOnUwsgi => "This port speaks uwsgi, but the request came as HTTP",
             Self::Preface => "Expected HTTP/2 connection preface",
             Self::Forbidden => "Request forbidden",
             Self::HeadTimeout => "The request head did not arrive in time",

@@ -14,14 +14,17 @@ use crate::Limits;
 use crate::chunks::Chunks;
 use crate::head::{Framing, Head};
 use crate::refusal::Refusal;
+use crate::uwsgi::{self, Packet};
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Screen {
     state: State,
     /// A head whose end has not come.
     held: Vec<u8>,
     /// A head that was held, on its way to hyper.
     passed: Bytes,
+    /// What stands behind it, where uwsgi is spoken.
+    packet: Option<Box<Packet>>,
 }
 
 #[derive(Debug)]
@@ -30,6 +33,11 @@ enum State {
     /// Bytes of a body that are to follow.
     Length(u64),
     Chunked(Chunks),
+    /// uwsgi: one packet,
+    Packet,
+    /// and its body, of which so many bytes are to follow. What comes after that is no request:
+    /// only a WebSocket that takes over reads it.
+    LastBody(u64),
 }
 
 impl Default for State {
@@ -59,6 +67,11 @@ pub(crate) enum Refused {
 }
 
 impl Screen {
+    /// For a connection that speaks uwsgi.
+    pub(crate) fn of_uwsgi() -> Self {
+        Self { state: State::Packet, ..Self::default() }
+    }
+
     /// Looks at bytes, at least one.
     pub(crate) fn look(&mut self, bytes: &[u8], limits: &Limits) -> Result<Seen, Refused> {
         match &mut self.state {
@@ -90,7 +103,34 @@ impl Screen {
                 }
                 Ok(Seen::Body(used))
             }
+            State::Packet => self.keep_packet(bytes).map_err(Refused::Head),
+            State::LastBody(0) => Ok(Seen::Body(bytes.len())),
+            State::LastBody(left) => {
+                let piece = (*left).min(bytes.len() as u64);
+                *left -= piece;
+                Ok(Seen::Body(usize::try_from(piece).unwrap_or(usize::MAX)))
+            }
         }
+    }
+
+    /// Keeps bytes of a packet until it is whole.
+    fn keep_packet(&mut self, bytes: &[u8]) -> Result<Seen, Refusal> {
+        let kept_before = self.held.len();
+        self.held.extend_from_slice(bytes);
+        let Some(length) = uwsgi::length(&self.held)?.filter(|length| *length <= self.held.len())
+        else {
+            return Ok(Seen::Kept(bytes.len()));
+        };
+        let packet = uwsgi::read(&std::mem::take(&mut self.held)[..length])?;
+        self.state = State::LastBody(packet.body_bytes);
+        self.passed = packet.for_hyper();
+        self.packet = Some(Box::new(packet));
+        Ok(Seen::Kept(length - kept_before))
+    }
+
+    /// The packet that was kept, once.
+    pub(crate) fn take_packet(&mut self) -> Option<Box<Packet>> {
+        self.packet.take()
     }
 
     /// Keeps bytes of a head that is not whole, or has to be written anew.

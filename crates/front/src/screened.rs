@@ -39,6 +39,9 @@ impl Screened {
             }
             Ok(Seen::Kept(count)) => {
                 wire.head_begun.set(self.screen.is_within_head());
+                if let Some(packet) = self.screen.take_packet() {
+                    wire.take_packet(packet);
+                }
                 Some((count, false))
             }
             Err(Refused::Head(refusal)) => {

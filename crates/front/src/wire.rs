@@ -19,6 +19,7 @@ use crate::proxy::Told;
 use crate::refusal::Refusal;
 use crate::tls::Session;
 use crate::turn::Turn;
+use crate::uwsgi::Packet;
 use crate::websocket::WebSocket;
 
 /// Who is on the other side.
@@ -75,6 +76,8 @@ pub(crate) struct Wire {
     pub(crate) trusted: bool,
     /// What a PROXY header has said.
     pub(crate) told: OnceCell<Box<Told>>,
+    /// The request of a connection that speaks uwsgi, until hyper has seen what it may see of it.
+    pub(crate) packet: OnceCell<Cell<Option<Box<Packet>>>>,
     /// Encryption, from the first byte of its handshake on.
     pub(crate) tls: OnceCell<Box<Session>>,
     pub(crate) readable: Cell<bool>,
@@ -128,6 +131,7 @@ impl Wire {
             kept: OnceCell::new(),
             trusted,
             told: OnceCell::new(),
+            packet: OnceCell::new(),
             tls: OnceCell::new(),
             // Most clients send at once: the first read is tried without waiting for an event.
             readable: Cell::new(true),
@@ -265,6 +269,16 @@ impl Wire {
     pub(crate) fn hand_head_to_hyper(&self) {
         self.head_begun.set(true);
         self.hyper_reads_head.set(!self.unflushed.get());
+    }
+
+    /// The one request of a connection that speaks uwsgi.
+    pub(crate) fn take_packet(&self, packet: Box<Packet>) {
+        let _ = self.packet.set(Cell::new(Some(packet)));
+    }
+
+    /// Whether its request has come by uwsgi.
+    pub(crate) fn has_packet(&self) -> bool {
+        self.packet.get().is_some()
     }
 
     /// Whether nothing more is read here.

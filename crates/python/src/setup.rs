@@ -69,6 +69,7 @@ pub(crate) fn lay_groundwork(plan: &str) -> PyResult<Groundwork> {
     proxies(&plan)?;
     open_access_log(&plan, false)?;
     proxy_protocol(&plan)?;
+    uwsgi(&plan)?;
     let certificates = match &plan.protocols.tls {
         Some(tls) => {
             let loaded = Certificates::load(wish(tls));
@@ -105,6 +106,11 @@ fn proxy_protocol(plan: &WorkerPlan) -> PyResult<Option<(ProxyProtocol, TrustedP
     Ok(Some((version, peers("proxy_allow_ips", &plan.protocols.proxy_allow_ips)?)))
 }
 
+fn uwsgi(plan: &WorkerPlan) -> PyResult<Option<TrustedPeers>> {
+    let allowed = plan.protocols.uwsgi_allow_ips.as_ref();
+    allowed.map(|allowed| peers("uwsgi_allow_ips", allowed)).transpose()
+}
+
 /// What is spoken on the listeners.
 pub(crate) fn protocols(plan: &WorkerPlan, groundwork: &Groundwork) -> PyResult<Protocols> {
     Ok(Protocols {
@@ -115,6 +121,7 @@ pub(crate) fn protocols(plan: &WorkerPlan, groundwork: &Groundwork) -> PyResult<
             "both" => CleartextHttp2::Also,
             _ => CleartextHttp2::Off,
         },
+        uwsgi: uwsgi(plan)?,
     })
 }
 

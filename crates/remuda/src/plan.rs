@@ -177,6 +177,7 @@ fn protocols(settings: &Settings) -> ProtocolPlan {
     ProtocolPlan {
         proxy: settings.proxy.mode.clone(),
         proxy_allow_ips: settings.proxy.allowed.clone(),
+        uwsgi_allow_ips: settings.uwsgi.clone(),
         tls: settings.tls.as_ref().map(|tls| for_tls(tls, &http2.protocols)),
         http2_cleartext: http2.cleartext.clone(),
         http2_streams: http2.streams,

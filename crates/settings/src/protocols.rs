@@ -1,4 +1,4 @@
-//! What is spoken on the listeners: TLS, HTTP/2, the PROXY protocol; and what of it fits together.
+//! What is spoken on the listeners: TLS, HTTP/2, uwsgi, the PROXY protocol; and what of it fits together.
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,16 @@ impl Reader<'_> {
                 .map_err(|misfit| misfit.hint("before the app, write `--proxy-protocol=auto`"))
         });
         ProxySettings { mode, allowed: self.networks(&PROXY_ALLOW_IPS) }
+    }
+
+    pub(crate) fn uwsgi(&mut self) -> Option<Vec<String>> {
+        let is_spoken = self.choice(&PROTOCOL) == "uwsgi";
+        let allowed = self.networks(&UWSGI_ALLOW_IPS);
+        if !is_spoken {
+            self.warn(&UWSGI_ALLOW_IPS, "has no effect without `protocol = uwsgi`");
+            return None;
+        }
+        Some(allowed)
     }
 
     pub(crate) fn tls(&mut self, chdir: &Path) -> Option<TlsSettings> {
@@ -56,7 +66,7 @@ impl Reader<'_> {
         self.warn(&CIPHERS, "has no effect without `certfile`");
     }
 
-    pub(crate) fn http2(&mut self, has_tls: bool) -> Http2Settings {
+    pub(crate) fn http2(&mut self, has_tls: bool, has_uwsgi: bool) -> Http2Settings {
         let protocols = self.read(&HTTP_PROTOCOLS, |given| protocols(&given.text()));
         let cleartext = self.read(&HTTP2_CLEARTEXT, |given| {
             // gunicorn's file may hold a truth value.
@@ -69,6 +79,10 @@ impl Reader<'_> {
         });
         let is_wanted = protocols.iter().any(|name| name == "h2");
         match cleartext.as_str() {
+            _ if has_uwsgi && is_wanted => {
+                let hint = "take h2 out: where uwsgi is spoken, HTTP/2 ends at the proxy";
+                self.refuse(&HTTP_PROTOCOLS, "names h2, but `protocol` is uwsgi", hint);
+            }
             "off" if is_wanted && !has_tls => {
                 let why = "names h2, but there is neither `certfile` nor `http2_cleartext`, so that \
                            nobody will speak HTTP/2";

@@ -34,6 +34,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path, worker: Option<&ForeignWork
     let mut reader = Reader { wishes, worker, problems: Vec::new(), warnings: Vec::new() };
     let chdir = reader.chdir(start);
     let tls = reader.tls(&chdir);
+    let uwsgi = reader.uwsgi();
     let app = reader.app(start);
     let mut settings = Settings {
         paste_global_conf: reader.paste_global_conf(),
@@ -49,7 +50,8 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path, worker: Option<&ForeignWork
         umask: reader.read(&UMASK, |given| value::mode(&given.text())),
         forwarded: reader.forwarded(),
         proxy: reader.proxy(),
-        http2: reader.http2(tls.is_some()),
+        http2: reader.http2(tls.is_some(), uwsgi.is_some()),
+        uwsgi,
         tls,
         workers: reader.read(&WORKERS, |given| value::workers(&given.text(), WORKERS_MAX)),
         worker_class: reader.worker_class(),
@@ -256,7 +258,7 @@ impl Reader<'_> {
         self.read(setting, |given| value::switch(&given.text()))
     }
 
-    fn choice(&mut self, setting: &Setting) -> String {
+    pub(crate) fn choice(&mut self, setting: &Setting) -> String {
         let words = match setting.kind {
             Kind::Choice(words) => words,
             _ => &[],

@@ -90,6 +90,8 @@ pub struct Settings {
     pub forwarded: ForwardedSettings,
     /// Who may name its clients before a connection's first byte, and how.
     pub proxy: ProxySettings,
+    /// Who may speak uwsgi, in place of HTTP: `*`, addresses or networks; `None` = HTTP is spoken.
+    pub uwsgi: Option<Vec<String>>,
     /// Encryption; `None` = none.
     pub tls: Option<TlsSettings>,
     /// Versions of HTTP, and the limits of HTTP/2.

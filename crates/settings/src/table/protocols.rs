@@ -1,4 +1,4 @@
-//! Versions of HTTP, and what a proxy says before it.
+//! HTTP, its versions, or uwsgi in its place; and what a proxy says before it.
 
 use super::FULL;
 use crate::declare::{Group, Kind, Setting};
@@ -6,6 +6,8 @@ use crate::declare::{Group, Kind, Setting};
 pub(super) const ALL: &[Setting] = &[
     PROXY_PROTOCOL,
     PROXY_ALLOW_IPS,
+    PROTOCOL,
+    UWSGI_ALLOW_IPS,
     HTTP_PROTOCOLS,
     HTTP2_CLEARTEXT,
     HTTP2_MAX_CONCURRENT_STREAMS,
@@ -37,6 +39,30 @@ pub(crate) const PROXY_ALLOW_IPS: Setting = Setting {
     flags: &["proxy-allow-from"],
     short: "Who may send PROXY headers; `*` = all",
     long: "Others who send one are refused.",
+    ..FULL
+};
+
+pub(crate) const PROTOCOL: Setting = Setting {
+    name: "protocol",
+    group: Group::Protocols,
+    kind: Kind::Choice(&["http", "uwsgi"]),
+    default: "http",
+    flags: &["protocol"],
+    short: "`http`, or `uwsgi`, which nginx's `uwsgi_pass` speaks",
+    long: "\
+It holds for all addresses of `bind`. What reaches the app of a packet's variables, and what does not: \
+see [behind nginx](../guide/nginx.md). With `certfile` it is `uwsgi_pass suwsgi://`.",
+    ..FULL
+};
+
+pub(crate) const UWSGI_ALLOW_IPS: Setting = Setting {
+    name: "uwsgi_allow_ips",
+    group: Group::Protocols,
+    kind: Kind::Networks,
+    default: "127.0.0.1,::1",
+    flags: &["uwsgi-allow-from"],
+    short: "Who may speak uwsgi; `*` = all",
+    long: "Others are answered 403. On a unix socket everybody may who can open it.",
     ..FULL
 };
 

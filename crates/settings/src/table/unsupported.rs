@@ -36,8 +36,6 @@ pub(super) const ALL: &[Setting] = &[
     no("spew", &["spew"], G::Development, Switch, "false", "Print each line of Python that runs", "it would make the app unusably slow"),
     no("worker_tmp_dir", &["worker-tmp-dir"], G::Process, Path, "", "Directory of heartbeat files", "heartbeats are in shared memory, not in files"),
     no("tmp_upload_dir", &[], G::RequestLimits, Path, "", "Directory for uploads", "gunicorn does not use it either"),
-    refused(no("protocol", &["protocol"], G::Protocols, Text, "http", "`http` or `uwsgi`", "this version speaks HTTP only")),
-    no("uwsgi_allow_ips", &["uwsgi-allow-from"], G::Protocols, Networks, "127.0.0.1,::1", "Who may speak uwsgi", "this version speaks HTTP only"),
     no("ssl_version", &["ssl-version"], G::Tls, Text, "2", "Version of TLS", "TLS 1.2 and 1.3 are spoken, and nothing older"),
     no("suppress_ragged_eofs", &["suppress-ragged-eofs"], G::Tls, Switch, "true", "Tolerate a missing end of TLS", "it is always tolerated, since HTTP says by itself where a message ends"),
     no("do_handshake_on_connect", &["do-handshake-on-connect"], G::Tls, Switch, "false", "Shake hands at once", "hands are shaken as bytes come in, and no worker waits for them"),
