@@ -242,11 +242,6 @@ pub enum Support {
         /// Why it has no effect, or what happens instead; fits after "has no effect: ".
         why: &'static str,
     },
-    /// Refused: to go on would pretend that it was done.
-    NotYet {
-        /// What to do instead.
-        instead: &'static str,
-    },
 }
 
 /// One setting. Flag, variable, key of the file, help and reference all come from this.

@@ -48,6 +48,12 @@ const NOTES: &[(&Setting, When, &str)] = &[
          with it, does nothing",
     ),
     (
+        &PROTOCOL,
+        Is("uwsgi"),
+        "each connection has one request, as with nginx; who is not in `uwsgi_allow_ips` is answered \
+         403, and what is no packet 400, where gunicorn says 500; paths are decoded once, not twice",
+    ),
+    (
         &LIMIT_REQUEST_FIELD_SIZE,
         Is("0"),
         "it means 8190, as it did in gunicorn, whose documentation says unlimited",
@@ -97,7 +103,6 @@ fn notes(setting: &Setting, wishes: &Wishes) -> Vec<String> {
         match setting.support {
             Support::Full => {}
             Support::Ignored { why } => notes.push(format!("has no effect: {why}")),
-            Support::NotYet { instead } => notes.push(format!("is refused: {instead}")),
         }
     }
     if !setting.gunicorn && given.is_some() {

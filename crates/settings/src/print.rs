@@ -121,7 +121,7 @@ fn flags(setting: &Setting) -> String {
 fn without_effect(page: &mut String) {
     page.push_str(
         "\n## Without effect\n\nThese are known from gunicorn. Giving one is no mistake, but \
-         does nothing except for a warning, unless it says otherwise.\n\n\
+         does nothing except for a warning.\n\n\
          | setting | what it is in gunicorn | here |\n| --- | --- | --- |\n",
     );
     let mut settings: Vec<_> = table::all().filter(|setting| !setting.is_full()).collect();
@@ -129,8 +129,7 @@ fn without_effect(page: &mut String) {
     for setting in settings {
         let here = match setting.support {
             Support::Full => continue,
-            Support::Ignored { why } => why.to_owned(),
-            Support::NotYet { instead } => format!("refused; instead: {instead}"),
+            Support::Ignored { why } => why,
         };
         push(page, format_args!("| `{}` | {} | {here} |\n", setting.name, setting.short));
     }

@@ -471,10 +471,6 @@ impl Reader<'_> {
                     };
                     self.warnings.push(Warning(text));
                 }
-                Support::NotYet { instead } => {
-                    let problem = Problem::new(format!("`{subject}` is not supported yet"));
-                    self.problems.push(problem.from(&given.origin).hint(instead));
-                }
             }
         }
     }

@@ -325,7 +325,7 @@ fn nonsense_in_toml_is_refused_by_name() {
     }
 }
 
-/// What has no effect here, or is refused, is told by name, wherever it was given.
+/// What has no effect here is told by name, wherever it was given.
 #[test]
 fn what_this_version_does_not_do_is_told_by_name() {
     let mut count = 0;

@@ -288,6 +288,17 @@ fn protocols_are_plain_http1_unless_something_else_is_asked_for() {
 }
 
 #[test]
+fn uwsgi_is_spoken_by_those_who_may() {
+    let start = Start::new();
+    assert_eq!(start.settings("app", &[]).uwsgi, None);
+    let spoken = start.settings("app --protocol uwsgi", &[]).uwsgi;
+    assert_eq!(spoken, Some(vec!["127.0.0.1".to_owned(), "::1".to_owned()]));
+    let (settings, warnings) =
+        start.run("app --protocol uwsgi --certfile c.pem", &[("GUNICORN_UWSGI_ALLOW_IPS", "*")]);
+    assert_eq!((settings.uwsgi, warnings), (Some(vec!["*".to_owned()]), Vec::new()));
+}
+
+#[test]
 fn truth_values_of_gunicorns_file_are_understood() {
     let file = "proxy_protocol = true\nhttp2_cleartext = true\nhttp_protocols = ['h1', 'h2']\n";
     let settings = Start::new().file("remuda.toml", file).settings("app", &[]);

@@ -137,7 +137,6 @@ fn without_effect() {
     let file = "worker_tmp_dir = \"/run\"\n";
     let line = "app --ssl-version 5 --log-level verbos";
     assert_snapshot!(words(line, &variables, &[("remuda.toml", file)]));
-    assert_snapshot!(words("app --protocol uwsgi", &[], &[]));
     assert_snapshot!(words("app --paste shop.ini#main --paste-global a", &[], &[]));
 }
 
@@ -163,6 +162,9 @@ fn protocols() {
         "app --http2-cleartext both",
         "app --http-protocols h2,h1 --http2-cleartext upgrade",
         "--proxy-protocol app",
+        "app --protocol scgi --uwsgi-allow-from proxy.local",
+        "app --uwsgi-allow-from 10.0.0.0/8",
+        "app --protocol uwsgi --http-protocols h2,h1 --http2-cleartext both",
     ];
     for (number, line) in lines.iter().enumerate() {
         with_settings!({ snapshot_suffix => number.to_string() }, {

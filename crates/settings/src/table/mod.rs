@@ -125,7 +125,6 @@ mod tests {
             let reason = match setting.support {
                 Support::Full => continue,
                 Support::Ignored { why } => why,
-                Support::NotYet { instead } => instead,
             };
             assert!(!reason.is_empty() && !reason.ends_with('.'), "{}: {reason}", setting.name);
         }

@@ -50,8 +50,8 @@ pub(crate) const PROTOCOL: Setting = Setting {
     flags: &["protocol"],
     short: "`http`, or `uwsgi`, which nginx's `uwsgi_pass` speaks",
     long: "\
-It holds for all addresses of `bind`. What reaches the app of a packet's variables, and what does not: \
-see [behind nginx](../guide/nginx.md). With `certfile` it is `uwsgi_pass suwsgi://`.",
+It holds for all addresses of `bind`. The app gets what a request of HTTP has, and of other variables \
+none; docs/guide/nginx.md has more. With `certfile`, nginx speaks it by `uwsgi_pass suwsgi://`.",
     ..FULL
 };
 

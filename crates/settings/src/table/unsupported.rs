@@ -21,16 +21,6 @@ const fn no(
     Setting { name, flags: flag, group, kind, default, short, support, ..FULL }
 }
 
-/// The same, refused: whoever gives it relies on it, for safety or to be served at all.
-const fn refused(setting: Setting) -> Setting {
-    match setting.support {
-        Support::Ignored { why } => {
-            Setting { support: Support::NotYet { instead: why }, ..setting }
-        }
-        _ => setting,
-    }
-}
-
 #[rustfmt::skip] // One line each, so that the list can be read as a table.
 pub(super) const ALL: &[Setting] = &[
     no("spew", &["spew"], G::Development, Switch, "false", "Print each line of Python that runs", "it would make the app unusably slow"),
