@@ -60,7 +60,8 @@ autobahn: build ## WebSocket conformance: the Autobahn test suite (WSTEST=path/t
 	$(BIN)/python tests/autobahn/run.py $(or $(WSTEST),wstest) $(AUTOBAHN)
 
 fuzz: ## Look for bytes that break the front (SECONDS=600 for each kind of app)
-	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front --test fuzz -- --nocapture
+	FUZZ_SECONDS=$(or $(SECONDS),600) cargo test --locked --release -p remuda-front \
+		--test fuzz --test fuzz_uwsgi -- --nocapture
 
 # The immortal heap needs Python 3.12 or 3.13; `make test-python` says NOT RUN with others.
 test-immortal: ## The immortal heap with Python 3.13 (or PYTHON=), CPython's own tests in it included

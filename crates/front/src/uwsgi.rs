@@ -57,7 +57,7 @@ const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
 pub(crate) fn length(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
     match *bytes {
         [] => Ok(None),
-        [REQUEST] | [REQUEST, _] | [REQUEST, _, _] => Ok(None),
+        [REQUEST] | [REQUEST, _] => Ok(None),
         [REQUEST, low, high, ..] => {
             Ok(Some(PREFIX_BYTES + usize::from(u16::from_le_bytes([low, high]))))
         }
@@ -180,25 +180,23 @@ impl<'a> Said<'a> {
         let path = self.path.filter(|path| !path.is_empty()).unwrap_or(b"/");
         let end = self.target.iter().position(|byte| *byte == b'?');
         let written = &self.target[..end.unwrap_or(self.target.len())];
-        let mut target: Vec<u8> =
-            if is_readable(written) && percent_decode(written).eq(path.iter().copied()) {
-                written.to_vec()
-            } else if path == b"*" {
-                path.to_vec()
-            } else {
-                percent_encode(path, NOT_IN_PATH).to_string().into_bytes()
-            };
+        let is_same = percent_decode(written).eq(path.iter().copied());
+        let mut target = if path == b"*" {
+            path.to_vec()
+        } else if is_same && is_clean(written) {
+            written.to_vec()
+        } else {
+            percent_encode(path, NOT_IN_PATH).to_string().into_bytes()
+        };
         if !self.query.is_empty() {
             target.push(b'?');
             target.extend_from_slice(self.query);
         }
         // A fragment would vanish.
-        match is_readable(self.query) {
-            true => {
-                PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| Refusal::Target)
-            }
-            false => Err(Refusal::Target),
+        if self.query.contains(&b'#') {
+            return Err(Refusal::Target);
         }
+        PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| Refusal::Target)
     }
 
     fn scheme(&self) -> Option<Scheme> {
@@ -212,9 +210,10 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Whether it can stand in a target as it is.
-fn is_readable(text: &[u8]) -> bool {
-    text.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#')
+/// Whether nothing of a path has to be encoded that is not encoded yet.
+fn is_clean(path: &[u8]) -> bool {
+    const NOT_IN_TARGET: &AsciiSet = &NOT_IN_PATH.remove(b'%');
+    percent_encode(path, NOT_IN_TARGET).map(str::len).sum::<usize>() == path.len()
 }
 
 impl Packet {
@@ -224,5 +223,213 @@ impl Packet {
     pub(crate) fn for_hyper(&self) -> Bytes {
         let method = if self.head.method == Method::HEAD { "HEAD" } else { "POST" };
         format!("{method} / HTTP/1.0\r\nContent-Length: {}\r\n\r\n", self.body_bytes).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packet(variables: &[(&str, &str)]) -> Vec<u8> {
+        let mut bytes = vec![0; PREFIX_BYTES];
+        for text in variables.iter().flat_map(|(key, value)| [key, value]) {
+            bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        let size = (bytes.len() - PREFIX_BYTES) as u16;
+        bytes[1..3].copy_from_slice(&size.to_le_bytes());
+        bytes
+    }
+
+    fn request(variables: &[(&str, &str)]) -> Packet {
+        read(&packet(variables)).expect("a request")
+    }
+
+    fn refusal(variables: &[(&str, &str)]) -> Refusal {
+        read(&packet(variables)).err().expect("a refusal")
+    }
+
+    fn headers(variables: &[(&str, &str)]) -> Vec<String> {
+        let headers = request(variables).head.headers;
+        headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
+            .collect()
+    }
+
+    #[test]
+    fn a_packet_is_as_long_as_it_says() {
+        assert_eq!(length(b""), Ok(None));
+        assert_eq!(length(b"\0\x02"), Ok(None));
+        assert_eq!(length(b"\0\x02\x01"), Ok(Some(4 + 258)));
+        assert_eq!(length(b"\0\xff\xff\x07and more"), Ok(Some(4 + 65535)));
+        assert_eq!(length(b"\x05"), Err(Refusal::Modifier { modifier: 5 }));
+        assert_eq!(length(b"GET / HTTP/1.1\r\n"), Err(Refusal::HttpOnUwsgi));
+    }
+
+    #[test]
+    fn a_request_has_what_its_variables_say() {
+        let Packet { head, body_bytes, scheme } = request(&[
+            ("REQUEST_METHOD", "POST"),
+            ("PATH_INFO", "/a b"),
+            ("REQUEST_URI", "/a%20b?c=%20"),
+            ("QUERY_STRING", "c=%20"),
+            ("CONTENT_LENGTH", "5"),
+            ("HTTPS", "on"),
+            ("REMOTE_ADDR", "192.0.2.7"),
+        ]);
+        assert_eq!((head.method, head.version), (Method::POST, Version::HTTP_11));
+        assert_eq!(head.uri, "/a%20b?c=%20");
+        assert_eq!((body_bytes, scheme), (5, Some(Scheme::Https)));
+        assert_eq!(head.headers.len(), 1);
+        assert_eq!(head.headers[CONTENT_LENGTH], "5");
+    }
+
+    #[test]
+    fn without_variables_it_is_a_request_for_the_root() {
+        let Packet { head, body_bytes, scheme } = request(&[]);
+        assert_eq!((head.method, head.uri.to_string()), (Method::GET, "/".to_owned()));
+        assert_eq!((head.headers.len(), body_bytes, scheme), (0, 0, None));
+    }
+
+    #[test]
+    fn of_variables_that_come_twice_the_last_one_counts_and_headers_are_joined() {
+        let twice = [("CONTENT_LENGTH", "5"), ("PATH_INFO", "/a"), ("HTTP_HOST", "a")];
+        let again = [("CONTENT_LENGTH", ""), ("PATH_INFO", "/b"), ("HTTP_HOST", "b")];
+        let Packet { head, body_bytes, .. } = request(&[twice, again].concat());
+        assert_eq!((head.uri.path(), body_bytes), ("/b", 0));
+        assert_eq!(head.headers.get_all(HOST).iter().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(headers(&[("HTTP_VIA", "a"), ("HTTP_VIA", "b")]), ["via: a", "via: b"]);
+    }
+
+    #[test]
+    fn the_body_is_what_content_length_says_and_nothing_else() {
+        assert_eq!(headers(&[("HTTP_CONTENT_LENGTH", "7")]), [""; 0]);
+        assert_eq!(request(&[("HTTP_CONTENT_LENGTH", "7")]).body_bytes, 0);
+        let chunked = [("HTTP_TRANSFER_ENCODING", "chunked"), ("CONTENT_LENGTH", "3")];
+        assert_eq!(headers(&chunked), ["content-length: 3"]);
+        for junk in ["+3", "-3", " 3", "3_0", "0x3", "three", "3, 3"] {
+            assert_eq!(refusal(&[("CONTENT_LENGTH", junk)]), Refusal::ContentLength, "{junk}");
+        }
+        let huge = refusal(&[("CONTENT_LENGTH", "9223372036854775808")]);
+        assert!(matches!(huge, Refusal::BodySize { .. }), "{huge:?}");
+    }
+
+    #[test]
+    fn an_empty_length_or_type_is_none() {
+        assert_eq!(headers(&[("CONTENT_LENGTH", ""), ("CONTENT_TYPE", "")]), [""; 0]);
+        let of_client = ("HTTP_CONTENT_TYPE", "text/html");
+        assert_eq!(headers(&[of_client]), ["content-type: text/html"]);
+        assert_eq!(headers(&[of_client, ("CONTENT_TYPE", "a/b")]), ["content-type: a/b"]);
+        assert_eq!(headers(&[("CONTENT_TYPE", ""), of_client]), [""; 0]);
+    }
+
+    #[test]
+    fn a_path_that_the_proxy_has_changed_is_read_once() {
+        let uri = |path, target, query| {
+            let variables = [("PATH_INFO", path), ("REQUEST_URI", target), ("QUERY_STRING", query)];
+            request(&variables).head.uri.to_string()
+        };
+        assert_eq!(uri("/a%41", "/a%2541", ""), "/a%2541");
+        assert_eq!(uri("/a%41", "", ""), "/a%2541");
+        assert_eq!(uri("/b", "/a/../b?c", "c"), "/b?c");
+        assert_eq!(uri("/é?#", "/%C3%A9%3f%23", ""), "/%C3%A9%3f%23");
+        assert_eq!(uri("/é?#", "/é?#", ""), "/%C3%A9%3F%23");
+        assert_eq!(uri("/new", "/old?x=1", "x=1&y"), "/new?x=1&y");
+        assert_eq!(uri("/a", "http://x/a", ""), "/a");
+        assert_eq!(uri("*", "", ""), "*");
+        assert_eq!(uri("", "", ""), "/");
+        for query in ["a b", "a#b", "a\r\nb"] {
+            assert_eq!(refusal(&[("QUERY_STRING", query)]), Refusal::Target, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_what_a_variable_says_and_not_a_header() {
+        let scheme = |key, value| request(&[(key, value)]).scheme;
+        for yes in ["on", "ON", "1", "true"] {
+            assert_eq!(scheme("HTTPS", yes), Some(Scheme::Https));
+        }
+        assert_eq!(scheme("HTTPS", "off"), None);
+        assert_eq!(scheme("wsgi.url_scheme", "https"), Some(Scheme::Https));
+        assert_eq!(scheme("wsgi.url_scheme", "http"), Some(Scheme::Http));
+        assert_eq!(scheme("wsgi.url_scheme", "gopher"), None);
+        assert_eq!(scheme("HTTP_X_FORWARDED_PROTO", "https"), None);
+    }
+
+    #[test]
+    fn what_is_no_http_is_refused() {
+        assert_eq!(refusal(&[("HTTP_", "a")]), Refusal::HeaderName);
+        assert_eq!(refusal(&[("HTTP_A B", "a")]), Refusal::HeaderName);
+        assert_eq!(refusal(&[("HTTP_A", "b\r\nc: d")]), Refusal::HeaderValue);
+        assert_eq!(refusal(&[("HTTP_HOST", "a/b")]), Refusal::Host);
+        assert_eq!(refusal(&[("CONTENT_TYPE", "a\nb")]), Refusal::ContentType);
+        assert_eq!(refusal(&[("REQUEST_METHOD", "")]), Refusal::Method);
+        assert_eq!(refusal(&[("REQUEST_METHOD", "GE T")]), Refusal::Method);
+    }
+
+    #[test]
+    fn a_thousand_variables_and_no_more() {
+        let variables = vec![("A", "b"); VARIABLES_MAX + 1];
+        assert!(read(&packet(&variables[1..])).is_ok());
+        assert_eq!(refusal(&variables), Refusal::Variables);
+    }
+
+    #[test]
+    fn a_packet_that_ends_early_is_none() {
+        let whole = packet(&[("PATH_INFO", "/a"), ("HTTP_HOST", "b")]);
+        let ends = [PREFIX_BYTES, PREFIX_BYTES + 15, whole.len()];
+        for end in 0..whole.len() {
+            let is_whole = ends.contains(&end);
+            assert_eq!(read(&whole[..end]).is_ok(), is_whole, "{end}");
+        }
+    }
+
+    #[test]
+    fn hyper_learns_no_more_than_it_needs() {
+        let told = |variables| request(variables).for_hyper();
+        let post = [("REQUEST_METHOD", "PATCH"), ("CONTENT_LENGTH", "03"), ("HTTP_A", "b")];
+        assert_eq!(told(&post), "POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\n");
+        let head = [("REQUEST_METHOD", "HEAD")];
+        assert_eq!(told(&head), "HEAD / HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = length(&bytes);
+            let _ = read(&bytes);
+        }
+
+        #[test]
+        fn a_path_comes_through_as_it_was_given(path in "/\\PC{0,20}", target in "/[%a-f0-9/.]{0,20}") {
+            for variables in [
+                &[("PATH_INFO", path.as_str())][..],
+                &[("PATH_INFO", &path), ("REQUEST_URI", &target)],
+                &[("PATH_INFO", &path), ("REQUEST_URI", &path)],
+            ] {
+                let uri = request(variables).head.uri;
+                let read: Vec<u8> = percent_decode(uri.path().as_bytes()).collect();
+                prop_assert_eq!(&read, path.as_bytes());
+                prop_assert_eq!(uri.query(), None);
+            }
+        }
+
+        #[test]
+        fn what_stands_in_a_packet_is_read(
+            variables in prop::collection::vec(("[A-Z_]{0,9}", "[ -~]{0,9}"), 0..9),
+        ) {
+            let variables: Vec<_> = variables.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let bytes = packet(&variables);
+            prop_assert_eq!(length(&bytes), Ok(Some(bytes.len())));
+            let mut rest = &bytes[PREFIX_BYTES..];
+            for (key, value) in variables {
+                prop_assert_eq!(text(&mut rest), Ok(key.as_bytes()));
+                prop_assert_eq!(text(&mut rest), Ok(value.as_bytes()));
+            }
+            prop_assert!(rest.is_empty());
+        }
     }
 }

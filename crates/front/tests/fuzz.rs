@@ -6,22 +6,12 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 use remuda_front::{Lenience, Limits};
+use support::fuzzing::{Sent, mutate, same, search};
 use support::reference::{self, End, Reading};
 use support::{Answers, Bench, Outcome};
-
-/// Looked at between two looks at the clock.
-const CASES: u32 = 64;
-
-/// Seconds that each search may take.
-fn budget() -> Duration {
-    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(2))
-}
 
 fn bench(stream_bodies: bool) -> Bench {
     Bench::new(Limits { body_spool_bytes: 64, stream_bodies, ..Limits::default() })
@@ -194,34 +184,6 @@ fn message() -> impl Strategy<Value = String> {
     )
 }
 
-/// A change that no grammar would think of.
-fn mutate(bytes: &mut Vec<u8>, (kind, at, byte): (u8, prop::sample::Index, u8)) {
-    if bytes.is_empty() {
-        return;
-    }
-    let at = at.index(bytes.len());
-    match kind % 5 {
-        0 => bytes[at] = byte,
-        1 => bytes.insert(at, byte),
-        2 => drop(bytes.remove(at)),
-        3 => bytes.truncate(at),
-        _ => {
-            let piece = bytes[at..bytes.len().min(at + usize::from(byte))].to_vec();
-            bytes.splice(at..at, piece);
-        }
-    }
-}
-
-/// What a client sends, shown so that it can be read and pasted.
-#[derive(Clone)]
-struct Sent(Vec<u8>);
-
-impl std::fmt::Debug for Sent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "b\"{}\"", self.0.escape_ascii())
-    }
-}
-
 fn bytes() -> impl Strategy<Value = Sent> {
     let messages = prop::collection::vec(message(), 1..4);
     let lead =
@@ -282,15 +244,6 @@ fn check_prefix(bytes: &[u8], outcome: &Outcome) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// In however many pieces it came. Of two faults the one that comes in first may be refused first.
-fn same(pieces: &Outcome, whole: &Outcome) -> Result<(), TestCaseError> {
-    prop_assert_eq!(&pieces.requests, &whole.requests, "in pieces the executor got something else");
-    prop_assert_eq!(pieces.responses.len(), whole.responses.len());
-    let answered = whole.requests.len();
-    prop_assert_eq!(&pieces.responses[..answered], &whole.responses[..answered]);
-    Ok(())
-}
-
 /// In one piece, in single bytes, and in two parts.
 fn check_whole(bench: &Bench, bytes: &[u8], cut: usize) -> Result<(), TestCaseError> {
     let whole = bench.feed([bytes]);
@@ -300,40 +253,20 @@ fn check_whole(bench: &Bench, bytes: &[u8], cut: usize) -> Result<(), TestCaseEr
     same(&bench.feed([head, tail]), &whole)
 }
 
-/// Tries inputs for as long as the budget lasts.
-fn search(bench: &Bench, check: impl Fn(&Bench, &[u8], usize) -> Result<(), TestCaseError>) {
-    let deadline = Instant::now() + budget();
-    let mut rounds = 0;
-    while Instant::now() < deadline {
-        // A runner counts its cases over all its runs.
-        let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
-        let mut runner = TestRunner::new(config);
-        let cases = (bytes(), any::<prop::sample::Index>());
-        let outcome =
-            runner.run(&cases, |(Sent(bytes), at)| check(bench, &bytes, at.index(bytes.len() + 1)));
-        if let Err(error) = outcome {
-            panic!("{error}");
-        }
-        rounds += 1;
-    }
-    assert!(rounds > 0, "no time to look at anything");
-    eprintln!("{} connections", rounds * CASES * 3);
-}
-
 #[test]
 fn a_wsgi_app_gets_what_a_strict_reader_reads() {
-    search(&bench(false), check_whole);
+    search(&bench(false), bytes(), check_whole);
 }
 
 #[test]
 fn an_asgi_app_gets_what_a_strict_reader_reads() {
-    search(&bench(true), check_whole);
+    search(&bench(true), bytes(), check_whole);
 }
 
 #[test]
 fn an_app_that_answers_before_it_reads_gets_nothing_else_either() {
     let bench = Bench { answers: Answers::AtOnce, ..bench(true) };
-    search(&bench, |bench, bytes, cut| {
+    search(&bench, bytes(), |bench, bytes, cut| {
         check_prefix(bytes, &bench.feed([bytes]))?;
         check_prefix(bytes, &bench.feed(bytes.chunks(1)))?;
         let (head, tail) = bytes.split_at(cut);
@@ -350,7 +283,7 @@ fn a_lenient_front_gives_its_app_the_same_in_pieces() {
         unconventional_method: true,
     };
     let bench = Bench::new(Limits { lenience, ..Limits::default() });
-    search(&bench, |bench, bytes, cut| {
+    search(&bench, bytes(), |bench, bytes, cut| {
         let whole = bench.feed([bytes]);
         same(&bench.feed(bytes.chunks(1)), &whole)?;
         let (head, tail) = bytes.split_at(cut);

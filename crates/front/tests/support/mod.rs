@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod fuzzing;
 pub(crate) mod reference;
 
 use std::collections::VecDeque;
@@ -14,8 +15,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use remuda_front::http::Response;
 use remuda_front::{
-    Arrived, Content, Exchange, Front, Limits, Listener, Notice, Proxies, RequestBody, Setup,
-    Underscores,
+    Arrived, Content, Exchange, Front, Limits, Listener, Notice, Protocols, Proxies, RequestBody,
+    Setup, Underscores,
 };
 
 /// A request as the executor got it. Headers stand in the order of their names: a `HeaderMap` keeps
@@ -74,6 +75,10 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(limits: Limits) -> Self {
+        Self::speaking(limits, Protocols::default())
+    }
+
+    pub(crate) fn speaking(limits: Limits, protocols: Protocols) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("front.sock");
         let listener = UnixListener::bind(&path).expect("bind");
@@ -81,7 +86,8 @@ impl Bench {
         let listener = Listener::new(listener.into(), path.display().to_string(), None);
         let watched: OwnedFd = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
         let proxies = Proxies { underscores: Underscores::Dangerous, ..Proxies::default() };
-        let setup = Setup { listeners: vec![listener], limits, proxies, ..Setup::default() };
+        let setup =
+            Setup { listeners: vec![listener], limits, proxies, protocols, ..Setup::default() };
         let front = Front::new(setup, watched);
         let front = front.expect("front");
         Self { front, answers: Answers::default(), path, _folder: folder }
