@@ -35,9 +35,8 @@ enum State {
     Chunked(Chunks),
     /// uwsgi: one packet,
     Packet,
-    /// and its body, of which so many bytes are to follow. What comes after that is no request:
-    /// only a WebSocket that takes over reads it.
-    LastBody(u64),
+    /// and what follows: its body, whose end hyper knows, and nothing that could be a request.
+    BehindPacket,
 }
 
 impl Default for State {
@@ -104,12 +103,7 @@ impl Screen {
                 Ok(Seen::Body(used))
             }
             State::Packet => self.keep_packet(bytes).map_err(Refused::Head),
-            State::LastBody(0) => Ok(Seen::Body(bytes.len())),
-            State::LastBody(left) => {
-                let piece = (*left).min(bytes.len() as u64);
-                *left -= piece;
-                Ok(Seen::Body(usize::try_from(piece).unwrap_or(usize::MAX)))
-            }
+            State::BehindPacket => Ok(Seen::Body(bytes.len())),
         }
     }
 
@@ -122,7 +116,7 @@ impl Screen {
             return Ok(Seen::Kept(bytes.len()));
         };
         let packet = uwsgi::read(&std::mem::take(&mut self.held)[..length])?;
-        self.state = State::LastBody(packet.body_bytes);
+        self.state = State::BehindPacket;
         self.passed = packet.for_hyper();
         self.packet = Some(Box::new(packet));
         Ok(Seen::Kept(length - kept_before))
