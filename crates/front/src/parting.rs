@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
@@ -29,7 +30,14 @@ impl Front {
 
     /// The client spoke no HTTP and was told so, or went away.
     pub(crate) fn fail(&self, wire: &Rc<Wire>, failure: Failure) {
-        let Failure::Invalid(reason) = failure else { return self.remove(wire.id) };
+        let Failure::Invalid(reason) = failure else {
+            // By uwsgi an answer without a length ends with its connection: only a reset says that
+            // it was not all.
+            if wire.has_packet() {
+                let _ = wire.socket().set_linger(Some(Duration::ZERO));
+            }
+            return self.remove(wire.id);
+        };
         self.core.note_refusal(wire.peer.get(), || reason);
         self.close(wire);
     }
