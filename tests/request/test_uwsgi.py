@@ -25,6 +25,7 @@ def test_an_app_gets_what_the_packet_says(serve, worker_class):
         ("PATH_INFO", "/environ"),
         ("CONTENT_TYPE", "text/x"),
         ("HTTPS", "on"),
+        ("HTTP_X_FORWARDED_FOR", "192.0.2.9"),
         ("HTTP_X_TWO", "1"),
         ("HTTP_X_TWO", "2"),
         ("SCRIPT_NAME", "/shop"),
@@ -38,11 +39,12 @@ def test_an_app_gets_what_the_packet_says(serve, worker_class):
         if worker_class == "asgi":
             assert (shown["method"], shown["path"]) == ("GET", "/environ")
             assert (shown["scheme"], shown["http_version"]) == ("https", "1.1")
-            # As in gunicorn, the client is who has connected.
+            # As in gunicorn, the client is who has connected, whatever a client says.
             assert shown["client"][0] == "127.0.0.1"
             assert sorted(map(tuple, shown["headers"])) == [
                 ("content-type", "text/x"),
                 ("host", "shop.example"),
+                ("x-forwarded-for", "192.0.2.9"),
                 ("x-two", "1"),
                 ("x-two", "2"),
             ]

@@ -122,10 +122,11 @@ impl Exchange {
         self.wire.listener()
     }
 
-    /// Whether the peer's scheme and forwarder headers are believed.
+    /// Whether the peer's scheme and forwarder headers are believed. By uwsgi they are the client's:
+    /// what a proxy has to say itself stands in variables.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        self.wire.trusted
+        self.wire.trusted && !self.wire.has_packet()
     }
 
     /// How the client came, as far as we can know.

@@ -209,7 +209,7 @@ fn what_will_be_different_after_gunicorn() {
         value("spew", Some(6), PythonForm::Plain(json!(true))),
     ];
     let file = [("gunicorn.conf.py", "")];
-    let line = "check-migration app --paste shop.ini -k tornado --max-requests 9";
+    let line = "check-migration app --paste shop.ini -k tornado --max-requests 9 --protocol uwsgi";
     assert_snapshot!(words_with(line, &[], &file, &python));
     assert_snapshot!(words("check-migration app", &[], &[]));
 }
