@@ -295,3 +295,36 @@ def test_nothing_is_watched_without_it(serve, tmp_path):
         server.send(signal.SIGHUP)
         server.wait_for_log("Reload done")
         assert "Reloading" not in server.log()
+
+
+WRITES = """
+import time
+from pathlib import Path
+
+made = Path(__file__).with_name("made.py")
+made.with_suffix(".tmp").write_text("TEXT = 'made'")
+made.with_suffix(".tmp").replace(made)
+time.sleep(0.5)
+import made
+"""
+
+
+@pytest.mark.parametrize("preload", ["true", "false"])
+@pytest.mark.parametrize("engine", ["inotify", "poll"])
+def test_an_app_that_writes_a_part_of_itself_does_not_load_itself_for_ever(edited, engine, preload):
+    args = ["--workers", "2", "--reload-engine", engine, f"--preload={preload}"]
+    place, serving = edited(*args, app=WRITES + APP)
+    with serving as server:
+        say(place, "two")
+        answers(server, "two")
+        # At the start nobody knew of it.
+        known = server.log().count("made.py modified")
+        done = server.log().count("Reload done")
+        for number, text in enumerate(("three", "four"), start=1):
+            say(place, text)
+            answers(server, text)
+            server.wait_for_log("Reload done", done + number)
+        assert server.log().count("made.py modified") == known, server.log()
+        # What somebody else writes there is an edit.
+        (place / "made.py").write_text("TEXT = 'edited'")
+        server.wait_for_log("made.py modified", known + 1)

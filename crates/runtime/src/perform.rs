@@ -101,6 +101,13 @@ impl Shell {
                 if matches!(notice, Notice::ReloadStarted { .. }) {
                     self.last_failure.clear();
                 }
+                match notice {
+                    Notice::ReloadStarted { .. } => self.watched.load_begins(),
+                    Notice::Serving { .. }
+                    | Notice::ReloadDone { .. }
+                    | Notice::ReloadGivenUp { .. } => self.watched.load_ends(),
+                    _ => {}
+                }
                 self.tickets.hear(&notice, &self.last_failure);
                 self.report.hear(&notice);
                 if matches!(notice, Notice::Serving { .. }) {

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +46,9 @@ const EVENTS: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
 /// What a file was like: when it was written, its size, which one it was.
 type Stamp = (i64, i64, u64, u64);
 
+/// What stands for the content of a file.
+type Digest = u64;
+
 #[derive(Default)]
 pub(crate) struct Watched {
     watching: Option<Watching>,
@@ -53,6 +57,8 @@ pub(crate) struct Watched {
     /// In these, every Python file counts, loaded or not: broken code may have wanted to load it.
     folders: BTreeSet<PathBuf>,
     seen: BTreeMap<PathBuf, Stamp>,
+    /// What was in them when a load began that goes on; `None` between two loads.
+    loaded: Option<BTreeMap<PathBuf, Digest>>,
     is_full: bool,
 }
 
@@ -93,6 +99,32 @@ impl Watched {
         self.folders.insert(PathBuf::from(start));
         self.ask_the_kernel();
         self.seen = self.stamps();
+        self.load_begins();
+    }
+
+    /// The code is about to be loaded. Some apps write a part of it meanwhile: a file that has the
+    /// same in it afterwards has not been edited, and loading it again would go on for ever. At other
+    /// times it has: somebody has touched it to have the code loaded.
+    pub(crate) fn load_begins(&mut self) {
+        let digests = self.seen.keys().filter_map(|path| Some((path.clone(), digest(path)?)));
+        self.loaded = self.is_on().then(|| digests.collect());
+    }
+
+    /// The load is over.
+    pub(crate) fn load_ends(&mut self) {
+        self.pass_over_rewritten();
+        self.loaded = None;
+    }
+
+    /// Files that were written again with what was in them are as they have been.
+    fn pass_over_rewritten(&mut self) {
+        let Some(loaded) = &self.loaded else { return };
+        for (path, seen) in &mut self.seen {
+            let Some(now) = stamp(path).filter(|now| now != seen) else { continue };
+            if loaded.get(path).copied().is_some_and(|before| digest(path) == Some(before)) {
+                *seen = now;
+            }
+        }
     }
 
     /// Begins to watch what a process has told of. A file that it may have loaded before it was
@@ -164,6 +196,7 @@ impl Watched {
     pub(crate) fn look(&mut self) -> Option<Change> {
         // First: what comes after the look must wake us again.
         self.ask_the_kernel();
+        self.pass_over_rewritten();
         let now = self.stamps();
         let before = std::mem::replace(&mut self.seen, now);
         let changed = self.seen.iter().filter(|(path, stamp)| before.get(*path) != Some(stamp));
@@ -254,6 +287,15 @@ impl Waker {
 fn stamp(path: &Path) -> Option<Stamp> {
     let data = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some((data.mtime(), data.mtime_nsec(), data.size(), data.ino()))
+}
+
+/// `None` for what is no text that somebody would edit.
+fn digest(path: &Path) -> Option<Digest> {
+    const BYTES_MAX: u64 = 1 << 20;
+    fs::metadata(path).ok().filter(|data| data.is_file() && data.len() <= BYTES_MAX)?;
+    let mut hasher = DefaultHasher::new();
+    fs::read(path).ok()?.hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 fn is_module(path: &Path) -> bool {
@@ -463,6 +505,36 @@ mod tests {
         assert_eq!(watched.add(told.clone()), Some(Change { file, more: 0 }));
         assert_eq!(watched.add(told), None);
         assert_eq!(watched.look(), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_load_writes_again_is_no_change_unless_there_is_something_new_in_it() {
+        let start = folder();
+        let file = start.path().join("made.py");
+        write(&file, "1");
+        let mut watched = watched(start.path(), true, Vec::new());
+        let again = |text: &str| {
+            fs::remove_file(&file).expect("removed");
+            write(&file, text);
+        };
+        again("1");
+        assert_eq!(watched.look(), None, "the first load goes on");
+        again("1");
+        watched.load_ends();
+        assert_eq!(watched.look(), None, "written just before the end");
+        again("1");
+        assert_eq!(watched.look(), Some(Change { file: file.clone(), more: 0 }), "touched");
+        again("2");
+        watched.load_begins();
+        assert_eq!(watched.look(), None, "it is loaded");
+        again("3");
+        assert_eq!(watched.look(), Some(Change { file: file.clone(), more: 0 }), "edited");
+        watched.load_begins();
+        again("3");
+        assert_eq!(watched.look(), None, "written again");
+        fs::remove_file(&file).expect("removed");
+        watched.load_ends();
+        assert_eq!(watched.look(), Some(Change { file: file.clone(), more: 0 }), "removed");
     }
 
     #[tokio::test]
