@@ -45,29 +45,16 @@ impl Service<Request<Incoming>> for Ingress {
         self.wire.head_begun.set(false);
         self.wire.hyper_reads_head.set(false);
         let (mut head, incoming) = request.into_parts();
-        if let Some(packet) = self.wire.packet.get().and_then(Cell::take) {
-            return self.take_packet(*packet, incoming);
-        }
-        let believed = self.judge(&mut head, incoming.size_hint().lower());
+        let bytes = incoming.size_hint().lower();
+        let believed = match self.wire.packet.get() {
+            None => self.judge(&mut head, bytes),
+            Some(packet) => self.judge_packet(&mut head, packet),
+        };
         self.take(head, Arriving::Http1(incoming), believed)
     }
 }
 
 impl Ingress {
-    /// Takes a request that has come by uwsgi; `incoming` is its body.
-    #[cold]
-    fn take_packet(&self, packet: Packet, incoming: Incoming) -> Handling {
-        let Packet { mut head, body_bytes, scheme } = packet;
-        let limits = &self.core.limits;
-        let refusal = out_of_bounds(&head, limits)
-            .or_else(|| objection(&mut head, limits))
-            .or_else(|| too_large(body_bytes, limits));
-        // The sender may speak uwsgi, so it is believed; and by a variable, not by what a header
-        // of the client's says. Its names have no underscores left.
-        let believed = refusal.map_or(Ok(Believed { scheme, has_underscores: false }), Err);
-        self.take(head, Arriving::Http1(incoming), believed)
-    }
-
     /// Whether a request may reach the app, and what is believed of it. `bytes` are those that its
     /// body promises, if it does.
     pub(crate) fn judge(&self, head: &mut Parts, bytes: u64) -> Result<Believed, Refusal> {
@@ -76,6 +63,27 @@ impl Ingress {
             return Err(refusal);
         }
         self.core.proxies.apply(&mut head.headers, self.wire.trusted)
+    }
+
+    /// The same for a request that has come by uwsgi: hyper knows nothing but its body, and its head
+    /// is in the packet.
+    #[cold]
+    fn judge_packet(
+        &self,
+        head: &mut Parts,
+        packet: &Cell<Option<Box<Packet>>>,
+    ) -> Result<Believed, Refusal> {
+        // A connection has one, and hyper takes one request from it.
+        let packet = packet.take().ok_or(Refusal::Packet)?;
+        let Packet { head: said, body_bytes, scheme } = *packet;
+        *head = said;
+        let limits = &self.core.limits;
+        let refusal = out_of_bounds(head, limits)
+            .or_else(|| objection(head, limits))
+            .or_else(|| too_large(body_bytes, limits));
+        // The sender may speak uwsgi, so it is believed; and by a variable, not by what a header
+        // of the client's says. Its names have no underscores left.
+        refusal.map_or(Ok(Believed { scheme, has_underscores: false }), Err)
     }
 
     /// Takes a request with its body to come, or refuses it.

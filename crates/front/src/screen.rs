@@ -108,6 +108,8 @@ impl Screen {
     }
 
     /// Keeps bytes of a packet until it is whole.
+    #[cold]
+    #[inline(never)]
     fn keep_packet(&mut self, bytes: &[u8]) -> Result<Seen, Refusal> {
         let kept_before = self.held.len();
         self.held.extend_from_slice(bytes);

@@ -98,11 +98,11 @@ impl Shell {
                 None
             }
             Action::Report(notice) => {
-                if matches!(notice, Notice::ReloadStarted { .. }) {
-                    self.last_failure.clear();
-                }
                 match notice {
-                    Notice::ReloadStarted { .. } => self.watched.load_begins(),
+                    Notice::ReloadStarted { .. } => {
+                        self.last_failure.clear();
+                        self.watched.load_begins();
+                    }
                     Notice::Serving { .. }
                     | Notice::ReloadDone { .. }
                     | Notice::ReloadGivenUp { .. } => self.watched.load_ends(),
