@@ -23,6 +23,7 @@ from remuda import (
     _remuda,
     closing,
     config_file,
+    ending,
     fork_safety,
     heap,
     loading,
@@ -87,6 +88,7 @@ class Zygote:
                 self._prefetch()
             if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
                 self._warm_up(self.app)
+        ending.note_open_files()
         immortal = self.app is not None and self.plan["memory"]["immortal_heap"]
         count = heap.seal(immortal=immortal)
         self.journal.debug(f"{count} objects are immortal from now on")
@@ -431,4 +433,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.leave(ending.status_of(main))
