@@ -91,6 +91,10 @@ class Client:
         del self._buffer[:count]
         return found
 
+    def read_exactly(self, count: int) -> bytes:
+        """So many bytes, whatever they are."""
+        return self._exactly(count)
+
     def read_head(self) -> Response:
         """Read a status line and headers."""
         first, *rest = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")

@@ -298,12 +298,14 @@ def test_nothing_is_watched_without_it(serve, tmp_path):
 
 
 WRITES = """
+import os
 import time
 from pathlib import Path
 
 made = Path(__file__).with_name("made.py")
-made.with_suffix(".tmp").write_text("TEXT = 'made'")
-made.with_suffix(".tmp").replace(made)
+draft = made.with_suffix(f".{os.getpid()}")
+draft.write_text("TEXT = 'made'")
+draft.replace(made)
 time.sleep(0.5)
 import made
 """

@@ -253,5 +253,6 @@ def test_websocket(serve):
         assert answer.status == 101
         assert answer.get("sec-websocket-accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         client.send(hello)
+        assert client.read_exactly(14) == b"\x81\x05hello" * 2
         client.send(b"\x88\x82\0\0\0\0\x03\xe8")
-        assert client.read_to_end() == b"\x81\x05hello" * 2 + b"\x88\x02\x03\xe8"
+        assert client.read_to_end() == b"\x88\x02\x03\xe8"

@@ -281,6 +281,7 @@ fn value_of<'a>(line: &'a [u8], name: &str, limits: &Limits) -> Option<&'a [u8]>
 }
 
 /// What `Content-Length` says.
+#[inline(always)] // Another caller, which is seldom, must not cost HTTP a call.
 pub(crate) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(Refusal::ContentLength);
@@ -293,6 +294,7 @@ pub(crate) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
 }
 
 /// Whether a `Host` can be one: a name, an address or nothing, and perhaps a port.
+#[inline(always)] // As above.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     value.iter().all(|byte| HOST[usize::from(*byte)])
 }
