@@ -8,6 +8,7 @@ looked up at call time since gevent replaces it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import json
@@ -283,20 +284,16 @@ def prepare(
     Raises:
         BootError: Something of it cannot be had.
     """
+    if plan["worker_class"] == "gevent":
+        # Before the file and the app: what they import must see the patched modules.
+        patch_gevent()
+    module, context = run_file(plan, journal)
     try:
-        groundwork = _remuda.lay_groundwork(json.dumps(plan))
+        groundwork = _remuda.lay_groundwork(json.dumps(plan), context)
     except (ValueError, OSError) as error:
         raise BootError("setup", str(error)) from None
     for warning in groundwork.warnings:
         journal.warning(warning)
-    if plan["worker_class"] == "gevent":
-        # Before the file and the app: what they import must see the patched modules.
-        patch_gevent()
-    try:
-        with stand_in.gunicorn():
-            module = config_file.run(plan["config"]) if plan["config"] else None
-    except ConfigError as error:
-        raise BootError("setup", str(error)) from None
     if plan["capture_output"]:
         journal.capture_output()
     if plan["syslog"]:
@@ -313,9 +310,39 @@ def prepare(
             journal.warning(f"statsd_host: no metrics from these workers: {error}")
     if plan["identity"]:
         become(plan["identity"], plan["accesslog"])
-    loading.prepare_path(plan["chdir"], plan["pythonpath"])
-    os.environ.update(plan["env"])
+        # It may be forbidden to this user.
+        loading.enter(plan["chdir"])
     return groundwork, module
+
+
+def run_file(
+    plan: dict[str, Any], journal: _remuda.Journal
+) -> tuple[ModuleType | None, str | None]:
+    """Run the configuration file, and make everything as its functions and the app expect it.
+
+    Returns:
+        The file if there is one, and what the hook ``ssl_context`` wants.
+
+    Raises:
+        BootError: Something of it cannot be had.
+    """
+    tls = plan["protocols"]["tls"]
+    with contextlib.ExitStack() as stack:
+        if tls and tls["by_hook"]:
+            # It brings `ssl` along, which few need.
+            from remuda import tls_context, tls_overhearing
+
+            stack.enter_context(tls_overhearing.overhearing())
+        try:
+            with stand_in.gunicorn():
+                module = config_file.run(plan["config"]) if plan["config"] else None
+            loading.prepare_path(plan["chdir"], plan["pythonpath"])
+            os.environ.update(plan["env"])
+            if tls and tls["by_hook"]:
+                return module, tls_context.ask_hook(plan, module, journal)
+        except ConfigError as error:
+            raise BootError("setup", str(error)) from None
+    return module, None
 
 
 def become(identity: dict[str, Any], accesslog: str | None) -> None:

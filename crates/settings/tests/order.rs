@@ -281,7 +281,7 @@ fn protocols_are_plain_http1_unless_something_else_is_asked_for() {
         &[("GUNICORN_HTTP_PROTOCOLS", "h2, h1"), ("GUNICORN_CIPHERS", "ECDHE+AESGCM")],
     );
     let tls = settings.tls.expect("TLS");
-    assert_eq!(tls.certificate, start.path().join("tls/cert.pem"));
+    assert_eq!(tls.certificate, Some(start.path().join("tls/cert.pem")));
     assert_eq!((tls.key, tls.client_certificates, tls.ciphers.len()), (None, 0, 7));
     assert_eq!(settings.http2.protocols, ["h2", "h1"]);
     assert_eq!((settings.proxy.mode.as_str(), warnings), ("v2", Vec::new()));

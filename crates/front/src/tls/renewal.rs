@@ -5,7 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::certificates::{Certificates, Stamp};
+use super::certificates::Certificates;
+use super::wish::Stamp;
 use crate::shared::Notice;
 
 /// How often files are looked at.
@@ -16,7 +17,7 @@ pub(crate) struct Renewal {
     current: RefCell<Arc<Certificates>>,
     looked: Cell<Option<u64>>,
     /// Files that could not be used: looked at again when they have changed once more.
-    refused: Cell<Option<Stamp>>,
+    refused: RefCell<Option<Stamp>>,
 }
 
 impl Renewal {
@@ -24,7 +25,7 @@ impl Renewal {
         Self {
             current: RefCell::new(certificates),
             looked: Cell::new(None),
-            refused: Cell::new(None),
+            refused: RefCell::new(None),
         }
     }
 
@@ -43,18 +44,18 @@ impl Renewal {
         self.looked.set(Some(now));
         let current = self.current();
         let stamp = current.stamp_now();
-        if !current.has_changed(stamp) || self.refused.get() == Some(stamp) {
+        if !current.has_changed(&stamp) || self.refused.borrow().as_ref() == Some(&stamp) {
             return None;
         }
         match current.load_again() {
             Ok(new) => {
                 let new = Arc::new(new);
-                self.refused.set(None);
+                self.refused.replace(None);
                 self.current.replace(new.clone());
                 Some(Notice::CertificateRenewed(new))
             }
             Err(error) => {
-                self.refused.set(Some(stamp));
+                self.refused.replace(Some(stamp));
                 Some(Notice::CertificateRefused(error))
             }
         }
