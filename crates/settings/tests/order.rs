@@ -287,6 +287,21 @@ fn protocols_are_plain_http1_unless_something_else_is_asked_for() {
     assert_eq!((settings.proxy.mode.as_str(), warnings), ("v2", Vec::new()));
 }
 
+/// It may load what it likes, so nothing is missing yet.
+#[test]
+fn a_hook_that_makes_the_context_needs_a_certificate_or_a_key_and_no_more() {
+    let start = Start::new();
+    let hook = [("GUNICORN_SSL_CONTEXT", "shop.tls.context")];
+    for (line, has_certificate) in [("app --keyfile key", false), ("app --certfile cert", true)] {
+        let (settings, warnings) = start.run(&format!("{line} --cert-reqs 2"), &hook);
+        let tls = settings.tls.expect("TLS");
+        assert_eq!((tls.by_hook, tls.certificate.is_some()), (true, has_certificate));
+        assert_eq!((tls.client_certificates, tls.authorities, warnings), (2, None, Vec::new()));
+    }
+    let (settings, warnings) = start.run("app", &hook);
+    assert_eq!((settings.tls, warnings.len()), (None, 1));
+}
+
 #[test]
 fn truth_values_of_gunicorns_file_are_understood() {
     let file = "proxy_protocol = true\nhttp2_cleartext = true\nhttp_protocols = ['h1', 'h2']\n";

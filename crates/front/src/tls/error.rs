@@ -41,7 +41,7 @@ pub enum TlsError {
         why: String,
     },
     /// A key that needs a password.
-    #[error("the private key in `{}`, line {line}, is encrypted\n  why:  there is nobody to type its password\n  hint: write it plainly, readable to remuda only: openssl pkey -in {} -out plain.key", path.display(), path.display())]
+    #[error("the private key in `{}`, line {line}, is encrypted\n  why:  there is nobody to type its password\n  hint: write it plainly, readable to remuda only: openssl pkey -in {} -out plain.key; or load it with its password in the hook `ssl_context`", path.display(), path.display())]
     Encrypted {
         /// The file.
         path: PathBuf,

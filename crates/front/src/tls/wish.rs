@@ -132,3 +132,17 @@ impl TlsWish {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_passwords_nor_keys_are_shown() {
+        let key = Some(PemFile { path: "key".into(), text: Some("secret".to_owned()) });
+        let pair = Pair { key, password: Some(b"secret".to_vec()), ..Pair::plain("cert", None) };
+        let shown = format!("{:?}", TlsWish { pairs: vec![pair], ..TlsWish::default() });
+        assert!(shown.contains("\"key\"") && !shown.contains("secret"), "{shown}");
+        assert!(!shown.contains(&format!("{:?}", b"secret")), "{shown}");
+    }
+}
