@@ -158,14 +158,14 @@ impl Supervisor {
 
     /// Where memory is short, nobody gets a successor beside it while another makes room, or may do
     /// so soon, or somebody comes already.
-    pub(crate) fn awaits_room(&self, somebody_comes: bool) -> bool {
+    pub(crate) fn awaits_room(&self) -> bool {
         // Without a limit nothing is measured any more that could end it.
         if self.plan.total_memory.is_none() {
             return false;
         }
-        let comes = somebody_comes || self.pool.under_way() > 0;
+        let somebody_comes = self.pool.under_way() > 0;
         let is_short = self.memory.short.is_some();
-        self.pool.is_making_room() || is_short && (comes || self.can_make_room())
+        self.pool.is_making_room() || is_short && (somebody_comes || self.can_make_room())
     }
 
     fn hold_each(&mut self, limit: Limit, now: Tick, out: &mut Vec<Action>) {
