@@ -191,7 +191,7 @@ class Zygote:
         while (received := self.channel.receive()) is not None:
             request, fd = received
             if request.get("type") == "reopen":
-                self.journal.reopen()
+                self._reopen_logs()
                 continue
             if request.get("type") != "fork" or fd is None:
                 self.journal.error(f"The master sent a message of unknown type: {request!r:.200}")
@@ -201,6 +201,13 @@ class Zygote:
                 return assignment
             os.close(fd)
         return None
+
+    def _reopen_logs(self) -> None:
+        try:
+            self.journal.reopen()
+        except OSError as error:
+            # In the file of before, which stays open.
+            self.journal.error(f"A log file cannot be opened again: {error}")
 
     def _fork(self, request: dict[str, Any], channel_fd: int) -> worker.Assignment | None:
         """Fork one worker and report it. Returns its assignment in the worker."""
