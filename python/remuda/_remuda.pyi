@@ -218,7 +218,7 @@ def lay_groundwork(plan: str, context: str | None = None) -> Groundwork:
 
     Args:
         plan: The plan, as JSON.
-        context: What the hook ``ssl_context`` wants, as JSON, if there is one.
+        context: What TLS is made from, as JSON, where the plan does not say it all.
 
     Raises:
         ValueError: A value cannot be read, or TLS cannot be had from its files.

@@ -11,32 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from remuda.tls_files import File
+
 # Where a context keeps what it was told.
 MEMORY = "_remuda_heard"
 # What OpenSSL looks for in a directory of authorities.
 HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
-
-
-@dataclass
-class File:
-    """A file as it was when a context was told of it; it may be gone when the front looks."""
-
-    path: str
-    text: str | None
-
-    @classmethod
-    def read(cls, path: Any) -> File:
-        """Read it, from where it is now."""
-        name = os.path.abspath(os.fsdecode(path))
-        if os.path.exists(name) and not os.path.isfile(name):
-            # What is read from a pipe is gone.
-            return cls(name, None)
-        with open(name, encoding="latin-1") as file:
-            return cls(name, file.read())
-
-    def told(self) -> dict[str, Any]:
-        """What the front needs: of a file that stays, its path, for its renewals."""
-        return {"path": self.path, "text": None if os.path.isfile(self.path) else self.text}
 
 
 @dataclass

@@ -31,6 +31,7 @@ from remuda import (
     sources,
     stand_in,
     titles,
+    tls_files,
     views,
     warmup,
     worker,
@@ -55,6 +56,7 @@ class Zygote:
         self.plan: dict[str, Any] = boot["plan"]
         self.journal = _remuda.Journal(self.plan["errorlog"], self.plan["loglevel"])
         self.groundwork: _remuda.Groundwork
+        self.kept: str | None = None
         self.hooks: Hooks
         self.app: App | None = None
         self.sources: sources.Sources | None = None
@@ -68,7 +70,9 @@ class Zygote:
         if self.plan["tells_sources"]:
             sources.trust_no_young_cache()
             self.sources = sources.Sources([self.plan["chdir"], *self.plan["pythonpath"]])
-        self.groundwork, module = prepare(self.plan, self.journal)
+        self.groundwork, module, self.kept = prepare(
+            self.plan, self.journal, self.boot.pop("kept", None)
+        )
         try:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
@@ -88,6 +92,8 @@ class Zygote:
                 self._prefetch()
             if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
                 self._warm_up(self.app)
+        # It may hold a key, and nobody starts again from here on.
+        self.kept = None
         immortal = self.app is not None and self.plan["memory"]["immortal_heap"]
         count = heap.seal(immortal=immortal)
         self.journal.debug(f"{count} objects are immortal from now on")
@@ -176,7 +182,7 @@ class Zygote:
     def _start_again(self, how: str) -> NoReturn:
         """Become a fresh interpreter in the same process: ``bare`` (without app) or ``cold``."""
         boot = os.memfd_create("remuda-boot", 0)
-        os.write(boot, json.dumps({**self.boot, how: True}).encode())
+        os.write(boot, json.dumps({**self.boot, how: True, "kept": self.kept}).encode())
         os.lseek(boot, 0, os.SEEK_SET)
         os.chdir(self.start)
         command = [sys.executable, "-m", "remuda.zygote", AGAIN_FLAG, str(boot)]
@@ -281,12 +287,17 @@ def failure_of(error: BaseException) -> dict[str, Any]:
 
 
 def prepare(
-    plan: dict[str, Any], journal: _remuda.Journal
-) -> tuple[_remuda.Groundwork, ModuleType | None]:
+    plan: dict[str, Any], journal: _remuda.Journal, kept: str | None = None
+) -> tuple[_remuda.Groundwork, ModuleType | None, str | None]:
     """Do everything that comes before the app.
 
+    Args:
+        plan: What the master wants.
+        journal: The error log.
+        kept: What TLS is made from, where this process has found it out before it started again.
+
     Returns:
-        What workers share, and the configuration file if there is one.
+        What workers share, the configuration file if there is one, and what is to be kept.
 
     Raises:
         BootError: Something of it cannot be had.
@@ -294,9 +305,9 @@ def prepare(
     if plan["worker_class"] == "gevent":
         # Before the file and the app: what they import must see the patched modules.
         patch_gevent()
-    module, context = run_file(plan, journal)
+    module, tls = run_file(plan, journal, kept)
     try:
-        groundwork = _remuda.lay_groundwork(json.dumps(plan), context)
+        groundwork = _remuda.lay_groundwork(json.dumps(plan), tls)
     except (ValueError, OSError) as error:
         raise BootError("setup", str(error)) from None
     for warning in groundwork.warnings:
@@ -319,23 +330,24 @@ def prepare(
         become(plan["identity"], plan["accesslog"])
         # It may be forbidden to this user.
         loading.enter(plan["chdir"])
-    return groundwork, module
+    return groundwork, module, tls
 
 
 def run_file(
-    plan: dict[str, Any], journal: _remuda.Journal
+    plan: dict[str, Any], journal: _remuda.Journal, kept: str | None
 ) -> tuple[ModuleType | None, str | None]:
     """Run the configuration file, and make everything as its functions and the app expect it.
 
     Returns:
-        The file if there is one, and what the hook ``ssl_context`` wants.
+        The file if there is one, and what TLS is made from, where the plan does not say it all.
 
     Raises:
         BootError: Something of it cannot be had.
     """
     tls = plan["protocols"]["tls"]
+    asks = bool(tls and tls["by_hook"] and kept is None)
     with contextlib.ExitStack() as stack:
-        if tls and tls["by_hook"]:
+        if asks:
             # It brings `ssl` along, which few need.
             from remuda import tls_context, tls_overhearing
 
@@ -345,11 +357,14 @@ def run_file(
                 module = config_file.run(plan["config"]) if plan["config"] else None
             loading.prepare_path(plan["chdir"], plan["pythonpath"])
             os.environ.update(plan["env"])
-            if tls and tls["by_hook"]:
+            if asks:
                 return module, tls_context.ask_hook(plan, module, journal)
         except ConfigError as error:
             raise BootError("setup", str(error)) from None
-    return module, None
+    if tls and plan["identity"] and kept is None:
+        # Should we start again, we are that user, who may not read them.
+        return module, json.dumps(tls_files.of_settings(tls))
+    return module, kept
 
 
 def become(identity: dict[str, Any], accesslog: str | None) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def app(environ, start_response):
     who = [at_import, os.getuid(), os.geteuid(), os.getgid(), os.getgroups()]
     start_response("200 OK", [])
     return [repr(who).encode()]
+"""
+
+THREAD = """
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
 
 
@@ -80,10 +86,7 @@ def test_app_and_workers_run_as_the_user_and_the_master_does_not(as_root, preloa
 
 
 def test_an_app_that_cannot_be_shared_runs_as_the_user_as_well(as_root, open_site):
-    thread = (
-        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-    )
-    (open_site / "who.py").write_text(thread + WHO)
+    (open_site / "who.py").write_text(THREAD + WHO)
     with as_root("-u", "nobody") as server:
         assert "The application is not shared between workers" in server.log()
         assert get(server.port, "/").text.startswith(f"[{NOBODY.pw_uid}, ")
@@ -169,21 +172,30 @@ def test_a_logger_class_is_made_and_called_as_the_user(as_root, open_site):
         assert server.children() == family
 
 
-def test_the_hook_of_tls_reads_what_only_root_may(as_root, open_site, tls):
+TLS_1_3 = """
+import ssl
+def ssl_context(conf, factory):
+    context = factory()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+"""
+
+
+@pytest.mark.parametrize("first", ["", THREAD], ids=["shared", "not shared"])
+@pytest.mark.parametrize("text", ["", TLS_1_3], ids=["settings", "hook"])
+def test_certificates_may_be_for_root_only(as_root, open_site, tls, text, first):
     assert stat.S_IMODE(tls.folder.parent.stat().st_mode) == 0o700
-    conf(
-        open_site,
-        "import ssl\n"
-        f"certfile, keyfile = {str(tls.cert)!r}, {str(tls.key)!r}\n"
-        "def ssl_context(conf, factory):\n"
-        "    context = factory()\n"
-        "    context.minimum_version = ssl.TLSVersion.TLSv1_3\n"
-        "    return context\n",
-    )
+    (open_site / "who.py").write_text(first + WHO)
+    conf(open_site, f"{text}certfile, keyfile = {str(tls.cert)!r}, {str(tls.key)!r}\n")
     with as_root("-u", "nobody") as server:
+        assert ("not shared between workers" in server.log()) == bool(first)
         with Client(server.port, context=tls.context()) as client:
             assert client.request("/").text.startswith(f"[{NOBODY.pw_uid}, ")
             assert client.socket.version() == "TLSv1.3"
+        # The worker looks at the files, which it cannot see, and has nothing to say.
+        time.sleep(2.5)
+        get(server.port)
+        assert "ertificate" not in server.log().partition("ready to serve")[2]
 
 
 def test_a_directory_that_the_user_may_not_enter_is_named(as_root, tmp_path):

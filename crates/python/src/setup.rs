@@ -64,8 +64,8 @@ pub(crate) struct Groundwork {
     warnings: Vec<String>,
 }
 
-/// Looks at what only workers use, and loads what they share. `context` is what the hook
-/// `ssl_context` has said, if there is one.
+/// Looks at what only workers use, and loads what they share. `context` is what TLS is
+/// made from, where the plan does not say it all.
 #[pyfunction]
 #[pyo3(signature = (plan, context=None))]
 pub(crate) fn lay_groundwork(plan: &str, context: Option<&str>) -> PyResult<Groundwork> {

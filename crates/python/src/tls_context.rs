@@ -1,4 +1,5 @@
-//! What the hook `ssl_context` wants, as `python/remuda/tls_context.py` tells it.
+//! What TLS is made from, as the zygote's Python tells it: what the hook `ssl_context` wants, or the
+//! settings with the files as they were when they could be read.
 
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ struct HeardPair {
 #[derive(Deserialize)]
 struct HeardFile {
     path: PathBuf,
-    /// Where it is gone by now.
+    /// For when it cannot be read any more.
     text: Option<String>,
 }
 

@@ -40,7 +40,7 @@ impl Certificates {
     ///
     /// The first thing that is wrong, with its file.
     pub fn load(wish: TlsWish) -> Result<Self, TlsError> {
-        let stamp = wish.stamp();
+        let stamp = wish.stamp(None);
         let provider = Arc::new(provider(&wish)?);
         let (mut keys, mut server_pems, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         for (pair, key) in served::load(&wish.pairs, &provider)? {
@@ -56,8 +56,8 @@ impl Certificates {
 
     /// Reads the files again. Sessions of before can be resumed, unless other authorities count now.
     pub(crate) fn load_again(&self) -> Result<Self, TlsError> {
-        let mut new = Self::load(self.wish.clone())?;
-        if new.stamp.authorities == self.stamp.authorities
+        let mut new = Self::load(self.wish.clone().renewed())?;
+        if new.stamp.has_same_authorities(&self.stamp)
             && let Some(config) = Arc::get_mut(&mut new.config)
         {
             config.ticketer = self.config.ticketer.clone();
@@ -83,7 +83,7 @@ impl Certificates {
     }
 
     pub(crate) fn stamp_now(&self) -> Stamp {
-        self.wish.stamp()
+        self.wish.stamp(Some(&self.stamp))
     }
 
     /// What one connection is made with, and what chooses its certificate if there are several.

@@ -17,11 +17,11 @@ const ENCRYPTED_BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const ENCRYPTED_END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
 
 pub(super) fn read<'a>(what: &'static str, file: &'a PemFile) -> Result<Cow<'a, [u8]>, TlsError> {
-    if let Some(text) = &file.text {
-        return Ok(text.as_bytes().into());
+    match (fs::read(&file.path), &file.text) {
+        (Ok(bytes), _) => Ok(bytes.into()),
+        (Err(_), Some(text)) => Ok(text.as_bytes().into()),
+        (Err(why), None) => Err(TlsError::Unreadable { what, path: file.path.clone(), why }),
     }
-    let unreadable = |why| TlsError::Unreadable { what, path: file.path.clone(), why };
-    fs::read(&file.path).map(Cow::Owned).map_err(unreadable)
 }
 
 pub(super) fn certificates(

@@ -57,7 +57,7 @@ impl Pair {
 pub struct PemFile {
     /// Where it is, or what to call it.
     pub path: PathBuf,
-    /// What stood in it, where it is gone by now; such a file is not renewed.
+    /// What stood in it, for when it cannot be read any more.
     pub text: Option<String>,
 }
 
@@ -113,23 +113,52 @@ pub enum Versions {
     Only13,
 }
 
-/// When a file was written, and its length.
+/// When a file was written, and its length; `None` = it is not there for us.
 type FileStamp = Option<(SystemTime, u64)>;
 
 /// What tells that a file was changed or replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    pairs: Vec<[FileStamp; 2]>,
-    pub(crate) authorities: Vec<FileStamp>,
+    keys: Vec<FileStamp>,
+    authorities: Vec<FileStamp>,
+}
+
+impl Stamp {
+    pub(crate) fn has_same_authorities(&self, other: &Self) -> bool {
+        self.authorities == other.authorities
+    }
 }
 
 impl TlsWish {
-    pub(crate) fn stamp(&self) -> Stamp {
-        let of_pair = |pair: &Pair| [pair.certificate.stamp(), pair.key_file().stamp()];
+    /// Certificates and their keys.
+    fn key_files(&self) -> impl Iterator<Item = &PemFile> {
+        self.pairs.iter().flat_map(|pair| [&pair.certificate, pair.key_file()])
+    }
+
+    /// How the files are now. One that we cannot see, but whose text we have, is as it was.
+    pub(crate) fn stamp(&self, before: Option<&Stamp>) -> Stamp {
+        let of = |(index, file): (usize, &PemFile), before: Option<&Vec<FileStamp>>| {
+            let now = file.stamp();
+            let known = before.filter(|_| now.is_none() && file.text.is_some());
+            known.map_or(now, |known| known.get(index).copied().flatten())
+        };
+        let (keys, authorities) = (before.map(|b| &b.keys), before.map(|b| &b.authorities));
         Stamp {
-            pairs: self.pairs.iter().map(of_pair).collect(),
-            authorities: self.authorities.iter().map(PemFile::stamp).collect(),
+            keys: self.key_files().enumerate().map(|file| of(file, keys)).collect(),
+            authorities: self.authorities.iter().enumerate().map(|f| of(f, authorities)).collect(),
         }
+    }
+
+    /// Without texts of files that are there: what has changed is read, or it is an error.
+    pub(crate) fn renewed(mut self) -> Self {
+        let pairs = self.pairs.iter_mut();
+        let keys = pairs.flat_map(|pair| [Some(&mut pair.certificate), pair.key.as_mut()]);
+        for file in keys.flatten().chain(&mut self.authorities) {
+            if file.stamp().is_some() {
+                file.text = None;
+            }
+        }
+        self
     }
 }
 
