@@ -24,6 +24,7 @@ from remuda import (
     _remuda,
     closing,
     config_file,
+    ending,
     fork_safety,
     heap,
     loading,
@@ -94,6 +95,7 @@ class Zygote:
                 self._warm_up(self.app)
         # It may hold a key, and nobody starts again from here on.
         self.kept = None
+        ending.note_open_files()
         immortal = self.app is not None and self.plan["memory"]["immortal_heap"]
         count = heap.seal(immortal=immortal)
         self.journal.debug(f"{count} objects are immortal from now on")
@@ -480,4 +482,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.leave(ending.status_of(main))
