@@ -40,6 +40,12 @@ const NOTES: &[(&Setting, When, &str)] = &[
     ),
     (&SENDFILE, Is("true"), "it turns sendfile on; in gunicorn it turned it off"),
     (&MAX_REQUESTS, Given, "the successor is ready before a worker leaves"),
+    (
+        &SSL_CONTEXT,
+        Given,
+        "it is called once for all workers, not for each connection; what rustls cannot do of its \
+         context, such as a `sni_callback`, is an error at the start",
+    ),
     (&USER, Given, "the app is imported as this user, and `post_fork` is not root any more"),
     (
         &DAEMON,

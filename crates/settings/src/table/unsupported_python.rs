@@ -18,12 +18,6 @@ const fn value(
 
 pub(super) const ALL: &[Setting] = &[
     value("default_proc_name", Group::Process, "Process title", "titles stay as they are"),
-    value(
-        "ssl_context",
-        Group::Hooks,
-        "Makes the TLS context",
-        "TLS is rustls here, not Python's ssl; see `certfile`, `ca_certs`, `cert_reqs` and `ciphers`",
-    ),
     dirty("on_dirty_starting", "Before dirty workers start"),
     dirty("dirty_post_fork", "After a dirty worker was forked"),
     dirty("dirty_worker_init", "When a dirty worker has loaded its apps"),
