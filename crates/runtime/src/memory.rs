@@ -50,12 +50,28 @@ fn parse(text: &str) -> Option<Rollup> {
     })
 }
 
+/// A process and all that it has started.
+fn tree(root: Pid) -> Vec<Pid> {
+    let mut all = vec![root];
+    let mut next = 0;
+    while let Some(Pid(pid)) = all.get(next) {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        all.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid));
+        next += 1;
+    }
+    all
+}
+
 impl Shell {
     /// Measures everybody: for the report, and for the supervisor where there is a limit.
     pub(crate) fn measure(&mut self) {
         let own = Pid(i32::try_from(std::process::id()).unwrap_or(0));
         let zygotes = self.zygotes.values().map(|zygote| zygote.pid);
-        let mut total: u64 = zygotes.chain([own]).filter_map(rollup).map(|rollup| rollup.pss).sum();
+        let arbiters = self.supervisor.snapshot().arbiters;
+        let dirty = arbiters.iter().filter_map(|arbiter| arbiter.pid).flat_map(tree);
+        let others = zygotes.chain([own]).chain(dirty);
+        let mut total: u64 = others.filter_map(rollup).map(|rollup| rollup.pss).sum();
         let mut workers: Vec<(WorkerId, u64)> = Vec::new();
         let mut slots: Vec<(u16, Rollup)> = Vec::new();
         for (id, worker) in &self.workers {

@@ -30,6 +30,7 @@ impl Supervisor {
                 self.retire_zygotes(now, out);
                 self.keep_a_zygote(now, out);
                 self.watch_the_crash_loop(now, out);
+                self.keep_arbiters(now, out);
                 self.fill_slots(now, out);
                 self.announce(out);
                 self.stop_when_all_are_closed(now, out);
@@ -37,7 +38,9 @@ impl Supervisor {
             Life::Stopping(stop) => {
                 self.drain_late_comers(now, out);
                 self.retire_zygotes(now, out);
-                if self.pool.is_empty() && self.zygotes.is_empty() && self.strays.is_empty() {
+                self.keep_arbiters(now, out);
+                let are_gone = self.pool.is_empty() && self.zygotes.is_empty();
+                if are_gone && self.dirty.is_empty() && self.strays.is_empty() {
                     self.exit(stop.status, out);
                 }
             }
@@ -144,6 +147,9 @@ impl Supervisor {
     fn begin_reload(&mut self, occasion: Occasion, now: Tick, out: &mut Vec<Action>) {
         let generation = self.next_generation;
         out.push(Action::Report(Notice::ReloadStarted { generation, occasion }));
+        let workers = self.pool.workers().map(|worker| worker.generation);
+        let oldest = workers.chain(self.zygotes.keys().copied()).min().unwrap_or(generation);
+        self.dirty.begin_edition(generation, oldest);
         self.start_zygote(now, out);
         self.reload = Reload::Loading { generation, since: now };
     }
@@ -157,7 +163,9 @@ impl Supervisor {
             .and_then(|source| self.ready_zygotes().rfind(|&generation| generation < source));
         for generation in self.ready_zygotes().collect::<Vec<_>>() {
             let is_kept = Some(generation) == source || Some(generation) == before;
-            if !is_kept && !self.pool.is_owed_a_fork_by(generation) {
+            let is_owed =
+                self.pool.is_owed_a_fork_by(generation) || self.dirty.is_owed_a_fork_by(generation);
+            if !is_kept && !is_owed {
                 self.step_zygote(generation, ZygoteInput::Retire, now, out);
             }
         }

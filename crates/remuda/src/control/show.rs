@@ -47,6 +47,11 @@ fn page(status: &Status, memory_of: &dyn Fn(i32) -> Option<Memory>) -> String {
         let pid = zygote.pid.map_or("-".to_owned(), |pid| pid.to_string());
         page += &format!("zygote {pid}: {}, generation {}\n", zygote.state, zygote.generation);
     }
+    for arbiter in &status.dirty_arbiters {
+        let pid = arbiter.pid.map_or("-".to_owned(), |pid| pid.to_string());
+        let (state, generation) = (&arbiter.state, arbiter.generation);
+        page += &format!("dirty arbiter {pid}: {state}, generation {generation}\n");
+    }
     let head =
         ["SLOT", "PID", "STATE", "GEN", "AGE", "REQUESTS", "NOW", "PRIVATE", "PSS", "OLDEST"];
     let mut rows = vec![head.map(str::to_owned)];

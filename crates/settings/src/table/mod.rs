@@ -5,6 +5,7 @@
 
 mod asgi;
 mod development;
+mod dirty;
 mod hooks;
 mod identity;
 mod listen;
@@ -25,6 +26,7 @@ pub use hooks::HERALD_HOOKS;
 
 pub(crate) use asgi::*;
 pub(crate) use development::*;
+pub(crate) use dirty::*;
 pub(crate) use identity::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
@@ -67,6 +69,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
         logging::ALL,
         development::ALL,
         hooks::ALL,
+        dirty::ALL,
     ];
     full.into_iter().chain([unsupported::ALL, unsupported_python::ALL]).flatten()
 }

@@ -3,10 +3,6 @@
 use super::FULL;
 use crate::declare::{Group, Kind, Setting, Support};
 
-const fn dirty(name: &'static str, short: &'static str) -> Setting {
-    value(name, Group::Hooks, short, "there are no dirty workers here")
-}
-
 const fn value(
     name: &'static str,
     group: Group,
@@ -24,8 +20,4 @@ pub(super) const ALL: &[Setting] = &[
         "Makes the TLS context",
         "TLS is rustls here, not Python's ssl; see `certfile`, `ca_certs`, `cert_reqs` and `ciphers`",
     ),
-    dirty("on_dirty_starting", "Before dirty workers start"),
-    dirty("dirty_post_fork", "After a dirty worker was forked"),
-    dirty("dirty_worker_init", "When a dirty worker has loaded its apps"),
-    dirty("dirty_worker_exit", "When a dirty worker exits"),
 ];
