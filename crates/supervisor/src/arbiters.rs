@@ -5,7 +5,7 @@
 //! stashed. It outlives the workers of its edition, because they may be waiting for it; and it is
 //! never forked from a zygote of another edition, because that has other code.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::arbiter::{Arbiter, DirtyInput, DirtyState};
 use crate::backoff::Backoff;
@@ -17,25 +17,31 @@ use crate::{Action, Generation, Pid, Tick, WorkerId};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dirty {
     arbiters: BTreeMap<Generation, Arbiter>,
-    /// Generations that a reload has brought in, or tries to.
-    editions: BTreeSet<Generation>,
+    /// From which generation on which edition.
+    editions: BTreeMap<Generation, Generation>,
 }
 
 impl Dirty {
     /// What a generation belongs to.
     pub(crate) fn edition_of(&self, generation: Generation) -> Generation {
-        self.editions.range(..=generation).next_back().copied().unwrap_or(Generation(1))
+        let known = self.editions.range(..=generation).next_back();
+        known.map_or(Generation(1), |(_, edition)| *edition)
     }
 
     /// A reload begins; nobody older than `oldest` lives.
     pub(crate) fn begin_edition(&mut self, generation: Generation, oldest: Generation) {
-        self.editions = self.editions.split_off(&self.edition_of(oldest));
-        self.editions.insert(generation);
+        let known = self.editions.range(..=oldest).next_back().map(|(first, _)| *first);
+        if let Some(first) = known {
+            self.editions = self.editions.split_off(&first);
+        }
+        self.editions.insert(generation, generation);
     }
 
-    /// It never came to serve; whoever follows belongs to what does.
-    pub(crate) fn give_up_edition(&mut self, generation: Generation) {
-        self.editions.remove(&generation);
+    /// It never came to serve: from `next` on, they belong to what does.
+    pub(crate) fn give_up_edition(&mut self, generation: Generation, next: Generation) {
+        let before = self.editions.range(..generation).next_back();
+        let before = before.map_or(Generation(1), |(_, edition)| *edition);
+        self.editions.insert(next, before);
     }
 
     pub(crate) fn arbiters(&self) -> impl Iterator<Item = &Arbiter> {

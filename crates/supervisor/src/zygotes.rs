@@ -122,7 +122,7 @@ impl Supervisor {
         now: Tick,
         out: &mut Vec<Action>,
     ) {
-        self.dirty.give_up_edition(generation);
+        self.dirty.give_up_edition(generation, self.next_generation);
         for id in self.pool.ids(|worker| worker.generation == generation) {
             self.step_worker(id, Input::Cancel(Cause::Reload), now, out);
         }
