@@ -12,8 +12,12 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +33,14 @@ HOOKS = ("on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_wor
 LEAVING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
-def prepare(plan: dict[str, Any], socket: str) -> None:
-    """In the zygote: find out early what cannot work, and tell clients where to ask.
+def check(plan: dict[str, Any]) -> None:
+    """Before anything is forked: find out what cannot work.
 
     Raises:
         BootError: It cannot work.
     """
+    if not plan["cfg"]["dirty_workers"] or not plan["cfg"]["dirty_apps"]:
+        return
     try:
         importlib.import_module("gunicorn.dirty.arbiter")
     except ImportError as error:
@@ -53,7 +59,6 @@ def prepare(plan: dict[str, Any], socket: str) -> None:
                 f"`dirty_apps`: {spec!r} cannot be loaded: {why}\n"
                 "  hint: `module:Class` or `module:Class:N`; see `chdir` and `pythonpath`",
             )
-    os.environ[VARIABLE] = socket
 
 
 def parts_of(spec: str) -> tuple[str, str]:
@@ -62,13 +67,20 @@ def parts_of(spec: str) -> tuple[str, str]:
     return module, rest.partition(":")[0]
 
 
-def settled_at(socket: str) -> Path:
+def settled_at(path: str) -> Path:
     """What a worker waits for before it serves: dirty apps are loaded, or will not be.
 
     So the old workers serve on while a reload loads large models. gunicorn's own arbiter has a
     request wait for five seconds, and no longer.
     """
-    return Path(socket).with_name("settled")
+    return Path(path).with_name("settled")
+
+
+def settle(path: str) -> None:
+    """It is known how dirty apps fare: nobody needs to wait any more."""
+    settled = settled_at(path)
+    settled.parent.mkdir(mode=0o700, exist_ok=True)
+    settled.touch()
 
 
 def run(boot: dict[str, Any], hooks: Hooks, channel_fd: int) -> int:
@@ -111,37 +123,42 @@ def main() -> int:
         hooks = Hooks(plan, module, journal, boot["master"])
     except (BootError, config_file.ConfigError) as error:
         journal.error(f"The dirty arbiter cannot begin: {error}")
+        settle(boot["dirty"])
         return 1
     return serve(boot, hooks)
 
 
 def serve(boot: dict[str, Any], hooks: Hooks) -> int:
     """Load gunicorn's arbiter, and run it. Returns the exit status."""
-    plan, socket, log = boot["plan"], Path(boot["dirty"]), hooks.server.log
+    plan, path, log = boot["plan"], Path(boot["dirty"]), hooks.server.log
     titles.show(f"dirty {boot['generation']}", plan["proc_name"])
-    socket.parent.mkdir(mode=0o700, exist_ok=True)
-    settled = settled_at(boot["dirty"])
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    for stale in path.parent.glob("worker-*.sock"):
+        # An arbiter takes a socket that is there for a worker that listens.
+        stale.unlink()
     for spec in plan["cfg"]["dirty_apps"]:
         module, name = parts_of(spec)
         try:
             # gunicorn's arbiter does so, too; but then it would try again and again.
             getattr(importlib.import_module(module), name)
         except Exception as error:
-            settled.touch()
+            settle(boot["dirty"])
             log.error("The dirty app %s cannot be loaded\n%s", spec, trace_of(error))
             return loading.APP_STATUS
     gunicorn = importlib.import_module("gunicorn.dirty.arbiter")
-    arbiter = gunicorn.DirtyArbiter(adapt(hooks, settled), log, str(socket))
+    cfg = adapt(hooks, partial(settle, boot["dirty"]))
+    arbiter = gunicorn.DirtyArbiter(cfg, log, str(path))
     # It looks for its parent by this number.
     arbiter.ppid = boot["master"]
     # Else its workers' sockets would stay behind when it is killed.
     os.rmdir(arbiter.tmpdir)
-    arbiter.tmpdir = str(socket.parent)
+    arbiter.tmpdir = str(path.parent)
     os.register_at_fork(after_in_child=lambda: stay_with(arbiter))
     try:
         arbiter.run()
-    except Exception as error:
+    except BaseException as error:
         log.error("Exception in dirty arbiter process\n%s", trace_of(error))
+        settle(boot["dirty"])
         return 1
     return 0
 
@@ -155,7 +172,7 @@ def stay_with(arbiter: Any) -> None:
             os._exit(0)
 
 
-def adapt(hooks: Hooks, settled: Path) -> Any:
+def adapt(hooks: Hooks, settle: Callable[[], None]) -> Any:
     """Our settings as gunicorn's arbiter needs them, with the hooks that we have to see as well."""
     cfg, log = hooks.server.cfg, hooks.server.log
     given: dict[str, Callable[..., Any]] = {name: hooks.get(name) for name in HOOKS}
@@ -172,10 +189,16 @@ def adapt(hooks: Hooks, settled: Path) -> Any:
 
     def worker_init(child: Any) -> None:
         given["dirty_worker_init"](child)
-        settled.touch()
+        threading.Thread(target=listens, args=(child.socket_path,), daemon=True).start()
+
+    def listens(path: str) -> None:
+        # Said any earlier, the first request would find a socket that refuses it.
+        while not can_connect(path):
+            time.sleep(0.005)
+        settle()
 
     def worker_exit(arbiter: Any, child: Any) -> None:
-        settled.touch()
+        settle()
         given["dirty_worker_exit"](arbiter, child)
 
     for name, hook in zip(HOOKS, (starting, post_fork, worker_init, worker_exit), strict=True):
@@ -183,6 +206,12 @@ def adapt(hooks: Hooks, settled: Path) -> Any:
     # Whoever this is to be, it is already.
     cfg.settings["initgroups"] = Setting("initgroups", False)
     return cfg
+
+
+def can_connect(path: str) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def reopen(arbiter: Any, log: Any) -> None:

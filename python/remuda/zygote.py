@@ -73,8 +73,9 @@ class Zygote:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
             raise BootError("setup", str(error)) from None
+        dirty.check(self.plan)
         if self.boot["dirty"]:
-            dirty.prepare(self.plan, self.boot["dirty"])
+            os.environ[dirty.VARIABLE] = self.boot["dirty"]
         # Every worker would import them.
         importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
         importlib.import_module("wsgiref.util")

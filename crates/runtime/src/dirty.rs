@@ -15,6 +15,9 @@ use crate::perform::refusal_of;
 use crate::shell::Shell;
 use crate::wire::Wire;
 
+/// The kernel takes 107 bytes; those of an arbiter's workers are a little longer.
+const PATH_MAX: usize = 95;
+
 /// All that the master keeps for them.
 #[derive(Default)]
 pub(crate) struct Arbiters {
@@ -40,7 +43,11 @@ impl Arbiters {
         if let Some(IdentityPlan { uid, gid, .. }) = owner {
             chown(folder.path(), Some(*uid), Some(*gid))?;
         }
-        Ok(folder.path().join(edition.0.to_string()).join("arbiter.sock"))
+        let socket = folder.path().join(edition.0.to_string()).join("arbiter.sock");
+        if socket.as_os_str().len() > PATH_MAX {
+            return Err(io::Error::other("the path of a socket is limited, and this is too long"));
+        }
+        Ok(socket)
     }
 
     /// The end of its channel tells one that was given up before it was known to leave.

@@ -69,7 +69,12 @@ pub(crate) fn say(
         }
         Notice::DirtyTimedOut { pid } => log!(DIRTY_TIMEOUT, pid = pid.0),
         Notice::DirtyExited { pid, ending } => {
-            log!(DIRTY_EXITED, pid = pid.0, ending = ending_words(*ending));
+            let ending = match ending {
+                // gunicorn's words.
+                Ending::Exited(0) => "exited".to_owned(),
+                ending => ending_words(*ending),
+            };
+            log!(DIRTY_EXITED, pid = pid.0, ending = ending);
         }
         Notice::WorkerTooLarge { pid, first, bytes, limit, total, .. } => {
             let (first, bytes, limit) = (mib(*first), mib(*bytes), mib(*limit));
