@@ -30,6 +30,7 @@ from remuda.loading import BootError
 
 VARIABLE = "GUNICORN_DIRTY_SOCKET"
 HOOKS = ("on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_worker_exit")
+NO_LIMIT_S = 10 * 365 * 86_400
 LEAVING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -156,7 +157,7 @@ def serve(boot: dict[str, Any], hooks: Hooks) -> int:
     os.register_at_fork(after_in_child=lambda: stay_with(arbiter))
     try:
         arbiter.run()
-    except BaseException as error:
+    except Exception as error:
         log.error("Exception in dirty arbiter process\n%s", trace_of(error))
         settle(boot["dirty"])
         return 1
@@ -203,6 +204,9 @@ def adapt(hooks: Hooks, settle: Callable[[], None]) -> Any:
 
     for name, hook in zip(HOOKS, (starting, post_fork, worker_init, worker_exit), strict=True):
         cfg.settings[name] = Setting(name, hook)
+    if not cfg.dirty_timeout:
+        # gunicorn's manual says that there is no limit then; its code calls every job late.
+        cfg.settings["dirty_timeout"] = Setting("dirty_timeout", NO_LIMIT_S)
     # Whoever this is to be, it is already.
     cfg.settings["initgroups"] = Setting("initgroups", False)
     return cfg

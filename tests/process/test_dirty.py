@@ -150,6 +150,11 @@ def test_dirty_workers_know_nothing_of_gevent(dirty):
         assert ask(server, "surroundings")[:2] == (200, [False, True])
 
 
+def test_no_time_limit_means_none(dirty):
+    with dirty(more="dirty_timeout = 0\n") as server:
+        assert ask(server, "who")[0] == 200
+
+
 HOOKS = """
 def on_dirty_starting(arbiter): note(f"on_dirty_starting {len(arbiter.workers)}")
 def dirty_post_fork(arbiter, worker): note(f"dirty_post_fork {worker.pid != os.getpid()}")

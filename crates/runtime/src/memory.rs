@@ -111,6 +111,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_process_has_started_counts_with_it() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "sleep 60 & echo; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("sh");
+        // It says a line once its own child is there.
+        let mut line = [0];
+        let out = child.stdout.as_mut().expect("a pipe");
+        std::io::Read::read_exact(out, &mut line).expect("a line");
+        let all = tree(Pid(i32::try_from(child.id()).expect("small")));
+        assert_eq!(all.len(), 2, "{all:?}");
+        for Pid(pid) in all.into_iter().rev() {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("ours");
+        }
+        child.wait().expect("wait");
+    }
+
+    #[test]
     fn a_process_is_measured_and_one_that_is_gone_is_not() {
         let own = rollup(Pid(i32::try_from(std::process::id()).expect("small"))).expect("this one");
         assert!(own.pss > 0 && own.private > 0);

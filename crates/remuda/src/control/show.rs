@@ -201,6 +201,7 @@ mod tests {
             WorkerStatus { slot: 1, state: "forking".into(), generation: 2, ..busy.clone() };
         let fresh = WorkerStatus { pid: None, requests: 0, in_flight: 0, oldest: None, ..fresh };
         let zygote = ZygoteStatus { generation: 2, pid: Some(100), state: "ready".into() };
+        let arbiter = ZygoteStatus { generation: 2, pid: Some(98), state: "running".into() };
         Status {
             version: "1.2.3".into(),
             pid: 99,
@@ -212,6 +213,7 @@ mod tests {
             ready: 1,
             workers: vec![busy, fresh],
             zygotes: vec![zygote],
+            dirty_arbiters: vec![arbiter],
             memory: MemoryStatus::default(),
         }
     }

@@ -38,6 +38,7 @@ pub(crate) const DIRTY_TIMEOUT: Setting = Setting {
     default: "300",
     flags: &["dirty-timeout"],
     short: "Time that a long job may take; 0 = no limit",
+    long: "A dirty worker that shows no sign of life for so long is replaced.",
     ..FULL
 };
 
