@@ -48,7 +48,10 @@ pub(crate) const DIRTY_THREADS: Setting = Setting {
     kind: Kind::Whole { min: 1, max: 10_000 },
     default: "1",
     flags: &["dirty-threads"],
-    short: "Jobs that a dirty worker runs at the same time, in threads",
+    short: "Threads of a dirty worker",
+    long: "\
+gunicorn's arbiter gives a dirty worker one job after another; one that was too late may go on in its \
+thread while the next one has another.",
     ..FULL
 };
 
