@@ -76,6 +76,7 @@ class Worker:
         line: int,
         channel: int,
         max_requests: int,
+        profiles: bool = False,
         modules: int | None = None,
         tell_sources: Callable[[], None] | None = None,
         request_hooks: RequestHooks | None = None,
@@ -98,6 +99,7 @@ class Worker:
             line: This worker's line of it.
             channel: Descriptor of the channel to the master.
             max_requests: Requests after which it asks to be replaced; 0 = never.
+            profiles: Whether it is the worker that ``memory_profile`` means.
             modules: How many modules were imported before the fork; the master is told of later
                 ones. ``None``: it does not want to know.
             tell_sources: Called when modules have been imported after the fork.
@@ -249,16 +251,20 @@ def name_process(name: str) -> None:
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""
 
+def flush_c_streams() -> None:
+    """Write what C's own streams hold."""
+
 def release_file_pages() -> None:
     """Unmap clean pages of files; they are mapped again when they are needed."""
 
 def can_make_immortal() -> bool:
     """Whether this interpreter's count of references is one that ``make_immortal`` knows."""
 
-def make_immortal(through: list[type]) -> int:
+def make_immortal(inert: list[type], through: list[type]) -> int:
     """Make objects immortal that live as long as the process; how many.
 
     Args:
+        inert: More types whose instances can be.
         through: Types that may stand between an owner and what it owns, and whose own end nobody
             notices.
 

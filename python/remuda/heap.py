@@ -24,17 +24,25 @@ from remuda import _remuda
 # Finalizers may leave new garbage; some would do so for ever.
 COLLECTIONS_MAX = 5
 
-# They hold others, and end without anybody noticing.
-THROUGH: list[type] = [
-    list, bytearray, slice, range, property, classmethod, staticmethod, super,
+# Kinds made in C that can be immortal: their end does no more than let go of what they refer to.
+# Those of the language itself are in `crates/python/src/immortal.rs`.
+INERT: list[type] = [
+    list, property, classmethod, staticmethod,
     types.CellType, types.MethodType, types.BuiltinFunctionType, types.MethodDescriptorType,
     types.WrapperDescriptorType, types.MethodWrapperType, types.GetSetDescriptorType,
     types.MemberDescriptorType, types.ClassMethodDescriptorType, types.MappingProxyType,
-    types.SimpleNamespace, types.GenericAlias, types.UnionType, typing.TypeVar,
-    collections.deque, collections.defaultdict, collections.OrderedDict,
-    functools.partial, type(functools.lru_cache(lambda: None)), functools.cmp_to_key(max).__class__,
+    types.SimpleNamespace, types.GenericAlias, types.UnionType, re.Pattern,
+    functools.partial,
     operator.itemgetter, operator.attrgetter, operator.methodcaller,
-    re.Pattern, itertools.count, itertools.chain, weakref.ref, weakref.ProxyType,
+]  # fmt: skip
+
+# They stay mortal, since they change whenever they are used, or others hold memory of theirs; they
+# hold others, and end without anybody noticing.
+THROUGH: list[type] = [
+    bytearray, slice, range, super, typing.TypeVar,
+    collections.deque, collections.defaultdict, collections.OrderedDict,
+    type(functools.lru_cache(lambda: None)), functools.cmp_to_key(max).__class__,
+    itertools.count, itertools.chain, weakref.ref, weakref.ProxyType,
     datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone,
     decimal.Decimal,
 ]  # fmt: skip
@@ -57,7 +65,7 @@ def seal(*, immortal: bool) -> int:
         How many objects are immortal now that were not before.
     """
     collect()
-    count = _remuda.make_immortal(THROUGH) if immortal and _remuda.can_make_immortal() else 0
+    count = _remuda.make_immortal(INERT, THROUGH) if immortal and _remuda.can_make_immortal() else 0
     # Frozen objects are never visited by the collector again, so their pages stay shared.
     gc.freeze()
     sys.stdout.flush()

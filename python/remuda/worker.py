@@ -95,6 +95,7 @@ class Duty:
             line=self.assignment.line,
             channel=self.assignment.channel_fd,
             max_requests=view.max_requests,
+            profiles=self.assignment.slot == 0,
             **self._access(),
             modules=self.modules,
             tell_sources=self.tell_sources,

@@ -25,6 +25,7 @@ from remuda import (
     closing,
     config_file,
     dirty,
+    ending,
     fork_safety,
     heap,
     loading,
@@ -91,6 +92,7 @@ class Zygote:
                 self._prefetch()
             if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
                 self._warm_up(self.app)
+        ending.note_open_files()
         immortal = self.app is not None and self.plan["memory"]["immortal_heap"]
         count = heap.seal(immortal=immortal)
         self.journal.debug(f"{count} objects are immortal from now on")
@@ -437,4 +439,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.leave(ending.status_of(main))

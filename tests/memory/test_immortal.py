@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
+import functools
 import gc
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -80,12 +84,34 @@ def test_what_is_inert_is_immortal_and_what_comes_later_is_counted():
 
 
 @needs_immortal
+def test_parts_of_classes_and_what_only_holds_others_are_immortal():
+    def holding(value):
+        return lambda: value
+
+    WORLD.update(items=[1, "a"], method=Plain(a=1).__init__, pattern=re.compile("a+"))
+    WORLD.update(call=functools.partial(int, base=2), cell=holding([]).__closure__[0])
+    WORLD.update(field=Slotted.value, prop=property(len), static=staticmethod(len), len=len)
+
+    def check():
+        for name, value in WORLD.items():
+            assert sys.getrefcount(value) == IMMORTAL, name
+        assert WORLD["pattern"].match("aab").end() == 2 and WORLD["call"]("101") == 5
+        WORLD["items"] += [Finalized("later")]
+        WORLD["items"].clear()
+        assert Finalized.ended == ["later"]
+
+    in_sealed_child(check)
+
+
+@needs_immortal
 def test_other_kinds_stay_mortal():
     def generator():
         yield
 
     file = open(os.devnull)  # noqa: SIM115
-    WORLD.update(items=[1], lock=threading.Lock(), gen=generator(), file=file, it=iter([1, 2]))
+    WORLD.update(lock=threading.Lock(), gen=generator(), file=file, it=iter([1, 2]))
+    WORLD.update(files=[file], deque=collections.deque([1]), ref=weakref.ref(Plain))
+    WORLD.update(cached=functools.lru_cache(lambda: None), now=datetime.datetime.now())
     del file
 
     def check():
@@ -304,7 +330,7 @@ def test_an_interpreter_that_is_not_known_is_left_alone():
     assert _remuda.can_make_immortal() == known
     if not known:
         with pytest.raises(RuntimeError, match="counts references in another way"):
-            _remuda.make_immortal([])
+            _remuda.make_immortal([], [])
 
 
 PAGES = """

@@ -48,6 +48,17 @@ def test_a_worker_that_leaves_tells_what_it_knows(serve, home):
         server.wait_for_log(f"leaking.py:{LINE}: ")
 
 
+@pytest.mark.parametrize("kind", ["sync", "asgi"])
+def test_the_setting_has_the_worker_of_slot_0_tell_again_and_again(serve, kind):
+    env = {"GUNICORN_MEMORY_PROFILE": "1", "GUNICORN_WORKERS": "2"}
+    with serve("-k", kind, app=f"leaking:{dict(KINDS)[kind]}", env=env) as server:
+        server.wait_for_log("Memory profile (pid:", 2)
+        assert server.stop() == 0
+    told = re.findall(r"Memory profile(?: begins)? \(pid:(\d+)\)", server.log())
+    first = re.findall(r"Booting worker with pid: (\d+)", server.log())[0]
+    assert set(told) == {first} and len(told) >= 4
+
+
 def test_one_at_a_time_and_only_where_somebody_serves(serve, home):
     with serve(app="leaking:app", env=home) as server:
         missing = remuda("memory-profile", "7", env=home)

@@ -221,6 +221,7 @@ def test_suspended_machine_ends_nobody(slow, every_class):
 
 
 def test_worker_whose_own_import_hangs_is_given_up(serve):
-    env = {"GUNICORN_BOOT_TIMEOUT": "1", "GUNICORN_PRELOAD_APP": "false"}
+    # The zygote, which does not import the app, must make it on a loaded machine.
+    env = {"GUNICORN_BOOT_TIMEOUT": "4", "GUNICORN_PRELOAD_APP": "false"}
     with serve(app="slow_import:app", env=env, ready=False) as server:
         server.wait_for_log("Worker was not ready within boot_timeout and is killed (pid:")

@@ -128,6 +128,8 @@ pub struct MemoryPlan {
     pub immortal_heap: bool,
     /// Share of the requests after which memory is logged, in millionths.
     pub sample_rate: u32,
+    /// The worker of slot 0 logs so often what its memory grows by, in seconds; 0 = never.
+    pub profile_every: u16,
 }
 
 /// A user and a group.

@@ -44,15 +44,19 @@ pub(crate) fn can_make_immortal(py: Python<'_>) -> PyResult<bool> {
 /// Makes what is inert immortal, of all that is reachable from the objects which the collector knows;
 /// how many objects.
 ///
-/// `through` are types that may stand between an owner and what it owns, and whose own end nobody
-/// notices.
+/// `inert` are more types whose instances can be; `through` are types that may stand between an owner
+/// and what it owns, and whose own end nobody notices.
 #[pyfunction]
-pub(crate) fn make_immortal(py: Python<'_>, through: &Bound<'_, PyList>) -> PyResult<usize> {
+pub(crate) fn make_immortal(
+    py: Python<'_>,
+    inert: &Bound<'_, PyList>,
+    through: &Bound<'_, PyList>,
+) -> PyResult<usize> {
     if !can_make_immortal(py)? {
         return Err(PyRuntimeError::new_err("this interpreter counts references in another way"));
     }
     let roots = py.import("gc")?.call_method0("get_objects")?.cast_into::<PyList>()?;
-    let mut heap = Heap::new(py, through)?;
+    let mut heap = Heap::new(py, inert, through)?;
     for root in roots.iter() {
         heap.find(root.as_ptr());
     }
@@ -91,14 +95,20 @@ struct Heap<'py> {
 }
 
 impl<'py> Heap<'py> {
-    fn new(py: Python<'py>, through: &Bound<'_, PyList>) -> PyResult<Self> {
+    fn new(
+        py: Python<'py>,
+        inert: &Bound<'_, PyList>,
+        through: &Bound<'_, PyList>,
+    ) -> PyResult<Self> {
         let sample = py.get_type::<PyType>().call1(("Sample", (), pyo3::types::PyDict::new(py)))?;
         let sample = sample.cast_into::<PyType>()?;
         // SAFETY: a type object, alive.
         let python_dealloc = unsafe { dealloc_of(sample.as_type_ptr()) };
         let mut kinds = HashMap::new();
-        for known in through.iter() {
-            kinds.insert(known.cast::<PyType>()?.as_type_ptr(), Kind::Through);
+        for (types, kind) in [(inert, Kind::Inert), (through, Kind::Through)] {
+            for known in types.iter() {
+                kinds.insert(known.cast::<PyType>()?.as_type_ptr(), kind);
+            }
         }
         for (known, kind) in builtin_kinds() {
             kinds.insert(known, kind);

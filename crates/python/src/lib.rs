@@ -52,6 +52,7 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(file_pages::release_file_pages, module)?)?;
     module.add_function(wrap_pyfunction!(process::name_process, module)?)?;
     module.add_function(wrap_pyfunction!(process::trim_heap, module)?)?;
+    module.add_function(wrap_pyfunction!(process::flush_c_streams, module)?)?;
     module.add_function(wrap_pyfunction!(process::interrupt_thread, module)?)?;
     module.add_function(wrap_pyfunction!(process::calm_thread, module)?)?;
     Ok(())

@@ -1,9 +1,9 @@
 //! Which lines of Python a worker's memory grows by, when the master wants to know.
 //!
-//! An order comes on the channel; the rest happens when the worker comes round, which every class
+//! An order comes on the channel, or a setting asks for one after the other; the rest happens when the worker comes round, which every class
 //! does about once a second. Tracing costs memory and time, so it is on only in between.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -14,8 +14,11 @@ use crate::serving::Serving;
 use crate::wsgi::describe;
 
 /// What was asked for, and how far it is.
-#[derive(Default)]
-pub(crate) struct MemoryProfile(RefCell<Stage>);
+pub(crate) struct MemoryProfile {
+    stage: RefCell<Stage>,
+    /// Seconds of each, one after the other; 0 = only what is asked for.
+    every: Cell<u16>,
+}
 
 #[derive(Default)]
 enum Stage {
@@ -33,9 +36,13 @@ enum Stage {
 }
 
 impl MemoryProfile {
+    pub(crate) fn new(every: u16) -> Self {
+        Self { stage: RefCell::default(), every: Cell::new(every) }
+    }
+
     /// The master wants one. While one is under way it comes to nothing; the log says so.
     pub(crate) fn ask(&self, seconds: u16, serving: &Serving) {
-        let mut stage = self.0.borrow_mut();
+        let mut stage = self.stage.borrow_mut();
         if matches!(*stage, Stage::Idle) {
             *stage = Stage::Asked { seconds };
         } else {
@@ -45,15 +52,15 @@ impl MemoryProfile {
 
     /// The worker has come round.
     pub(crate) fn look(&self, py: Python<'_>, serving: &Serving) {
-        let is_due = match &*self.0.borrow() {
-            Stage::Idle => return,
-            Stage::Asked { .. } => true,
+        let is_due = match &*self.stage.borrow() {
+            Stage::Idle if self.every.get() == 0 => return,
+            Stage::Idle | Stage::Asked { .. } => true,
             Stage::Tracing { began_ns, length, .. } => since(*began_ns) >= *length,
         };
         if is_due {
             // Not borrowed while Python runs; another thread finds nothing to do meanwhile.
-            match self.0.take() {
-                Stage::Idle => {}
+            match self.stage.take() {
+                Stage::Idle => self.begin(py, self.every.get(), serving),
                 Stage::Asked { seconds } => self.begin(py, seconds, serving),
                 Stage::Tracing { profile, began_ns, .. } => end(py, &profile, began_ns, serving),
             }
@@ -62,7 +69,7 @@ impl MemoryProfile {
 
     /// The worker leaves: what is known by now is told.
     pub(crate) fn finish(&self, py: Python<'_>, serving: &Serving) {
-        if let Stage::Tracing { profile, began_ns, .. } = self.0.take() {
+        if let Stage::Tracing { profile, began_ns, .. } = self.stage.take() {
             end(py, &profile, began_ns, serving);
         }
     }
@@ -74,12 +81,16 @@ impl MemoryProfile {
             Ok(profile) => {
                 let length = Duration::from_secs(u64::from(seconds));
                 let profile = profile.unbind();
-                self.0.replace(Stage::Tracing { profile, began_ns: now_ns(), length });
+                self.stage.replace(Stage::Tracing { profile, began_ns: now_ns(), length });
                 let pid = std::process::id();
                 serving
                     .log(Level::Info, &format!("Memory profile begins (pid:{pid}), {seconds} s"));
             }
-            Err(error) => tell_failure(py, &error, serving),
+            Err(error) => {
+                // It would fail once a second.
+                self.every.set(0);
+                tell_failure(py, &error, serving);
+            }
         }
     }
 }

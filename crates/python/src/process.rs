@@ -123,6 +123,15 @@ pub(crate) fn trim_heap() {
     }
 }
 
+/// Writes what C's own streams hold: a process that ends by `_exit` would lose it.
+#[pyfunction]
+pub(crate) fn flush_c_streams() {
+    // SAFETY: null means all of them; takes their locks.
+    unsafe {
+        libc::fflush(std::ptr::null_mut());
+    }
+}
+
 /// Raises `RequestTimeout` in another thread of Python, as soon as that runs Python code; `thread` as
 /// `threading.get_ident` numbers it.
 #[pyfunction]

@@ -93,13 +93,14 @@ impl Worker {
     /// A worker that serves `app`.
     ///
     /// `plan` is the master's JSON, `groundwork` what the zygote has made of it; `line` its line of
-    /// the scoreboard at `board`; `channel` the descriptor of its channel to the master; `modules` how
+    /// the scoreboard at `board`; `channel` the descriptor of its channel to the master; `profiles`
+    /// whether it is the one that `memory_profile` means; `modules` how
     /// many were imported before the fork, if the master wants to hear of others; `tell_sources()` is
     /// called when there are some. `wait_socket(fd, readable, seconds) -> bool` and
     /// `schedule()` are given by cooperative loops only, `tasks` by asyncio's; `runners` by loops that
     /// come round while requests of WSGI apps run.
     #[new]
-    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, modules=None, tell_sources=None, request_hooks=None, access_logger=None, access_recorder=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
+    #[pyo3(signature = (plan, groundwork, app, journal, errors, *, board, line, channel, max_requests, profiles=false, modules=None, tell_sources=None, request_hooks=None, access_logger=None, access_recorder=None, wait_socket=None, schedule=None, tasks=None, runners=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         py: Python<'_>,
@@ -112,6 +113,7 @@ impl Worker {
         line: u16,
         channel: RawFd,
         max_requests: u64,
+        profiles: bool,
         modules: Option<usize>,
         tell_sources: Option<Py<PyAny>>,
         request_hooks: Option<Py<PyAny>>,
@@ -176,7 +178,7 @@ impl Worker {
             access_logger,
             access_recorder,
             imports: Imports::new(py, modules, tell_sources)?,
-            profile: MemoryProfile::default(),
+            profile: MemoryProfile::new(if profiles { plan.memory.profile_every } else { 0 }),
             idle: Idle::default(),
             turns: Cell::new(0),
             swept: Cell::new(0),

@@ -170,6 +170,7 @@ fn for_memory(settings: &MemorySettings) -> MemoryPlan {
         prefetch_imports: settings.prefetch_imports,
         immortal_heap: settings.immortal_heap,
         sample_rate: settings.sample_rate,
+        profile_every: settings.profile_every,
     }
 }
 

@@ -176,6 +176,8 @@ pub struct MemorySettings {
     pub max_memory_total: Option<MemorySize>,
     /// Share of the requests after which memory is logged, in millionths.
     pub sample_rate: u32,
+    /// The worker of slot 0 logs so often what its memory grows by, in seconds; 0 = never.
+    pub profile_every: u16,
 }
 
 /// Where operators ask.

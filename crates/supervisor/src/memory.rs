@@ -71,7 +71,7 @@ impl Supervisor {
     ) {
         for &(id, bytes) in workers {
             if let Some(worker) = self.pool.worker_mut(id)
-                && worker.is_serving()
+                && worker.holds_requests()
             {
                 let first = worker.weight.map_or(bytes, |weight| weight.first);
                 worker.weight = Some(Weight { first, latest: bytes });
@@ -96,7 +96,7 @@ impl Supervisor {
             return;
         }
         if total > limit.hard
-            && let Some((id, bytes)) = self.largest(grown)
+            && let Some((id, bytes)) = self.heaviest(grown)
         {
             self.kill_for_memory(id, (bytes, total), limit.hard, now, out);
         } else if let Some((id, _)) = self.largest(|worker| grown(worker) && worker.spent.is_none())
@@ -158,19 +158,19 @@ impl Supervisor {
 
     /// Where memory is short, nobody gets a successor beside it while another makes room, or may do
     /// so soon, or somebody comes already.
-    pub(crate) fn awaits_room(&self, somebody_comes: bool) -> bool {
+    pub(crate) fn awaits_room(&self) -> bool {
         // Without a limit nothing is measured any more that could end it.
         if self.plan.total_memory.is_none() {
             return false;
         }
-        let comes = somebody_comes || self.pool.under_way() > 0;
+        let somebody_comes = self.pool.under_way() > 0;
         let is_short = self.memory.short.is_some();
-        self.pool.is_making_room() || is_short && (comes || self.can_make_room())
+        self.pool.is_making_room() || is_short && (somebody_comes || self.can_make_room())
     }
 
     fn hold_each(&mut self, limit: Limit, now: Tick, out: &mut Vec<Action>) {
         let over = |worker: &Worker, most: u64| worker.weight.is_some_and(|w| w.latest > most);
-        while let Some((id, bytes)) = self.largest(|w| over(w, limit.hard) && grown(w)) {
+        while let Some((id, bytes)) = self.heaviest(|w| over(w, limit.hard) && grown(w)) {
             self.kill_for_memory(id, (bytes, bytes), limit.hard, now, out);
         }
         let due = |worker: &Worker| over(worker, limit.soft) && worker.spent.is_none();
@@ -186,10 +186,15 @@ impl Supervisor {
 
     /// The serving worker with the most private memory, of those that are meant.
     fn largest(&self, is_meant: impl Fn(&Worker) -> bool) -> Option<(WorkerId, u64)> {
-        let serving = self.pool.workers().filter(|worker| worker.is_serving() && is_meant(worker));
-        serving
-            .filter_map(|worker| Some((worker.id, worker.weight?.latest)))
-            .max_by_key(|&(_, b)| b)
+        self.heaviest(|worker| worker.is_serving() && is_meant(worker))
+    }
+
+    /// The same among those that finish what they hold as well: when one must be killed, who leaves
+    /// anyway is no less of a choice.
+    fn heaviest(&self, is_meant: impl Fn(&Worker) -> bool) -> Option<(WorkerId, u64)> {
+        let meant =
+            self.pool.workers().filter(|worker| worker.holds_requests() && is_meant(worker));
+        meant.filter_map(|worker| Some((worker.id, worker.weight?.latest))).max_by_key(|&(_, b)| b)
     }
 
     /// One is being replaced for this already; what it takes will be free soon.

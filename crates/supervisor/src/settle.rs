@@ -180,38 +180,42 @@ impl Supervisor {
         self.start_zygote(now, out);
     }
 
-    /// Asks for workers: first for slots where nobody serves, then for successors of those that
+    /// Asks for a worker: first for slots where nobody serves, then for successors of those that
     /// are spent or of an older generation, as many as `max_surge` allows.
+    ///
+    /// One at a time: a zygote forks one after the other, and the deadline of a fork is its own
+    /// only when it does not wait for others. The answer brings us here again.
     fn fill_slots(&mut self, now: Tick, out: &mut Vec<Action>) {
         let Some(source) = self.fork_source() else { return };
+        if self.pool.is_owed_a_fork_by(source) {
+            return;
+        }
         let seats = self.pool.seats(self.wanted);
         let surge = usize::from(self.plan.max_surge.max(1));
-        let room = surge.saturating_sub(self.pool.replacements(&seats));
+        let has_room = self.pool.replacements(&seats) < surge;
         let is_due = |&(slot, seat): &(SlotId, &Seat)| {
             seat.under_way.is_none()
                 && !self.pool.makes_room_in(slot)
                 && !self.pool.is_backing_off(slot)
                 && !self.pool.is_closed(slot, source)
         };
-        let numbered = || (0..).map(SlotId).zip(&seats).filter(is_due);
-        let vacant = numbered().filter(|(_, seat)| seat.serving.is_none());
-        let outdated =
-            numbered().filter(|(_, seat)| seat.serving.is_some_and(|id| self.is_outdated(id)));
-        let mut slots: Vec<SlotId> = vacant.map(|(slot, _)| slot).collect();
-        if !self.awaits_room(!slots.is_empty()) {
-            slots.extend(outdated.take(room).map(|(slot, _)| slot));
+        let mut numbered = (0..).map(SlotId).zip(&seats).filter(is_due);
+        let vacant = numbered.clone().find(|(_, seat)| seat.serving.is_none());
+        let mut outdated =
+            || numbered.find(|(_, seat)| seat.serving.is_some_and(|id| self.is_outdated(id)));
+        let due = match vacant {
+            None if has_room && !self.awaits_room() => outdated(),
+            vacant => vacant,
+        };
+        let Some((slot, _)) = due else { return };
+        let under_way = self.pool.under_way();
+        if !self.intensity.allows_start(under_way) || !self.shortage.allows_start(under_way) {
+            return;
         }
-        for slot in slots {
-            let under_way = self.pool.under_way();
-            if !self.intensity.allows_start(under_way) || !self.shortage.allows_start(under_way) {
-                return;
-            }
-            let Some(line) = self.pool.free_line() else { return };
-            let place = (slot, line, source);
-            let plan = self.plan_of(source).clone();
-            self.pool.ask_for(place, now, &plan, &mut self.random, out);
-            self.intensity.count_start(now, self.wanted, &self.plan);
-        }
+        let Some(line) = self.pool.free_line() else { return };
+        let plan = self.plan_of(source).clone();
+        self.pool.ask_for((slot, line, source), now, &plan, &mut self.random, out);
+        self.intensity.count_start(now, self.wanted, &self.plan);
     }
 
     /// Says once a window how a crash loop goes on, and when it is over.

@@ -459,6 +459,11 @@ impl Worker {
         self.serves_since().is_some()
     }
 
+    /// It serves, or finishes what it holds.
+    pub(crate) fn holds_requests(&self) -> bool {
+        matches!(self.state, WorkerState::Serving { .. } | WorkerState::Draining { .. })
+    }
+
     /// Since when it takes requests.
     pub(crate) fn serves_since(&self) -> Option<Tick> {
         match self.state {

@@ -12,6 +12,7 @@ pub(super) const ALL: &[Setting] = &[
     MAX_MEMORY,
     MAX_MEMORY_TOTAL,
     MEMORY_SAMPLE_RATE,
+    MEMORY_PROFILE,
 ];
 
 pub(crate) const WARMUP_PATHS: Setting = Setting {
@@ -131,5 +132,20 @@ pub(crate) const MEMORY_SAMPLE_RATE: Setting = Setting {
 `0.01` logs one in a hundred: `Memory: 123MB | Path: /page | Grew: 40kB`. Memory is what the worker has in \
 RAM, with what it shares; grown is what has been allocated since the request began, by it and by those \
 at the same time. `remuda status` has the sums by path.",
+    ..FULL
+};
+
+pub(crate) const MEMORY_PROFILE: Setting = Setting {
+    name: "memory_profile",
+    group: Group::Memory,
+    kind: Kind::Seconds(Zero::Never),
+    default: "0",
+    flags: &["memory-profile"],
+    gunicorn: false,
+    short: "How often the worker of slot 0 logs which lines its memory grows by; 0 = never",
+    long: "\
+`true` is every 600 seconds, 3600 the most. That worker traces its allocations all the time, which makes it \
+slower and larger; what it knows when it leaves is logged as well. Where commands can be given, `remuda \
+memory-profile` does it once.",
     ..FULL
 };

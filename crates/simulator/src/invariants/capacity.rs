@@ -1,10 +1,12 @@
 //! 1: Nobody is taken from the pool before somebody else serves in its place: our own decisions
-//! never leave fewer serving than are wanted. An empty slot is filled as soon as it may be.
+//! never leave fewer serving than are wanted. An empty slot is filled as soon as it may be; of
+//! several one after the other, since a zygote is asked for one fork at a time.
 
 use std::collections::BTreeMap;
 
 use remuda_supervisor::{
-    Cause, Generation, Notice, SlotId, Snapshot, Tick, WorkerState, ZygoteState,
+    Cause, Generation, Notice, SlotId, Snapshot, Tick, WorkerState, WorkerView, ZygoteState,
+    ZygoteView,
 };
 
 use super::rolling::Rolling;
@@ -38,6 +40,7 @@ impl Invariant for Capacity {
         self.closed.extend(step.closed());
         self.rolling.follow(step);
         self.room.follow(step);
+        one_fork_at_a_time(step)?;
         if step.is_running() {
             relieved_only_by_a_successor(step, &self.room)?;
             enough_go_on_serving(step)?;
@@ -49,6 +52,28 @@ impl Invariant for Capacity {
     }
 }
 
+/// The deadline of a fork would begin while the zygote is busy with others.
+fn one_fork_at_a_time(step: &Step<'_>) -> Result<(), Violation> {
+    for zygote in &step.after.zygotes {
+        let owed = owed_by(step.after, zygote.generation);
+        if owed > 1 {
+            let what = format!("zygote {} owes {owed} forks", zygote.generation.0);
+            return Err(step.violation(NAME, what));
+        }
+    }
+    Ok(())
+}
+
+/// Forks that this zygote has not answered.
+fn owed_by(view: &Snapshot, generation: Generation) -> usize {
+    let is_asked_for = |worker: &&WorkerView| {
+        let is_owed =
+            matches!(worker.state, WorkerState::Forking { .. } | WorkerState::Unwanted { .. });
+        worker.generation == generation && is_owed
+    };
+    view.workers.iter().filter(is_asked_for).count()
+}
+
 fn relieved_only_by_a_successor(step: &Step<'_>, room: &Room) -> Result<(), Violation> {
     for (id, _) in step.told_to_drain() {
         let Some(worker) = step.is(id) else { continue };
@@ -56,7 +81,7 @@ fn relieved_only_by_a_successor(step: &Step<'_>, room: &Room) -> Result<(), Viol
             let what = format!("worker {} is told to drain, and still counted on", id.0);
             return Err(step.violation(NAME, what));
         }
-        let served = |view: &remuda_supervisor::WorkerView| view.is_serving();
+        let served = |view: &WorkerView| view.is_serving();
         if !step.was(id).is_some_and(served) {
             // Given up before it counted.
             continue;
@@ -79,9 +104,8 @@ fn relieved_only_by_a_successor(step: &Step<'_>, room: &Room) -> Result<(), Viol
 
 /// Of those that served, as many as are wanted still do, or a death or a hang took them.
 fn enough_go_on_serving(step: &Step<'_>) -> Result<(), Violation> {
-    let drained = step
-        .told_to_drain()
-        .filter(|(id, _)| step.was(*id).is_some_and(remuda_supervisor::WorkerView::is_serving));
+    let drained =
+        step.told_to_drain().filter(|(id, _)| step.was(*id).is_some_and(WorkerView::is_serving));
     // A reload that was queued may bring the planned number back in the same step.
     let scaled = step.notices().filter_map(|notice| match notice {
         Notice::Scaled { workers } => Some(*workers),
@@ -110,7 +134,7 @@ impl Capacity {
             // A tick comes at once, and fills it.
             return Ok(());
         }
-        let can_fork = |zygote: &remuda_supervisor::ZygoteView| {
+        let can_fork = |zygote: &ZygoteView| {
             let is_ready = matches!(zygote.state, ZygoteState::Ready { .. });
             is_ready && Some(zygote.generation) >= self.rolling.since()
         };
@@ -118,13 +142,17 @@ impl Capacity {
         let Some(source) = sources.map(|zygote| zygote.generation).max() else {
             return Ok(());
         };
+        if owed_by(view, source) > 0 {
+            // It forks for another slot; when it has answered, this one is next.
+            return Ok(());
+        }
         let lines = step.script.plan.lines();
         if view.workers.len() >= usize::from(lines) {
             // The dying hold every line of the scoreboard.
             return Ok(());
         }
         for slot in (0..view.wanted).map(SlotId) {
-            let sits = |worker: &remuda_supervisor::WorkerView| {
+            let sits = |worker: &WorkerView| {
                 worker.slot == slot && (worker.is_serving() || is_under_way(worker))
             };
             let closed = self.closed.get(&slot).is_some_and(|&closed| closed >= source);

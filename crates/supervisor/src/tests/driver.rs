@@ -4,9 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::{
+<<<<<<< HEAD
     Action, BootFailure, DirtyState, Ending, Event, Generation, Line, Notice, Order, Phase, Pid,
     Plan, Sample, Signal, SlotId, Snapshot, Standing, Supervisor, Tick, Wish, WorkerId,
     WorkerState,
+=======
+    Action, BootFailure, Ending, Event, Generation, Line, Notice, Order, Phase, Pid, Plan, Sample,
+    Signal, SlotId, Snapshot, Standing, Supervisor, Tick, Wish, WorkerId, WorkerState, WorkerView,
+>>>>>>> main
 };
 
 pub(crate) const CRASH: Ending = Ending::Signaled(11);
@@ -151,6 +156,14 @@ impl Driver {
         let pid = self.forked(worker);
         self.ready(worker);
         pid
+    }
+
+    /// Answers every fork that is asked for, until none is; nobody becomes ready.
+    pub(crate) fn fork_all(&mut self) {
+        let is_asked_for = |view: &WorkerView| matches!(view.state, WorkerState::Forking { .. });
+        while let Some(view) = self.snapshot().workers.into_iter().find(is_asked_for) {
+            self.forked(view.worker.0);
+        }
     }
 
     /// Answers every fork and lets every worker become ready, until none is under way.

@@ -1,7 +1,9 @@
 //! Limits of memory, and of age.
 
 use super::driver::*;
-use crate::{Action, Cause, Ending, Event, Limit, Notice, Order, Plan, Signal, WorkerId};
+use crate::{
+    Action, Cause, Ending, Event, Limit, Notice, Order, Plan, Signal, WorkerId, WorkerState,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -76,6 +78,22 @@ fn above_the_hard_limit_the_largest_is_killed_and_replaced() {
         let backs_off = |n: &Notice| matches!(n, Notice::BackingOff { .. });
         assert!(!notices(&driver.take()).iter().any(backs_off), "it is no crash");
     }
+}
+
+#[test]
+fn who_leaves_already_is_killed_rather_than_a_smaller_one_that_serves() {
+    let mut driver = Driver::settled(total(150, 200));
+    measure(&mut driver, &[(1, 10), (2, 10), (3, 10)]);
+    driver.spent(3);
+    driver.boot(4);
+    assert!(matches!(driver.state(3), Some(WorkerState::Draining { .. })));
+    let pid = driver.pid_of(3).unwrap();
+    driver.take();
+    measure(&mut driver, &[(1, 60), (2, 45), (3, 110), (4, 10)]);
+    let actions = driver.take();
+    assert_eq!(sent(&actions), [(pid, Signal::Kill)]);
+    assert_eq!(forks(&actions), [], "its successor serves");
+    assert_eq!(driver.serving_workers(), [1, 2, 4]);
 }
 
 #[test]

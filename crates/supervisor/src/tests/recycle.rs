@@ -47,6 +47,7 @@ fn only_max_surge_workers_are_replaced_at_one_time() {
 
     let mut driver = Driver::settled(Plan { workers: 5, max_surge: 3, ..plan() });
     (1..=5).for_each(|worker| driver.spent(worker));
+    driver.fork_all();
     assert_eq!(forks(&driver.take()).len(), 3);
 }
 
@@ -92,6 +93,7 @@ fn every_worker_draws_its_own_max_requests_within_the_jitter() {
         let mut driver = Driver::new(plan);
         driver.give(crate::Event::Start);
         driver.zygote_ready(1);
+        driver.fork_all();
         let limit = |action: &Action| match action {
             Action::Fork { max_requests, .. } => Some(*max_requests),
             _ => None,

@@ -111,6 +111,7 @@ fn nobody_is_forked_from_the_old_zygote_once_the_new_one_is_ready() {
     driver.zygote_ready(2);
     driver.take();
     driver.exit(2, CRASH);
+    driver.fork_all();
     assert_eq!(forks(&driver.take()), [(4, 1, 2)]);
 }
 

@@ -8,12 +8,27 @@ use crate::{
 use crate::{Plan, WorkerId};
 
 #[test]
-fn all_wanted_workers_are_asked_for_when_the_first_zygote_is_ready() {
+fn wanted_workers_are_asked_for_one_after_the_other_when_the_first_zygote_is_ready() {
     let mut driver = Driver::new(plan());
     driver.give(Event::Start);
     assert_eq!(driver.take(), [Action::StartZygote { generation: Generation(1) }]);
     driver.zygote_ready(1);
-    assert_eq!(forks(&driver.take()), [(1, 0, 1), (2, 1, 1)]);
+    assert_eq!(forks(&driver.take()), [(1, 0, 1)]);
+    driver.forked(1);
+    assert_eq!(forks(&driver.take()), [(2, 1, 1)], "while the first one boots");
+    driver.forked(2);
+    assert_eq!(forks(&driver.take()), []);
+}
+
+#[test]
+fn fork_that_fails_does_not_keep_the_others_waiting() {
+    let mut driver = Driver::new(plan());
+    driver.give(Event::Start);
+    driver.zygote_ready(1);
+    driver.take();
+    let refusal = Refusal::Other;
+    driver.give(Event::ForkFailed { worker: WorkerId(1), refusal });
+    assert_eq!(forks(&driver.take()), [(2, 1, 1)]);
 }
 
 #[test]
