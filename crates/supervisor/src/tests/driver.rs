@@ -4,14 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::{
-<<<<<<< HEAD
     Action, BootFailure, DirtyState, Ending, Event, Generation, Line, Notice, Order, Phase, Pid,
     Plan, Sample, Signal, SlotId, Snapshot, Standing, Supervisor, Tick, Wish, WorkerId,
-    WorkerState,
-=======
-    Action, BootFailure, Ending, Event, Generation, Line, Notice, Order, Phase, Pid, Plan, Sample,
-    Signal, SlotId, Snapshot, Standing, Supervisor, Tick, Wish, WorkerId, WorkerState, WorkerView,
->>>>>>> main
+    WorkerState, WorkerView,
 };
 
 pub(crate) const CRASH: Ending = Ending::Signaled(11);
