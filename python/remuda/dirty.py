@@ -23,7 +23,7 @@ from typing import Any
 
 from remuda import _remuda, config_file, loading, titles, worker
 from remuda.cfg import Setting
-from remuda.channel import CHANNEL_FD, SCOREBOARD_FD
+from remuda.channel import SCOREBOARD_FD
 from remuda.glog import trace_of
 from remuda.hooks import Hooks
 from remuda.loading import BootError
@@ -95,7 +95,7 @@ def run(boot: dict[str, Any], hooks: Hooks, channel_fd: int) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, LEAVING)
     plan = boot["plan"]
     fds = [listener["fd"] for listener in plan["listeners"]]
-    for fd in (channel_fd, CHANNEL_FD, SCOREBOARD_FD, *plan["relay"].values(), *fds):
+    for fd in (channel_fd, SCOREBOARD_FD, *plan["relay"].values(), *fds):
         os.close(fd)
     if plan["worker_class"] == "gevent":
         start_unpatched(boot)
@@ -107,6 +107,9 @@ def start_unpatched(boot: dict[str, Any]) -> None:
     fd = os.memfd_create("remuda-boot", 0)
     os.write(fd, json.dumps(boot).encode())
     os.lseek(fd, 0, os.SEEK_SET)
+    # Till gunicorn's arbiter listens to them they must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     os.chdir(boot["start"])
     os.execve(sys.executable, [sys.executable, "-m", "remuda.dirty", str(fd)], boot["environ"])
 

@@ -237,7 +237,12 @@ class Zygote:
         """What a dirty arbiter that is about to be forked has to do."""
         environ = {**self.environ, dirty.VARIABLE: self.boot["dirty"]}
         boot = {**self.boot, "start": self.start, "environ": environ}
-        return lambda: dirty.run(boot, self.hooks, channel_fd)
+
+        def run() -> int:
+            self.channel.close()
+            return dirty.run(boot, self.hooks, channel_fd)
+
+        return run
 
     def _fork(self, number: int, held_back: tuple[signal.Signals, ...]) -> bool:
         """Fork, and report it; true in the new process, where these signals wait."""

@@ -352,9 +352,10 @@ def test_an_upgrade_has_one_of_its_own(dirty, site, masters):  # noqa: F811
         assert parent_of(arbiters(server)[1]) == masters[0]
 
 
-def test_log_files_are_opened_again_everywhere(dirty, site, tmp_path):
+@pytest.mark.parametrize("kind", ["sync", "gevent"])
+def test_log_files_are_opened_again_everywhere(dirty, tmp_path, kind):
     log = tmp_path / "error.log"
-    with dirty("--log-file", str(log), "--capture-output", ready=False) as server:
+    with dirty("-k", kind, "--log-file", str(log), "--capture-output", ready=False) as server:
         wait_until(lambda: log.exists() and "ready to serve" in log.read_text(), "it serves")
         log.rename(tmp_path / "rotated.log")
         server.send(signal.SIGUSR1)
