@@ -215,13 +215,20 @@ class Groundwork:
     def warnings(self) -> list[str]:
         """What the operator should know."""
 
-def lay_groundwork(plan: str) -> Groundwork:
+def lay_groundwork(plan: str, context: str | None = None) -> Groundwork:
     """Look at what only workers use, before there are any: peers, access log, certificates.
+
+    Args:
+        plan: The plan, as JSON.
+        context: What TLS is made from, as JSON, where the plan does not say it all.
 
     Raises:
         ValueError: A value cannot be read, or TLS cannot be had from its files.
         OSError: The access log cannot be opened.
     """
+
+def cipher_suites() -> list[str]:
+    """The names of the cipher suites that there are, as OpenSSL has them."""
 
 def fork_without_hooks() -> int:
     """Fork without running Python's fork hooks; 0 in the child."""

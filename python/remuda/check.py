@@ -39,7 +39,7 @@ def main() -> int:
     plan = json.loads(sys.stdin.buffer.read())
     journal = _remuda.Journal("-", "critical")
     try:
-        _, module = prepare(plan, journal)
+        _, module, _ = prepare(plan, journal)
         dirty.check(plan)
         loggers.make(plan, Cfg(plan, module, dict(os.environ)), journal, module)
         load(plan)

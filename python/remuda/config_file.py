@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from remuda import _remuda, stand_in
-
 MODULE = "__config__"
 
 
@@ -49,31 +47,6 @@ def run(place: dict[str, str]) -> ModuleType:
         raise ConfigError(f"Failed to read config file: {name}\nit called sys.exit()") from error
     except BaseException as error:
         raise ConfigError(f"Failed to read config file: {name}\n{_own_frames(error)}") from error
-
-
-def set_up(plan: dict[str, Any], journal: _remuda.Journal) -> ModuleType | None:
-    """Run the file, if there is one, and have the log go where the settings say.
-
-    Raises:
-        ConfigError: The file cannot be used.
-    """
-    with stand_in.gunicorn():
-        module = run(plan["config"]) if plan["config"] else None
-    if plan["capture_output"]:
-        journal.capture_output()
-    if plan["syslog"]:
-        address, facility = plan["syslog"]["address"], plan["syslog"]["facility"]
-        try:
-            journal.send_to(address, facility, plan["syslog"]["prefix"])
-        except OSError as error:
-            journal.warning(f"syslog: no lines from these workers: {error}")
-    if plan["statsd"]:
-        try:
-            journal.measure(**plan["statsd"])
-        except OSError as error:
-            # The master has found it before, so this will pass.
-            journal.warning(f"statsd_host: no metrics from these workers: {error}")
-    return module
 
 
 def _run_path(path: str) -> ModuleType:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from remuda import _remuda, config_file, loading, titles, worker
+from remuda import _remuda, config_file, loading, loggers, stand_in, titles, worker
 from remuda.cfg import Setting
 from remuda.channel import SCOREBOARD_FD
 from remuda.glog import trace_of
@@ -121,7 +121,9 @@ def main() -> int:
     plan = boot["plan"]
     journal = _remuda.Journal(plan["errorlog"], plan["loglevel"])
     try:
-        module = config_file.set_up(plan, journal)
+        with stand_in.gunicorn():
+            module = config_file.run(plan["config"]) if plan["config"] else None
+        loggers.direct(plan, journal)
         loading.prepare_path(plan["chdir"], plan["pythonpath"])
         os.environ.update(plan["env"])
         hooks = Hooks(plan, module, journal, boot["master"])

@@ -72,15 +72,21 @@ def find(plan: dict[str, Any], module: ModuleType | None) -> dict[str, Hook]:
     Raises:
         ConfigError: There is no such function.
     """
-    found = {}
-    for name, allowed in plan["hooks"].items():
-        # The master leaves out what only the file has.
-        value = plan["cfg"][name] if name in plan["cfg"] else getattr(module, name)
-        if isinstance(value, str):
-            value = _import(name, value)
-            config_file.check_arity(value, allowed)
-        found[name] = value
-    return found
+    return {name: find_one(name, plan, module) for name in plan["hooks"]}
+
+
+def find_one(name: str, plan: dict[str, Any], module: ModuleType | None) -> Hook:
+    """One hook that was given.
+
+    Raises:
+        ConfigError: There is no such function.
+    """
+    # The master leaves out what only the file has.
+    value = plan["cfg"][name] if name in plan["cfg"] else getattr(module, name)
+    if isinstance(value, str):
+        value = _import(name, value)
+        config_file.check_arity(value, plan["hooks"][name])
+    return value  # type: ignore[no-any-return]
 
 
 def _import(name: str, path: str) -> Hook:

@@ -51,12 +51,21 @@ class BootError(Exception):
         return statuses.get(self.failure, 1)
 
 
-def prepare_path(chdir: str, pythonpath: list[str]) -> None:
-    """Enter the working directory, and put it and ``pythonpath`` at the front of the path."""
+def enter(chdir: str) -> None:
+    """Enter the working directory.
+
+    Raises:
+        BootError: The kernel refuses.
+    """
     try:
         os.chdir(chdir)
     except OSError as error:
         raise BootError("setup", f"cannot enter {chdir!r}: {error.strerror}") from error
+
+
+def prepare_path(chdir: str, pythonpath: list[str]) -> None:
+    """Enter the working directory, and put it and ``pythonpath`` at the front of the path."""
+    enter(chdir)
     # `python -m` has put the start directory first, as an empty string or by name.
     if sys.path and sys.path[0] in ("", os.getcwd()):
         del sys.path[0]

@@ -8,6 +8,7 @@ looked up at call time since gevent replaces it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import json
@@ -29,9 +30,12 @@ from remuda import (
     fork_safety,
     heap,
     loading,
+    loggers,
     prefetch,
     sources,
+    stand_in,
     titles,
+    tls_files,
     views,
     warmup,
     worker,
@@ -56,6 +60,7 @@ class Zygote:
         self.plan: dict[str, Any] = boot["plan"]
         self.journal = _remuda.Journal(self.plan["errorlog"], self.plan["loglevel"])
         self.groundwork: _remuda.Groundwork
+        self.kept: str | None = None
         self.hooks: Hooks
         self.app: App | None = None
         self.sources: sources.Sources | None = None
@@ -69,7 +74,9 @@ class Zygote:
         if self.plan["tells_sources"]:
             sources.trust_no_young_cache()
             self.sources = sources.Sources([self.plan["chdir"], *self.plan["pythonpath"]])
-        self.groundwork, module = prepare(self.plan, self.journal)
+        self.groundwork, module, self.kept = prepare(
+            self.plan, self.journal, self.boot.pop("kept", None)
+        )
         try:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
@@ -92,6 +99,8 @@ class Zygote:
                 self._prefetch()
             if self.plan["memory"]["warmup_paths"] and not self.boot.get("cold"):
                 self._warm_up(self.app)
+        # It may hold a key, and nobody starts again from here on.
+        self.kept = None
         ending.note_open_files()
         immortal = self.app is not None and self.plan["memory"]["immortal_heap"]
         count = heap.seal(immortal=immortal)
@@ -181,7 +190,7 @@ class Zygote:
     def _start_again(self, how: str) -> NoReturn:
         """Become a fresh interpreter in the same process: ``bare`` (without app) or ``cold``."""
         boot = os.memfd_create("remuda-boot", 0)
-        os.write(boot, json.dumps({**self.boot, how: True}).encode())
+        os.write(boot, json.dumps({**self.boot, how: True, "kept": self.kept}).encode())
         os.lseek(boot, 0, os.SEEK_SET)
         os.chdir(self.start)
         command = [sys.executable, "-m", "remuda.zygote", AGAIN_FLAG, str(boot)]
@@ -197,7 +206,7 @@ class Zygote:
             request, fd = received
             kind = request.get("type")
             if kind == "reopen":
-                self.journal.reopen()
+                self._reopen_logs()
                 continue
             if kind not in ("fork", "fork_dirty") or fd is None:
                 self.journal.error(f"The master sent a message of unknown type: {request!r:.200}")
@@ -207,6 +216,13 @@ class Zygote:
                 return duty
             os.close(fd)
         return None
+
+    def _reopen_logs(self) -> None:
+        try:
+            self.journal.reopen()
+        except OSError as error:
+            # In the file of before, which stays open.
+            self.journal.error(f"A log file cannot be opened again: {error}")
 
     def _worker(self, request: dict[str, Any], channel_fd: int) -> Callable[[], int]:
         """What a worker that is about to be forked has to do."""
@@ -305,34 +321,71 @@ def failure_of(error: BaseException) -> dict[str, Any]:
 
 
 def prepare(
-    plan: dict[str, Any], journal: _remuda.Journal
-) -> tuple[_remuda.Groundwork, ModuleType | None]:
+    plan: dict[str, Any], journal: _remuda.Journal, kept: str | None = None
+) -> tuple[_remuda.Groundwork, ModuleType | None, str | None]:
     """Do everything that comes before the app.
 
+    Args:
+        plan: What the master wants.
+        journal: The error log.
+        kept: What TLS is made from, where this process has found it out before it started again.
+
     Returns:
-        What workers share, and the configuration file if there is one.
+        What workers share, the configuration file if there is one, and what is to be kept.
 
     Raises:
         BootError: Something of it cannot be had.
     """
+    if plan["worker_class"] == "gevent":
+        # Before the file and the app: what they import must see the patched modules.
+        patch_gevent()
+    module, tls = run_file(plan, journal, kept)
     try:
-        groundwork = _remuda.lay_groundwork(json.dumps(plan))
+        groundwork = _remuda.lay_groundwork(json.dumps(plan), tls)
     except (ValueError, OSError) as error:
         raise BootError("setup", str(error)) from None
     for warning in groundwork.warnings:
         journal.warning(warning)
-    if plan["worker_class"] == "gevent":
-        # Before the file and the app: what they import must see the patched modules.
-        patch_gevent()
-    try:
-        module = config_file.set_up(plan, journal)
-    except ConfigError as error:
-        raise BootError("setup", str(error)) from None
+    loggers.direct(plan, journal)
     if plan["identity"]:
         become(plan["identity"], plan["accesslog"])
-    loading.prepare_path(plan["chdir"], plan["pythonpath"])
-    os.environ.update(plan["env"])
-    return groundwork, module
+        # It may be forbidden to this user.
+        loading.enter(plan["chdir"])
+    return groundwork, module, tls
+
+
+def run_file(
+    plan: dict[str, Any], journal: _remuda.Journal, kept: str | None
+) -> tuple[ModuleType | None, str | None]:
+    """Run the configuration file, and make everything as its functions and the app expect it.
+
+    Returns:
+        The file if there is one, and what TLS is made from, where the plan does not say it all.
+
+    Raises:
+        BootError: Something of it cannot be had.
+    """
+    tls = plan["protocols"]["tls"]
+    asks = bool(tls and tls["by_hook"] and kept is None)
+    with contextlib.ExitStack() as stack:
+        if asks:
+            # It brings `ssl` along, which few need.
+            from remuda import tls_context, tls_overhearing
+
+            stack.enter_context(tls_overhearing.overhearing())
+        try:
+            with stand_in.gunicorn():
+                module = config_file.run(plan["config"]) if plan["config"] else None
+            loading.prepare_path(plan["chdir"], plan["pythonpath"])
+            os.environ.update(plan["env"])
+            if asks:
+                return module, tls_context.ask_hook(plan, module, journal)
+        except ConfigError as error:
+            raise BootError("setup", str(error)) from None
+    if tls and plan["identity"] and kept is None:
+        # Should we start again, we are that user, who may not read them.
+        return module, json.dumps(tls_files.of_settings(tls))
+    return module, kept
 
 
 def become(identity: dict[str, Any], accesslog: str | None) -> None:

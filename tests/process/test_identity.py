@@ -12,13 +12,14 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 from test_boot import refused
 
-from http_client import get
+from http_client import Client, get
 from serving import APPS, REMUDA, conf, free_port, is_a_wish, wait_until
 
 NOBODY = pwd.getpwnam("nobody")
@@ -30,6 +31,11 @@ def app(environ, start_response):
     who = [at_import, os.getuid(), os.geteuid(), os.getgid(), os.getgroups()]
     start_response("200 OK", [])
     return [repr(who).encode()]
+"""
+
+THREAD = """
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
 
 
@@ -80,10 +86,7 @@ def test_app_and_workers_run_as_the_user_and_the_master_does_not(as_root, preloa
 
 
 def test_an_app_that_cannot_be_shared_runs_as_the_user_as_well(as_root, open_site):
-    thread = (
-        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-    )
-    (open_site / "who.py").write_text(thread + WHO)
+    (open_site / "who.py").write_text(THREAD + WHO)
     with as_root("-u", "nobody") as server:
         assert "The application is not shared between workers" in server.log()
         assert get(server.port, "/").text.startswith(f"[{NOBODY.pw_uid}, ")
@@ -105,8 +108,102 @@ def test_logs_and_sockets_belong_to_the_user(as_root, open_site):
         wait_until(
             lambda: '"GET / HTTP/1.0" 200' in (open_site / "access.log").read_text(), "a line"
         )
+        family = server.children()
+        for name in ("error.log", "access.log"):
+            (open_site / name).rename(open_site / f"{name}.1")
         server.send(signal.SIGUSR1)
-        wait_until(lambda: "Handling signal: usr1" in log.read_text(), "the signal")
+        access = open_site / "access.log"
+
+        def is_written() -> bool:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(open_site / "here.sock"))
+                client.sendall(b"GET /later HTTP/1.0\r\n\r\n")
+                client.recv(4096)
+            return access.exists() and "GET /later" in access.read_text()
+
+        # The worker may open it later than the master has made it.
+        wait_until(is_written, "a line in the new file")
+        assert access.stat().st_uid == log.stat().st_uid == NOBODY.pw_uid
+        assert server.children() == family
+
+
+LOGGER = """
+import os
+from gunicorn import glogging
+accesslog, errorlog = "access.log", "error.log"
+class logger_class(glogging.Logger):
+    def setup(self, cfg):
+        super().setup(cfg)
+        self.info("logger of user %s", os.geteuid())
+    def access(self, resp, req, environ, request_time):
+        self.access_log.info("%s asked by user %s", req.path, os.geteuid())
+def on_starting(server):
+    server.log.info("in the herald")
+def post_fork(server, worker):
+    worker.log.info("in the worker")
+"""
+
+
+def test_a_logger_class_is_made_and_called_as_the_user(as_root, open_site):
+    conf(open_site, LOGGER)
+    with as_root("-u", "nobody", ready=False) as server:
+        log, access = open_site / "error.log", open_site / "access.log"
+        wait_until(lambda: log.exists() and "in the worker" in log.read_text(), "a worker")
+        get(server.port, "/first")
+        wait_until(lambda: access.exists() and access.read_text(), "a line")
+        assert access.read_text() == f"/first asked by user {NOBODY.pw_uid}\n"
+        assert access.stat().st_uid == log.stat().st_uid == NOBODY.pw_uid
+        # The herald stays who the master is, as its hooks expect; zygote and worker do not.
+        lines = log.read_text().splitlines()
+        users = [line.rpartition(" ")[2] for line in lines if "logger of user" in line]
+        assert sorted(users) == sorted(["0", str(NOBODY.pw_uid)])
+        family = server.children()
+        for path in (log, access):
+            path.rename(path.with_suffix(".old"))
+        server.send(signal.SIGUSR1)
+        wait_until(lambda: log.exists() and access.exists(), "new files")
+
+        def is_written() -> bool:
+            get(server.port, "/second")
+            return "/second asked by" in access.read_text()
+
+        # The worker may open it later than the master has made it.
+        wait_until(is_written, "a line in the new file")
+        assert server.children() == family
+
+
+TLS_1_3 = """
+import ssl
+def ssl_context(conf, factory):
+    context = factory()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+"""
+
+
+@pytest.mark.parametrize("first", ["", THREAD], ids=["shared", "not shared"])
+@pytest.mark.parametrize("text", ["", TLS_1_3], ids=["settings", "hook"])
+def test_certificates_may_be_for_root_only(as_root, open_site, tls, text, first):
+    assert stat.S_IMODE(tls.folder.parent.stat().st_mode) == 0o700
+    (open_site / "who.py").write_text(first + WHO)
+    conf(open_site, f"{text}certfile, keyfile = {str(tls.cert)!r}, {str(tls.key)!r}\n")
+    with as_root("-u", "nobody") as server:
+        assert ("not shared between workers" in server.log()) == bool(first)
+        with Client(server.port, context=tls.context()) as client:
+            assert client.request("/").text.startswith(f"[{NOBODY.pw_uid}, ")
+            assert client.socket.version() == "TLSv1.3"
+        # The worker looks at the files, which it cannot see, and has nothing to say.
+        time.sleep(2.5)
+        get(server.port)
+        assert "ertificate" not in server.log().partition("ready to serve")[2]
+
+
+def test_a_directory_that_the_user_may_not_enter_is_named(as_root, tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with as_root("-u", "nobody", "--chdir", str(closed), ready=False) as server:
+        assert server.wait() == 1
+        assert f"cannot enter '{closed}': Permission denied" in server.log()
 
 
 def test_all_groups_of_the_user_only_if_asked_for(as_root):

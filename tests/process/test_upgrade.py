@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from test_systemd import ServiceManager
 
-from http_client import get
+from http_client import Client, get
 from load import Load
 from serving import APPS, REMUDA, Server, free_port, is_a_wish, parent_of, wait_until
 
@@ -350,3 +350,72 @@ def test_a_hook_that_raises_keeps_the_new_master_from_starting(serve, tmp_path, 
         server.wait_for_log("Upgrade given up")
         assert not STARTED.findall(server.log())
         assert get(server.port, "/").status == 200
+
+
+# Both go on when the test says so.
+PAUSED = """
+import os, time
+def wait_for(name):
+    while not os.path.exists(name):
+        time.sleep(0.02)
+def pre_exec(server):
+    server.log.info("pre_exec of %s", server.pid)
+    wait_for("hook goes on")
+    open("hook is done", "w").close()
+def app(environ, start_response):
+    open("request has begun", "w").close()
+    wait_for("request goes on")
+    start_response("200 OK", [("Content-Length", "0")])
+    return [b""]
+"""
+
+
+@pytest.fixture
+def paused(serve, tmp_path):
+    """Serves with a hook and an app that wait."""
+    (tmp_path / "gunicorn.conf.py").write_text(PAUSED)
+    (tmp_path / "paused.py").write_text(PAUSED)
+    with serve(app="paused:app", cwd=tmp_path) as server:
+        yield server
+    assert not STARTED.findall(server.log())
+
+
+def test_a_stop_while_the_hook_runs_ends_the_upgrade(paused, tmp_path):
+    with Client(paused.port) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until((tmp_path / "request has begun").exists, "a request is under way")
+        paused.send(signal.SIGUSR2)
+        paused.wait_for_log("pre_exec of")
+        paused.send(signal.SIGTERM)
+        paused.wait_for_log("Shutting down: Master")
+        (tmp_path / "hook goes on").touch()
+        wait_until((tmp_path / "hook is done").exists, "the hook is done")
+        paused.wait_for_log("Upgrade given up")
+        (tmp_path / "request goes on").touch()
+        assert client.read().status == 200
+    assert paused.wait() == 0
+
+
+def test_a_stop_does_not_wait_for_the_hook(paused):
+    paused.send(signal.SIGUSR2)
+    paused.wait_for_log("pre_exec of")
+    family = paused.children()
+    paused.send(signal.SIGTERM)
+    assert paused.wait() == 0
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), "all gone")
+    # That would have been the end of its patience, after ten seconds.
+    assert "The hook pre_exec takes too long" not in paused.log()
+
+
+def test_an_upgrade_while_a_stop_is_under_way_does_not_call_the_hook(paused, tmp_path):
+    with Client(paused.port) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until((tmp_path / "request has begun").exists, "a request is under way")
+        paused.send(signal.SIGTERM)
+        paused.wait_for_log("Shutting down: Master")
+        paused.send(signal.SIGUSR2)
+        paused.wait_for_log("Handling signal: usr2")
+        (tmp_path / "request goes on").touch()
+        assert client.read().status == 200
+    assert paused.wait() == 0
+    assert "pre_exec of" not in paused.log()

@@ -61,8 +61,10 @@ pub struct ListenerPlan {
 /// What TLS is made from; paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsPlan {
-    /// PEM: the server's certificate and those that lead to its authority.
-    pub certificate: String,
+    /// Whether the hook `ssl_context` decides, and the rest is what it may begin with.
+    pub by_hook: bool,
+    /// PEM: the server's certificate and those that lead to its authority; there without a hook.
+    pub certificate: Option<String>,
     /// PEM: its private key; `None` = in the same file.
     pub key: Option<String>,
     /// PEM: who may sign clients' certificates.

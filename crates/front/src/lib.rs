@@ -81,7 +81,10 @@ pub use proxy::{ProxyProtocol, Told};
 pub use relay::{Relay, Siblings};
 pub use reply::{Content, Reply, StreamClosed, StreamSink};
 pub use shared::Notice;
-pub use tls::{Certificates, ClientAuth, ClientCertificate, TlsError, TlsFacts, TlsWish};
+pub use tls::{
+    Certificates, ClientAuth, ClientCertificate, Pair, PemFile, TlsError, TlsFacts, TlsWish,
+    Versions, suite_names,
+};
 pub use trouble::Shortage;
 pub use websocket::{Handshake, Heard, Message, WebSocket, WebSocketLimits};
 pub use wire::Peer;

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use remuda_front::http::{Response, Version};
 use remuda_front::{
-    Certificates, Content, Front, Listener, Notice, Protocols, Proxies, Setup, TlsError, TlsWish,
-    TrustedPeers,
+    Certificates, Content, Front, Listener, Notice, Pair, Protocols, Proxies, Setup, TlsError,
+    TlsWish, TrustedPeers,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -43,8 +43,7 @@ impl Files {
 
     fn wish(&self) -> TlsWish {
         TlsWish {
-            certificate: self.path("cert"),
-            key: Some(self.path("key")),
+            pairs: vec![Pair::plain(self.path("cert"), Some(self.path("key")))],
             protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
             ..TlsWish::default()
         }

@@ -31,11 +31,11 @@ impl PyJournal {
 impl PyJournal {
     /// Closes all files and opens them again by their names.
     pub(crate) fn reopen_all(&self) -> PyResult<()> {
-        self.journal.reopen()?;
-        match self.reopener.get() {
-            Some(reopener) => Python::attach(|py| reopener.call0(py)).map(drop),
-            None => Ok(()),
+        let ours = self.journal.reopen();
+        if let Some(reopener) = self.reopener.get() {
+            Python::attach(|py| reopener.call0(py))?;
         }
+        Ok(ours?)
     }
 }
 

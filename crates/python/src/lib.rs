@@ -22,6 +22,7 @@ mod overdue;
 mod process;
 mod serving;
 mod setup;
+mod tls_context;
 mod worker;
 mod wsgi;
 
@@ -43,6 +44,7 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ClientDisconnected", module.py().get_type::<asgi::ClientDisconnected>())?;
     module.add_class::<setup::Groundwork>()?;
     module.add_function(wrap_pyfunction!(setup::lay_groundwork, module)?)?;
+    module.add_function(wrap_pyfunction!(tls_context::cipher_suites, module)?)?;
     module.add_function(wrap_pyfunction!(process::fork_without_hooks, module)?)?;
     module.add_function(wrap_pyfunction!(process::await_middle, module)?)?;
     module.add_function(wrap_pyfunction!(process::die_with_parent, module)?)?;

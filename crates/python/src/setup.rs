@@ -10,11 +10,13 @@ use remuda_channel::{LoggingPlan, SyslogPlan, TlsPlan, WorkerClass, WorkerPlan};
 use remuda_front::http::header::{HeaderName, HeaderValue};
 use remuda_front::{
     AccessFormat, Certificates, CleartextHttp2, ClientAuth, Http2Limits, Lenience, Limits,
-    Listener, Protocols, Proxies, ProxyProtocol, Relay, Siblings, TlsWish, TrustedPeers,
-    Underscores, WebSocketLimits,
+    Listener, Pair, PemFile, Protocols, Proxies, ProxyProtocol, Relay, Siblings, TlsWish,
+    TrustedPeers, Underscores, WebSocketLimits,
 };
 use remuda_journal::{AccessLog, Syslog};
 use remuda_scoreboard::Crowd;
+
+use crate::tls_context;
 
 pub(crate) fn read_plan(plan: &str) -> PyResult<WorkerPlan> {
     serde_json::from_str(plan).map_err(|error| PyValueError::new_err(error.to_string()))
@@ -62,36 +64,48 @@ pub(crate) struct Groundwork {
     warnings: Vec<String>,
 }
 
-/// Looks at what only workers use, and loads what they share.
+/// Looks at what only workers use, and loads what they share. `context` is what TLS is
+/// made from, where the plan does not say it all.
 #[pyfunction]
-pub(crate) fn lay_groundwork(plan: &str) -> PyResult<Groundwork> {
+#[pyo3(signature = (plan, context=None))]
+pub(crate) fn lay_groundwork(plan: &str, context: Option<&str>) -> PyResult<Groundwork> {
     let plan = read_plan(plan)?;
     proxies(&plan)?;
     open_access_log(&plan, false)?;
     proxy_protocol(&plan)?;
-    let certificates = match &plan.protocols.tls {
-        Some(tls) => {
-            let loaded = Certificates::load(wish(tls));
-            Some(Arc::new(loaded.map_err(|error| PyValueError::new_err(error.to_string()))?))
-        }
-        None => None,
+    let wish = match (&plan.protocols.tls, context) {
+        (None, _) => None,
+        (Some(_), Some(context)) => Some(tls_context::read(context)?),
+        (Some(tls), None) => Some(wish(tls)),
     };
-    let warnings = certificates.iter().filter_map(|certificates| certificates.warning()).collect();
+    let certificates = match wish.map(Certificates::load).transpose() {
+        Ok(certificates) => certificates.map(Arc::new),
+        Err(error) => return Err(PyValueError::new_err(error.to_string())),
+    };
+    let warnings = certificates.iter().flat_map(|certificates| certificates.warnings());
+    let warnings = warnings.cloned().collect();
     Ok(Groundwork { certificates, warnings })
 }
 
 fn wish(tls: &TlsPlan) -> TlsWish {
+    let key = tls.key.clone().map(Into::into);
+    let pair = tls.certificate.as_ref().map(|certificate| Pair::plain(certificate, key));
     TlsWish {
-        certificate: tls.certificate.clone().into(),
-        key: tls.key.clone().map(Into::into),
-        authorities: tls.authorities.clone().map(Into::into),
-        client: match tls.client_certificates {
-            0 => ClientAuth::None,
-            1 => ClientAuth::Optional,
-            _ => ClientAuth::Required,
-        },
+        pairs: pair.into_iter().collect(),
+        authorities: tls.authorities.iter().map(PemFile::at).collect(),
+        client: client_auth(tls.client_certificates),
         suites: tls.ciphers.clone(),
         protocols: tls.protocols.clone(),
+        ..TlsWish::default()
+    }
+}
+
+/// By the numbers of Python's `ssl.CERT_NONE`, `CERT_OPTIONAL` and `CERT_REQUIRED`.
+pub(crate) fn client_auth(number: u8) -> ClientAuth {
+    match number {
+        0 => ClientAuth::None,
+        1 => ClientAuth::Optional,
+        _ => ClientAuth::Required,
     }
 }
 

@@ -595,9 +595,9 @@ fn words(notice: Notice) -> (Level, String) {
         Notice::CertificateRenewed(certificates) => {
             let path = certificates.path().display();
             let renewed = format!("Certificate renewed from `{path}`, for new connections");
-            match certificates.warning() {
-                Some(warning) => (Level::Warning, format!("{renewed}. {warning}")),
-                None => (Level::Info, renewed),
+            match certificates.warnings() {
+                [] => (Level::Info, renewed),
+                warnings => (Level::Warning, format!("{renewed}. {}", warnings.join(". "))),
             }
         }
         Notice::CertificateRefused(error) => {

@@ -195,7 +195,8 @@ fn for_tls(tls: &TlsSettings, protocols: &[String]) -> TlsPlan {
     let offered = if protocols.iter().any(|name| name == "h2") { protocols } else { &[] };
     let alpn = |name: &String| if name == "h2" { "h2" } else { "http/1.1" }.to_owned();
     TlsPlan {
-        certificate: text(&tls.certificate),
+        by_hook: tls.by_hook,
+        certificate: tls.certificate.as_ref().map(text),
         key: tls.key.as_ref().map(text),
         authorities: tls.authorities.as_ref().map(text),
         client_certificates: tls.client_certificates,

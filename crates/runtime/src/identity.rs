@@ -1,9 +1,12 @@
 //! Who zygotes and workers run as, and going to the background.
 
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::fchown;
 use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User, chown, daemon, geteuid};
+use remuda_channel::{IdentityPlan, WorkerPlan};
 
 /// A user and a group that are not our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +89,22 @@ impl Identity {
         chown(path, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
             .map_err(|source| IdentityError::Chown { path: path.display().to_string(), source })
     }
+}
+
+/// Makes the log files that are missing, and gives them to the user of zygotes and workers, who
+/// often may not write in their directory. What is there stays as it is: whoever rotates logs has
+/// chosen its owner, and it may be a link that leads elsewhere.
+pub(crate) fn make_logs(plan: &WorkerPlan) -> io::Result<()> {
+    let Some(IdentityPlan { uid, gid, .. }) = &plan.identity else { return Ok(()) };
+    let paths = [Some(&plan.errorlog), plan.accesslog.as_ref()].into_iter().flatten();
+    for path in paths.filter(|path| *path != "-") {
+        match OpenOptions::new().append(true).create_new(true).open(path) {
+            Ok(made) => fchown(made, Some(*uid), Some(*gid))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn uid_of(user: &str) -> Result<Uid, IdentityError> {

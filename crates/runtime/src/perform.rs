@@ -14,7 +14,7 @@ use crate::control::ControlSocket;
 use crate::pidfile::Pidfile;
 use crate::shell::{From, Shell, Worker, now};
 use crate::wire::Wire;
-use crate::{sample, sys, upgrade, words, zygote};
+use crate::{identity, sample, sys, upgrade, words, zygote};
 
 /// How the hook `pre_exec` has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,14 +84,7 @@ impl Shell {
                 None
             }
             Action::ReopenLogs => {
-                self.tell_herald(&ToHerald::Reopen);
-                for &generation in self.zygotes.keys() {
-                    // One that is not ready has yet to open them, or reads this in its time.
-                    let _ = self.tell_zygote(generation, &ToZygote::Reopen, None);
-                }
-                if let Err(error) = self.config.journal.reopen() {
-                    log!(LOG_NOT_REOPENED, error = error);
-                }
+                self.reopen_logs();
                 None
             }
             Action::Adopt { generation } => {
@@ -134,6 +127,19 @@ impl Shell {
                 self.exit = Some(status);
                 None
             }
+        }
+    }
+
+    fn reopen_logs(&self) {
+        // Before anybody looks for them, us included: what root makes, the user cannot open.
+        let made = identity::make_logs(&self.config.worker_plan);
+        if let Err(error) = made.and_then(|()| self.config.journal.reopen()) {
+            log!(LOG_NOT_REOPENED, error = error);
+        }
+        self.tell_herald(&ToHerald::Reopen);
+        for &generation in self.zygotes.keys() {
+            // One that is not ready has yet to open them, or reads this in its time.
+            let _ = self.tell_zygote(generation, &ToZygote::Reopen, None);
         }
     }
 

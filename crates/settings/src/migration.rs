@@ -46,6 +46,12 @@ const NOTES: &[(&Setting, When, &str)] = &[
          beside the old, whose memory is taken twice until the old workers are gone",
     ),
     (&MAX_REQUESTS, Given, "the successor is ready before a worker leaves"),
+    (
+        &SSL_CONTEXT,
+        Given,
+        "it is called once for all workers, not for each connection; what rustls cannot do of its \
+         context, such as a `sni_callback`, is an error at the start",
+    ),
     (&USER, Given, "the app is imported as this user, and `post_fork` is not root any more"),
     (
         &DAEMON,

@@ -30,18 +30,20 @@ impl Reader<'_> {
         let authorities = self.path(&CA_CERTS, chdir);
         let client_certificates = self.whole(&CERT_REQS) as u8;
         let ciphers = self.read(&CIPHERS, |given| ciphers::parse(&given.text()));
-        let Some(certificate) = certificate else {
+        let by_hook = self.subject_of(&SSL_CONTEXT).is_some();
+        // As in gunicorn: a hook is asked where one of both is there, and may use neither.
+        if certificate.is_none() && !(by_hook && key.is_some()) {
             self.without_certificate();
             return None;
-        };
-        if client_certificates > 0 && authorities.is_none() {
+        }
+        if client_certificates > 0 && authorities.is_none() && !by_hook {
             let hint = "name the file of those who may sign them in `ca_certs`";
             self.refuse(&CERT_REQS, "needs `ca_certs`", hint);
         }
-        if client_certificates == 0 && authorities.is_some() {
+        if client_certificates == 0 && authorities.is_some() && !by_hook {
             self.warn(&CA_CERTS, "has no effect: `cert_reqs` is 0, so clients show no certificate");
         }
-        Some(TlsSettings { certificate, key, authorities, client_certificates, ciphers })
+        Some(TlsSettings { by_hook, certificate, key, authorities, client_certificates, ciphers })
     }
 
     /// Whoever asks for encryption must not get none.
@@ -54,6 +56,8 @@ impl Reader<'_> {
             self.refuse(&CERT_REQS, "needs `certfile`", hint);
         }
         self.warn(&CIPHERS, "has no effect without `certfile`");
+        let why = "has no effect without `certfile` or `keyfile`, as in gunicorn: clients speak plain HTTP";
+        self.warn(&SSL_CONTEXT, why);
     }
 
     pub(crate) fn http2(&mut self, has_tls: bool) -> Http2Settings {

@@ -277,8 +277,10 @@ pub struct ProxySettings {
 /// What TLS is made from; paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// PEM: the server's certificate and those that lead to its authority.
-    pub certificate: PathBuf,
+    /// Whether the hook `ssl_context` decides, and the rest is what it may begin with.
+    pub by_hook: bool,
+    /// PEM: the server's certificate and those that lead to its authority; there without a hook.
+    pub certificate: Option<PathBuf>,
     /// PEM: its private key; `None` = in the same file.
     pub key: Option<PathBuf>,
     /// PEM: who may sign clients' certificates.

@@ -281,10 +281,25 @@ fn protocols_are_plain_http1_unless_something_else_is_asked_for() {
         &[("GUNICORN_HTTP_PROTOCOLS", "h2, h1"), ("GUNICORN_CIPHERS", "ECDHE+AESGCM")],
     );
     let tls = settings.tls.expect("TLS");
-    assert_eq!(tls.certificate, start.path().join("tls/cert.pem"));
+    assert_eq!(tls.certificate, Some(start.path().join("tls/cert.pem")));
     assert_eq!((tls.key, tls.client_certificates, tls.ciphers.len()), (None, 0, 7));
     assert_eq!(settings.http2.protocols, ["h2", "h1"]);
     assert_eq!((settings.proxy.mode.as_str(), warnings), ("v2", Vec::new()));
+}
+
+/// It may load what it likes, so nothing is missing yet.
+#[test]
+fn a_hook_that_makes_the_context_needs_a_certificate_or_a_key_and_no_more() {
+    let start = Start::new();
+    let hook = [("GUNICORN_SSL_CONTEXT", "shop.tls.context")];
+    for (line, has_certificate) in [("app --keyfile key", false), ("app --certfile cert", true)] {
+        let (settings, warnings) = start.run(&format!("{line} --cert-reqs 2"), &hook);
+        let tls = settings.tls.expect("TLS");
+        assert_eq!((tls.by_hook, tls.certificate.is_some()), (true, has_certificate));
+        assert_eq!((tls.client_certificates, tls.authorities, warnings), (2, None, Vec::new()));
+    }
+    let (settings, warnings) = start.run("app", &hook);
+    assert_eq!((settings.tls, warnings.len()), (None, 1));
 }
 
 #[test]

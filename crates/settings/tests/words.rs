@@ -153,6 +153,9 @@ fn encryption_that_cannot_be() {
             assert_snapshot!(words(line, &[], &[]));
         });
     }
+    let hook = [("GUNICORN_SSL_CONTEXT", "shop.tls.context")];
+    assert_snapshot!(words("app", &hook, &[]));
+    assert_snapshot!(words("app --ca-certs ca.pem", &hook, &[]));
 }
 
 #[test]
@@ -205,6 +208,7 @@ fn what_will_be_different_after_gunicorn() {
         value("child_exit", Some(4), PythonForm::Callable("child_exit".to_owned())),
         value("post_fork", Some(5), PythonForm::Callable("post_fork".to_owned())),
         value("spew", Some(6), PythonForm::Plain(json!(true))),
+        value("ssl_context", Some(7), PythonForm::Callable("ssl_context".to_owned())),
     ];
     let file = [("gunicorn.conf.py", "")];
     let line = "check-migration app --paste shop.ini -k tornado --max-requests 9";

@@ -68,11 +68,6 @@ impl Dirty {
         self.arbiters().find(|arbiter| arbiter.pid() == Some(pid)).map(|arbiter| arbiter.edition)
     }
 
-    /// Forks that `generation`'s zygote has not answered.
-    pub(crate) fn is_owed_a_fork_by(&self, generation: Generation) -> bool {
-        self.arbiters().any(|arbiter| arbiter.asked_of() == Some(generation))
-    }
-
     pub(crate) fn is_owed_a_fork(&self) -> bool {
         self.arbiters().any(|arbiter| arbiter.asked_of().is_some())
     }

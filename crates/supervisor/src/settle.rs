@@ -155,7 +155,9 @@ impl Supervisor {
     }
 
     /// Retires all zygotes but the one that is forked from. While a candidate is being tried, the
-    /// one before it waits; while an answer about a fork is owed, closing its channel would lose it.
+    /// one before it waits; while an answer about a worker is owed, closing its channel would lose it.
+    /// One that owes a dirty arbiter goes: its old code must not be forked from, and an arbiter whose
+    /// answer is lost leaves by itself.
     fn retire_zygotes(&mut self, now: Tick, out: &mut Vec<Action>) {
         let source = self.fork_source().filter(|_| matches!(self.life, Life::Running));
         let before = source
@@ -163,9 +165,7 @@ impl Supervisor {
             .and_then(|source| self.ready_zygotes().rfind(|&generation| generation < source));
         for generation in self.ready_zygotes().collect::<Vec<_>>() {
             let is_kept = Some(generation) == source || Some(generation) == before;
-            let is_owed =
-                self.pool.is_owed_a_fork_by(generation) || self.dirty.is_owed_a_fork_by(generation);
-            if !is_kept && !is_owed {
+            if !is_kept && !self.pool.is_owed_a_fork_by(generation) {
                 self.step_zygote(generation, ZygoteInput::Retire, now, out);
             }
         }

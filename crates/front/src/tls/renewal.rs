@@ -5,7 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::certificates::{Certificates, Stamp};
+use super::certificates::Certificates;
+use super::wish::Stamp;
 use crate::shared::Notice;
 
 /// How often files are looked at.
@@ -16,7 +17,7 @@ pub(crate) struct Renewal {
     current: RefCell<Arc<Certificates>>,
     looked: Cell<Option<u64>>,
     /// Files that could not be used: looked at again when they have changed once more.
-    refused: Cell<Option<Stamp>>,
+    refused: RefCell<Option<Stamp>>,
 }
 
 impl Renewal {
@@ -24,7 +25,7 @@ impl Renewal {
         Self {
             current: RefCell::new(certificates),
             looked: Cell::new(None),
-            refused: Cell::new(None),
+            refused: RefCell::new(None),
         }
     }
 
@@ -43,20 +44,84 @@ impl Renewal {
         self.looked.set(Some(now));
         let current = self.current();
         let stamp = current.stamp_now();
-        if !current.has_changed(stamp) || self.refused.get() == Some(stamp) {
+        if !current.has_changed(&stamp) || self.refused.borrow().as_ref() == Some(&stamp) {
             return None;
         }
         match current.load_again() {
             Ok(new) => {
                 let new = Arc::new(new);
-                self.refused.set(None);
+                self.refused.replace(None);
                 self.current.replace(new.clone());
                 Some(Notice::CertificateRenewed(new))
             }
             Err(error) => {
-                self.refused.set(Some(stamp));
+                self.refused.replace(Some(stamp));
                 Some(Notice::CertificateRefused(error))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::tls::{Pair, PemFile, TlsWish};
+
+    const FILES: [&str; 2] = ["cert", "key"];
+
+    fn issue(folder: &Path) {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("pair");
+        fs::write(folder.join("cert"), pair.cert.pem()).expect("written");
+        fs::write(folder.join("key"), pair.signing_key.serialize_pem()).expect("written");
+    }
+
+    fn remove(folder: &Path) {
+        for name in FILES {
+            fs::remove_file(folder.join(name)).expect("removed");
+        }
+    }
+
+    /// With what stands in them now.
+    fn wish(folder: &Path) -> TlsWish {
+        let [certificate, key] = FILES.map(|name| {
+            let path = folder.join(name);
+            PemFile { text: Some(fs::read_to_string(&path).expect("text")), path }
+        });
+        let pair = Pair { certificate, key: Some(key), password: None };
+        TlsWish { pairs: vec![pair], ..TlsWish::default() }
+    }
+
+    /// As when root has read them and the user of the workers cannot; or when a hook has removed them.
+    #[test]
+    fn files_that_cannot_be_seen_are_as_they_were_and_new_ones_are_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path();
+        for is_gone_before in [true, false] {
+            issue(path);
+            let wish = wish(path);
+            if is_gone_before {
+                remove(path);
+            }
+            let renewal = Renewal::new(Arc::new(Certificates::load(wish).expect("loaded")));
+            if !is_gone_before {
+                remove(path);
+            }
+            let mut now = 0;
+            let mut look = || {
+                now += 2 * LOOK_EVERY.as_nanos() as u64;
+                renewal.look(now)
+            };
+            assert!(look().is_none());
+            fs::write(path.join("key"), "nonsense").expect("written");
+            assert!(matches!(look(), Some(Notice::CertificateRefused(_))));
+            issue(path);
+            assert!(matches!(look(), Some(Notice::CertificateRenewed(_))));
+            // What was there and is no more is no renewal.
+            remove(path);
+            assert!(matches!(look(), Some(Notice::CertificateRefused(_))));
         }
     }
 }

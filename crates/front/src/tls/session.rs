@@ -8,6 +8,7 @@ use rustls::{ProtocolVersion, ServerConnection};
 
 use super::certificates::Certificates;
 use super::client_certificate::ClientCertificate;
+use super::served::Choice;
 use super::suites;
 use crate::layer::Raw;
 use crate::wire::Wire;
@@ -16,6 +17,7 @@ use crate::wire::Wire;
 pub(crate) struct Session {
     connection: RefCell<ServerConnection>,
     certificates: Arc<Certificates>,
+    choice: Option<Arc<Choice>>,
     facts: OnceCell<TlsFacts>,
 }
 
@@ -33,13 +35,14 @@ pub struct TlsFacts {
     /// What the client has shown, verified, if it was asked to.
     pub client: Option<ClientCertificate>,
     certificates: Arc<Certificates>,
+    choice: Option<Arc<Choice>>,
 }
 
 impl TlsFacts {
     /// Our own certificate, as PEM.
     #[must_use]
     pub fn server_pem(&self) -> &str {
-        self.certificates.server_pem()
+        self.certificates.server_pem(self.choice.as_deref())
     }
 }
 
@@ -52,8 +55,9 @@ pub(crate) enum Shaken {
 
 impl Session {
     pub(crate) fn new(certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
-        let connection = RefCell::new(ServerConnection::new(certificates.config())?);
-        Ok(Self { connection, certificates, facts: OnceCell::new() })
+        let (config, choice) = certificates.for_connection();
+        let connection = RefCell::new(ServerConnection::new(config)?);
+        Ok(Self { connection, certificates, choice, facts: OnceCell::new() })
     }
 
     /// Goes on with the handshake as far as the socket allows.
@@ -157,6 +161,7 @@ impl Session {
                 suite: suite.map_or(0, |suite| suite.suite().into()),
                 client: connection.peer_certificates().and_then(ClientCertificate::read),
                 certificates: self.certificates.clone(),
+                choice: self.choice.clone(),
             }
         })
     }

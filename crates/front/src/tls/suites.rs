@@ -1,7 +1,9 @@
-//! The cipher suites that ring has, under the names that OpenSSL's users know.
+//! The cipher suites and curves that ring has, under the names that OpenSSL's users know.
 
 use rustls::SupportedCipherSuite;
+use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::ring::cipher_suite as ring;
+use rustls::crypto::ring::kx_group;
 
 const SUITES: [(&str, SupportedCipherSuite); 9] = [
     ("TLS_AES_256_GCM_SHA384", ring::TLS13_AES_256_GCM_SHA384),
@@ -15,9 +17,27 @@ const SUITES: [(&str, SupportedCipherSuite); 9] = [
     ("ECDHE-RSA-CHACHA20-POLY1305", ring::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
 ];
 
+/// The names of all suites.
+pub fn suite_names() -> impl Iterator<Item = &'static str> {
+    SUITES.iter().map(|(name, _)| *name)
+}
+
 /// The suite of this name.
 pub(crate) fn named(name: &str) -> Option<SupportedCipherSuite> {
     SUITES.iter().find(|(known, _)| *known == name).map(|(_, suite)| *suite)
+}
+
+/// What `curve` knows, for people.
+pub(crate) const CURVES: &str = "X25519, prime256v1 (P-256) and secp384r1 (P-384)";
+
+/// The curve of this name.
+pub(crate) fn curve(name: &str) -> Option<&'static dyn SupportedKxGroup> {
+    match name {
+        "X25519" => Some(kx_group::X25519),
+        "prime256v1" | "secp256r1" | "P-256" => Some(kx_group::SECP256R1),
+        "secp384r1" | "P-384" => Some(kx_group::SECP384R1),
+        _ => None,
+    }
 }
 
 /// The name of this suite; empty for one that is not ring's.

@@ -44,4 +44,15 @@ pub(super) const ALL: &[Setting] = &[
     hook("dirty_worker_init", &[1], "`(worker)`, in the dirty worker, when it has its apps"),
     hook("dirty_worker_exit", &[2], "`(arbiter, worker)`, in the dirty arbiter, when one is gone"),
     hook("on_exit", &[1], "`(server)`, the last thing of all"),
+    SSL_CONTEXT,
 ];
+
+pub(crate) const SSL_CONTEXT: Setting = Setting {
+    long: "\
+It returns an `ssl.SSLContext`; `factory()` makes one as the settings of TLS say. The zygote calls it \
+once, when there is `certfile` or `keyfile`, before the app is imported and before `user` counts. \
+rustls makes the handshakes: it takes versions, suites, certificates with their keys and passwords, \
+authorities, `verify_mode`, ALPN, the curve and whether there are tickets from the context. What it \
+cannot do, such as `sni_callback`, is one error at the start.",
+    ..hook("ssl_context", &[2], "`(config, factory)`, in the zygote, makes what TLS is done with")
+};

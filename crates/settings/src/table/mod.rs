@@ -23,6 +23,7 @@ mod workers;
 use crate::declare::{Group, Kind, Setting, Support};
 
 pub use hooks::HERALD_HOOKS;
+pub(crate) use hooks::SSL_CONTEXT;
 
 pub(crate) use asgi::*;
 pub(crate) use development::*;

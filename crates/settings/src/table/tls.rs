@@ -26,6 +26,7 @@ pub(crate) const KEYFILE: Setting = Setting {
     default: "",
     flags: &["keyfile"],
     short: "Private key in PEM form, not encrypted; without it, it is looked for in `certfile`",
+    long: "The hook `ssl_context` can load an encrypted one with its password.",
     ..FULL
 };
 

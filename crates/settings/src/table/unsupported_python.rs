@@ -12,12 +12,5 @@ const fn value(
     Setting { name, group, kind: Kind::Python, short, support: Support::Ignored { why }, ..FULL }
 }
 
-pub(super) const ALL: &[Setting] = &[
-    value("default_proc_name", Group::Process, "Process title", "titles stay as they are"),
-    value(
-        "ssl_context",
-        Group::Hooks,
-        "Makes the TLS context",
-        "TLS is rustls here, not Python's ssl; see `certfile`, `ca_certs`, `cert_reqs` and `ciphers`",
-    ),
-];
+pub(super) const ALL: &[Setting] =
+    &[value("default_proc_name", Group::Process, "Process title", "titles stay as they are")];

@@ -1,6 +1,6 @@
 //! 2: There are never more processes than the plan allows, and never two that load the app.
 
-use remuda_supervisor::{DirtyState, Phase, Snapshot, WorkerState, WorkerView, ZygoteState};
+use remuda_supervisor::{Phase, Snapshot, WorkerState, WorkerView, ZygoteState};
 
 use super::{Invariant, Step, Violation, is_under_way};
 
@@ -62,10 +62,7 @@ impl Invariant for Processes {
         let owes = |generation| {
             let owed =
                 |state| matches!(state, WorkerState::Forking { .. } | WorkerState::Unwanted { .. });
-            let arbiter =
-                |state| matches!(state, DirtyState::Asked { zygote, .. } if zygote == generation);
             step.after.workers.iter().any(|w| w.generation == generation && owed(w.state))
-                || step.after.arbiters.iter().any(|one| arbiter(one.state))
         };
         let ready = ready.filter(|zygote| {
             matches!(zygote.state, ZygoteState::Ready { .. }) && !owes(zygote.generation)

@@ -213,3 +213,21 @@ fn log_files_are_opened_again_in_it() {
     driver.ask(Wish::ReopenLogs);
     assert_eq!(sent(&driver.take()), [(pid, Signal::Reopen)]);
 }
+
+#[test]
+fn a_zygote_that_owes_one_goes_with_its_code_all_the_same() {
+    let mut driver = Driver::new(dirty_plan());
+    driver.give(Event::Start);
+    driver.zygote_ready(1);
+    driver.boot(2);
+    driver.ask(Wish::Reload);
+    driver.zygote_ready(2);
+    driver.forked(3);
+    driver.take();
+    driver.boot_all();
+    let retire = Action::RetireZygote { generation: Generation(1) };
+    assert!(driver.take().contains(&retire), "it would be forked from if the new one died");
+    driver.exit_zygote(1, CLEAN);
+    driver.exit(2, CLEAN);
+    assert_eq!(driver.arbiters().len(), 1);
+}
