@@ -240,8 +240,8 @@ def await_middle(pid: int, pipe: int, timeout: float) -> None:
         TimeoutError: It took longer than ``timeout`` seconds, and was killed.
     """
 
-def die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent dies."""
+def die_with_parent(signal: int = ...) -> None:
+    """Ask the kernel for a signal, by default SIGTERM, when the parent dies."""
 
 def is_known(channel: int) -> bool:
     """Wait until the master knows this process; false when it never will."""

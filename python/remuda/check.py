@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from remuda import _remuda, closing, fork_safety, loading, loggers
+from remuda import _remuda, closing, dirty, fork_safety, loading, loggers
 from remuda.cfg import Cfg
 from remuda.loading import BootError
 from remuda.zygote import prepare
@@ -40,6 +40,7 @@ def main() -> int:
     journal = _remuda.Journal("-", "critical")
     try:
         _, module, _ = prepare(plan, journal)
+        dirty.check(plan)
         loggers.make(plan, Cfg(plan, module, dict(os.environ)), journal, module)
         load(plan)
     except BootError as error:

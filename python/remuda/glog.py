@@ -101,6 +101,9 @@ class Log:
         number = LEVELS.get(level.lower(), logging.INFO) if isinstance(level, str) else level
         self.error_log.log(number, message, *args, **kwargs)
 
+    def close_on_exec(self) -> None:
+        """Nothing has to be done: whoever is executed by us inherits no log."""
+
     def reopen_files(self) -> None:
         """Open the log files again."""
         self.journal.reopen()

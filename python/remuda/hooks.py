@@ -43,6 +43,10 @@ class Hooks:
     def __contains__(self, name: str) -> bool:
         return name in self._hooks
 
+    def get(self, name: str) -> Hook:
+        """A hook, or one that does nothing."""
+        return self._hooks.get(name, lambda *_: None)
+
     def call(self, name: str, *arguments: Any) -> None:
         """Call a hook if there is one; what it raises goes to the caller."""
         hook = self._hooks.get(name)

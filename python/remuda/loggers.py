@@ -13,6 +13,24 @@ from remuda.glog import LEVELS, Log, trace_of
 from remuda.loading import BootError
 
 
+def direct(plan: dict[str, Any], journal: _remuda.Journal) -> None:
+    """Have what is said here go where the settings say."""
+    if plan["capture_output"]:
+        journal.capture_output()
+    if plan["syslog"]:
+        address, facility = plan["syslog"]["address"], plan["syslog"]["facility"]
+        try:
+            journal.send_to(address, facility, plan["syslog"]["prefix"])
+        except OSError as error:
+            journal.warning(f"syslog: no lines from these workers: {error}")
+    if plan["statsd"]:
+        try:
+            journal.measure(**plan["statsd"])
+        except OSError as error:
+            # The master has found it before, so this will pass.
+            journal.warning(f"statsd_host: no metrics from these workers: {error}")
+
+
 def make(
     plan: dict[str, Any], cfg: Any, journal: _remuda.Journal, module: ModuleType | None
 ) -> Any:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from remuda import _remuda, access, loading, titles, views
@@ -42,6 +43,7 @@ class Assignment:
         view: What hooks know as the worker.
         channel_fd: Descriptor of the channel to the master.
         master: Process id that must be the parent.
+        awaits: File that is waited for before it serves, if there is one.
     """
 
     worker: int
@@ -50,6 +52,7 @@ class Assignment:
     view: views.Worker
     channel_fd: int
     master: int
+    awaits: Path | None
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def run(
 ) -> int:
     """Serve until told to leave. Returns the exit status."""
     os.setpgid(0, 0)
-    if not _adopted(assignment.master) or not _remuda.is_known(assignment.channel_fd):
+    if not adopted(assignment.master) or not _remuda.is_known(assignment.channel_fd):
         return 0
     view = assignment.view
     view.pid = os.getpid()
@@ -177,6 +180,9 @@ def _serve(
             tell_sources(error)
         return status
 
+    if assignment.awaits is not None:
+        # One that nobody makes must not keep the service from coming up.
+        _await(assignment.awaits, plan["cfg"]["boot_timeout"] / 2)
     try:
         hooks.call("post_fork", hooks.server, view)
         view.wsgi = loading.load_app(plan) if app is None else app
@@ -199,7 +205,13 @@ def _serve(
     return status
 
 
-def _adopted(master: int) -> bool:
+def _await(path: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while not path.exists() and time.monotonic() < deadline:
+        _sleep(0.01)
+
+
+def adopted(master: int) -> bool:
     """Wait until the middle process is gone and the master is the parent.
 
     Only then is the death signal armed: armed earlier, the end of the middle process would set it

@@ -17,6 +17,7 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -24,10 +25,12 @@ from remuda import (
     _remuda,
     closing,
     config_file,
+    dirty,
     ending,
     fork_safety,
     heap,
     loading,
+    loggers,
     prefetch,
     sources,
     stand_in,
@@ -78,6 +81,9 @@ class Zygote:
             self.hooks = Hooks(self.plan, module, self.journal, self.boot["master"])
         except ConfigError as error:
             raise BootError("setup", str(error)) from None
+        dirty.check(self.plan)
+        if self.boot["dirty"]:
+            os.environ[dirty.VARIABLE] = self.boot["dirty"]
         # Every worker would import them.
         importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
         importlib.import_module("wsgiref.util")
@@ -190,23 +196,24 @@ class Zygote:
         command = [sys.executable, "-m", "remuda.zygote", AGAIN_FLAG, str(boot)]
         os.execve(sys.executable, command, self.environ)
 
-    def serve(self) -> worker.Assignment | None:
+    def serve(self) -> Callable[[], int] | None:
         """Fork on request until the master closes the channel.
 
         Returns:
-            In the zygote ``None``, when the master is gone; in a worker what it has to do.
+            In the zygote ``None``, when the master is gone; in a forked process what it has to do.
         """
         while (received := self.channel.receive()) is not None:
             request, fd = received
-            if request.get("type") == "reopen":
+            kind = request.get("type")
+            if kind == "reopen":
                 self._reopen_logs()
                 continue
-            if request.get("type") != "fork" or fd is None:
+            if kind not in ("fork", "fork_dirty") or fd is None:
                 self.journal.error(f"The master sent a message of unknown type: {request!r:.200}")
                 continue
-            assignment = self._fork(request, fd)
-            if assignment is not None:
-                return assignment
+            duty = self._worker(request, fd) if kind == "fork" else self._arbiter(fd)
+            if self._fork(request["worker"], dirty.LEAVING if kind == "fork_dirty" else ()):
+                return duty
             os.close(fd)
         return None
 
@@ -217,13 +224,45 @@ class Zygote:
             # In the file of before, which stays open.
             self.journal.error(f"A log file cannot be opened again: {error}")
 
-    def _fork(self, request: dict[str, Any], channel_fd: int) -> worker.Assignment | None:
-        """Fork one worker and report it. Returns its assignment in the worker."""
+    def _worker(self, request: dict[str, Any], channel_fd: int) -> Callable[[], int]:
+        """What a worker that is about to be forked has to do."""
         view = views.Worker(
             self.hooks.server, request["worker"], request["slot"], request["max_requests"]
         )
         self.hooks.try_call("pre_fork", self.hooks.server, view)
-        # Else what it has printed would be printed by the worker once more.
+        socket = self.boot["dirty"]
+        assignment = worker.Assignment(
+            worker=request["worker"],
+            slot=request["slot"],
+            line=request["line"],
+            view=view,
+            channel_fd=channel_fd,
+            master=self.boot["master"],
+            awaits=dirty.settled_at(socket) if socket else None,
+        )
+
+        def run() -> int:
+            self.channel.close()
+            return worker.run(
+                assignment, self.plan, self.groundwork, self.app, self.hooks, self.sources
+            )
+
+        return run
+
+    def _arbiter(self, channel_fd: int) -> Callable[[], int]:
+        """What a dirty arbiter that is about to be forked has to do."""
+        environ = {**self.environ, dirty.VARIABLE: self.boot["dirty"]}
+        boot = {**self.boot, "start": self.start, "environ": environ}
+
+        def run() -> int:
+            self.channel.close()
+            return dirty.run(boot, self.hooks, channel_fd)
+
+        return run
+
+    def _fork(self, number: int, held_back: tuple[signal.Signals, ...]) -> bool:
+        """Fork, and report it; true in the new process, where these signals wait."""
+        # Else what was printed here would be printed there once more.
         sys.stdout.flush()
         sys.stderr.flush()
         reader, writer = os.pipe()
@@ -232,29 +271,22 @@ class Zygote:
         except OSError as error:
             os.close(reader)
             os.close(writer)
-            self.channel.send(**failure_of(error), worker=request["worker"])
-            return None
+            self.channel.send(**failure_of(error), worker=number)
+            return False
         if middle == 0:
-            fork_worker_and_exit(writer)
-            # Only the worker comes here.
+            signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
+            fork_and_exit(writer)
+            # Only the new process comes here.
             os.close(reader)
             os.close(writer)
-            self.channel.close()
-            return worker.Assignment(
-                worker=request["worker"],
-                slot=request["slot"],
-                line=request["line"],
-                view=view,
-                channel_fd=channel_fd,
-                master=self.boot["master"],
-            )
+            return True
         os.close(writer)
-        self.channel.send(**answer_of(middle, reader), worker=request["worker"])
-        return None
+        self.channel.send(**answer_of(middle, reader), worker=number)
+        return False
 
 
-def fork_worker_and_exit(writer: int) -> None:
-    """In the middle process: fork the worker, say so on the pipe, exit. Returns in the worker."""
+def fork_and_exit(writer: int) -> None:
+    """In the middle process: fork, say so on the pipe, exit. Returns in the new process."""
     try:
         pid = os.fork()
         if pid == 0:
@@ -314,20 +346,7 @@ def prepare(
         raise BootError("setup", str(error)) from None
     for warning in groundwork.warnings:
         journal.warning(warning)
-    if plan["capture_output"]:
-        journal.capture_output()
-    if plan["syslog"]:
-        address, facility = plan["syslog"]["address"], plan["syslog"]["facility"]
-        try:
-            journal.send_to(address, facility, plan["syslog"]["prefix"])
-        except OSError as error:
-            journal.warning(f"syslog: no lines from these workers: {error}")
-    if plan["statsd"]:
-        try:
-            journal.measure(**plan["statsd"])
-        except OSError as error:
-            # The master has found it before, so this will pass.
-            journal.warning(f"statsd_host: no metrics from these workers: {error}")
+    loggers.direct(plan, journal)
     if plan["identity"]:
         become(plan["identity"], plan["accesslog"])
         # It may be forbidden to this user.
@@ -454,7 +473,7 @@ def receive_boot(channel: Channel) -> dict[str, Any] | None:
 
 
 def main() -> int:
-    """Run a zygote; in a forked worker, run that. Returns the exit status."""
+    """Run a zygote; in what is forked from it, that. Returns the exit status."""
     started = time.monotonic()
     ignore_operators()
     channel = Channel()
@@ -473,12 +492,8 @@ def main() -> int:
     zygote.tell_sources()
     _remuda.release_file_pages()
     channel.send(type="ready", preloaded=zygote.app is not None, took_ms=took_ms)
-    assignment = zygote.serve()
-    if assignment is None:
-        return 0
-    return worker.run(
-        assignment, zygote.plan, zygote.groundwork, zygote.app, zygote.hooks, zygote.sources
-    )
+    duty = zygote.serve()
+    return duty() if duty is not None else 0
 
 
 if __name__ == "__main__":

@@ -127,10 +127,6 @@ OTHER_DEFAULTS = {
     "ssl_version",
     "chdir",
     "control_socket_mode",
-    "dirty_graceful_timeout",
-    "dirty_threads",
-    "dirty_timeout",
-    "dirty_workers",
 }
 
 

@@ -174,6 +174,9 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// Oldest first.
     pub zygotes: Vec<ZygoteStatus>,
+    /// Oldest first.
+    #[serde(default)]
+    pub dirty_arbiters: Vec<ZygoteStatus>,
     /// What was taken over time.
     #[serde(default)]
     pub memory: MemoryStatus,
@@ -258,10 +261,10 @@ pub struct RequestStatus {
     pub age_s: f64,
 }
 
-/// One zygote.
+/// One zygote, or one dirty arbiter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ZygoteStatus {
-    /// The code it has loaded.
+    /// The code it has loaded; the first such, if a zygote was lost meanwhile.
     pub generation: u32,
     /// Its process, once it is known.
     pub pid: Option<i32>,

@@ -29,9 +29,16 @@ pub enum ToZygote {
         plan: Box<WorkerPlan>,
         /// Modules that earlier workers have imported after the fork.
         prefetch: Vec<String>,
+        /// Where the dirty arbiter of this generation listens; `None` = there is none.
+        dirty: Option<String>,
     },
     /// Open the log files again: workers to come inherit them.
     Reopen,
+    /// Fork the dirty arbiter. Answered as `Fork`, and with a channel as well.
+    ForkDirty {
+        /// Serial number, never used twice, nor by a worker.
+        worker: u64,
+    },
     /// Fork one worker. The packet carries the worker's channel as its only descriptor.
     Fork {
         /// Serial number of the worker, never used twice; gunicorn calls it the age.

@@ -129,6 +129,16 @@ events! {
         "A worker could be started after all.";
     SLOT_CLOSED = "worker.no_retry", Error, "Worker (pid:{pid}) asks not to be started again (exit status 78); slot {slot} stays empty until the application is loaded anew",
         "The application knows that another try is of no use. When no worker is left, the service ends with the same status.";
+    DIRTY_STARTED = "dirty.started", Info, "Spawned dirty arbiter (pid: {pid})",
+        "gunicorn's process for long jobs was forked; it starts `dirty_workers` processes of its own.";
+    DIRTY_FORK_FAILED = "dirty.fork_failed", Warning, "No dirty arbiter could be forked; the next try is after {wait_ms} ms",
+        "The kernel or the zygote has refused it. Until there is one, its clients get `DirtyConnectionError`.";
+    DIRTY_LOST = "dirty.lost", Error, "Dirty arbiter (pid:{pid}) {ending}; another one is started after {wait_ms} ms",
+        "Its workers end with it, and their jobs are lost; clients get `DirtyConnectionError` until there is another. There will be none if only old workers that drain would need it.";
+    DIRTY_TIMEOUT = "dirty.timeout", Warning, "Dirty arbiter (pid:{pid}) has not left within dirty_graceful_timeout, and is killed with its workers",
+        "A job runs on, or a worker does not listen.";
+    DIRTY_EXITED = "dirty.exited", Info, "Dirty arbiter (pid:{pid}) {ending}",
+        "It was told to leave, since nobody is left who could ask it.";
     RELOAD_STARTED = "reload.started", Info, "Hang up: Master",
         "A reload begins: the new code is loaded beside the old.";
     RELOADER_ON = "reload.watching", Warning, "Reloader is on. Use in development only!",

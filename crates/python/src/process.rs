@@ -81,10 +81,12 @@ fn give_up(pid: i32) -> PyResult<()> {
     Err(PyTimeoutError::new_err("a fork hook did not return in time"))
 }
 
-/// Asks the kernel for SIGTERM when the parent dies; to be called once the parent is the master.
+/// Asks the kernel for a signal when the parent dies; to be called once that is who it will be.
 #[pyfunction]
-pub(crate) fn die_with_parent() -> PyResult<()> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(IntoOsError::into_os_error)
+#[pyo3(signature = (signal = libc::SIGTERM))]
+pub(crate) fn die_with_parent(signal: i32) -> PyResult<()> {
+    let signal = Signal::try_from(signal).map_err(IntoOsError::into_os_error)?;
+    nix::sys::prctl::set_pdeathsig(signal).map_err(IntoOsError::into_os_error)
 }
 
 /// Waits until the master says that it knows this process; false when it never will.

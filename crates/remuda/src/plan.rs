@@ -40,6 +40,7 @@ pub fn for_supervisor(settings: &Settings, room: Room, is_heir: bool) -> Plan {
         request_timeout,
         slow_request_log: settings.slow_request_log,
         graceful_timeout: settings.graceful_timeout,
+        dirty_grace: settings.dirty_grace,
         boot_timeout: settings.boot_timeout,
         crash_loop_limit: settings.crash_loop_limit,
         crash_loop_window: settings.crash_loop_window,

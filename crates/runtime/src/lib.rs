@@ -16,6 +16,7 @@ mod cgroup;
 mod check;
 mod children;
 mod control;
+mod dirty;
 mod herald;
 mod identity;
 mod learned;

@@ -50,12 +50,28 @@ fn parse(text: &str) -> Option<Rollup> {
     })
 }
 
+/// A process and all that it has started.
+fn tree(root: Pid) -> Vec<Pid> {
+    let mut all = vec![root];
+    let mut next = 0;
+    while let Some(Pid(pid)) = all.get(next) {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        all.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid));
+        next += 1;
+    }
+    all
+}
+
 impl Shell {
     /// Measures everybody: for the report, and for the supervisor where there is a limit.
     pub(crate) fn measure(&mut self) {
         let own = Pid(i32::try_from(std::process::id()).unwrap_or(0));
         let zygotes = self.zygotes.values().map(|zygote| zygote.pid);
-        let mut total: u64 = zygotes.chain([own]).filter_map(rollup).map(|rollup| rollup.pss).sum();
+        let arbiters = self.supervisor.snapshot().arbiters;
+        let dirty = arbiters.iter().filter_map(|arbiter| arbiter.pid).flat_map(tree);
+        let others = zygotes.chain([own]).chain(dirty);
+        let mut total: u64 = others.filter_map(rollup).map(|rollup| rollup.pss).sum();
         let mut workers: Vec<(WorkerId, u64)> = Vec::new();
         let mut slots: Vec<(u16, Rollup)> = Vec::new();
         for (id, worker) in &self.workers {
@@ -92,6 +108,26 @@ mod tests {
         let expected = Rollup { pss: 1 << 20, private: 20 << 10 };
         assert_eq!(parse(text), Some(expected));
         assert_eq!(parse("Pss: many kB\n"), None);
+    }
+
+    #[test]
+    fn what_a_process_has_started_counts_with_it() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "sleep 60 & echo; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("sh");
+        // It says a line once its own child is there.
+        let mut line = [0];
+        let out = child.stdout.as_mut().expect("a pipe");
+        std::io::Read::read_exact(out, &mut line).expect("a line");
+        let all = tree(Pid(i32::try_from(child.id()).expect("small")));
+        assert_eq!(all.len(), 2, "{all:?}");
+        for Pid(pid) in all.into_iter().rev() {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("ours");
+        }
+        child.wait().expect("wait");
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Shell {
                 None
             }
             Action::Fork { .. } => self.fork(&action),
+            Action::ForkDirty { generation, worker } => self.fork_dirty(generation, worker),
             Action::Tell { worker, order } => {
                 let word = match order {
                     Order::Drain => ToWorker::Drain,
@@ -249,18 +250,31 @@ impl Shell {
 
     /// Tells a zygote that has greeted what to load.
     pub(crate) fn boot(&mut self, generation: Generation) {
+        let dirty = match self.dirty_socket(generation) {
+            Ok(socket) => socket,
+            Err(error) => {
+                let folder = std::env::temp_dir();
+                let message = format!(
+                    "There is no place for the socket of dirty workers in {}: {error}\n  \
+                     hint: TMPDIR names another folder",
+                    folder.display()
+                );
+                return self.give_up(generation, &message);
+            }
+        };
         let boot = ToZygote::Boot {
             generation: generation.0,
             master: UnixPid::this().as_raw(),
             plan: Box::new(self.worker_plan(generation).clone()),
             prefetch: self.learned.tell(),
+            dirty,
         };
         if let Err(error) = self.tell_zygote(generation, &boot, None) {
             tracing::error!("The zygote could not be told what to load: {error}");
         }
     }
 
-    fn tell_zygote(
+    pub(crate) fn tell_zygote(
         &self,
         generation: Generation,
         message: &ToZygote,
@@ -296,7 +310,7 @@ impl Shell {
 }
 
 /// Whether the kernel had no room, which may be otherwise soon.
-fn refusal_of(error: &std::io::Error) -> Refusal {
+pub(crate) fn refusal_of(error: &std::io::Error) -> Refusal {
     let shortages = [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE];
     match error.raw_os_error().map(Errno::from_raw) {
         Some(errno) if shortages.contains(&errno) => Refusal::Shortage,
@@ -304,7 +318,7 @@ fn refusal_of(error: &std::io::Error) -> Refusal {
     }
 }
 
-/// Workers and zygotes lead process groups of their own. A group dies with all that an app has
+/// Workers, zygotes and dirty arbiters lead process groups of their own. A group dies with all that an app has
 /// started; a worker that was killed before it had made its group dies alone.
 fn send(pid: Pid, signal: Signal) {
     let unix = UnixPid::from_raw(pid.0);
@@ -312,6 +326,7 @@ fn send(pid: Pid, signal: Signal) {
         Signal::Terminate => kill(unix, UnixSignal::SIGTERM),
         Signal::Quit => kill(unix, UnixSignal::SIGQUIT),
         Signal::Abort => kill(unix, UnixSignal::SIGABRT),
+        Signal::Reopen => kill(unix, UnixSignal::SIGUSR1),
         Signal::Kill => {
             // No such group: it has not come that far.
             let _ = killpg(unix, UnixSignal::SIGKILL);

@@ -24,6 +24,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_
 
 use crate::cgroup::OomWatch;
 use crate::control::{self, Asked, CLIENTS_MAX, ControlSocket, Tickets};
+use crate::dirty::Arbiters;
 use crate::herald::Herald;
 use crate::learned::Learned;
 use crate::listen::Listeners;
@@ -105,6 +106,7 @@ pub(crate) struct Shell {
     pub(crate) shared: Shared,
     pub(crate) zygotes: BTreeMap<Generation, Zygote>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) arbiters: Arbiters,
     /// What zygotes said of their load: milliseconds, and whether the app is shared.
     pub(crate) loads: BTreeMap<u32, (u64, bool)>,
     pub(crate) learned: Learned,
@@ -181,6 +183,7 @@ impl Shell {
             shared: Shared::new(board_fd, relay)?,
             zygotes: BTreeMap::new(),
             workers: BTreeMap::new(),
+            arbiters: Arbiters::default(),
             loads: BTreeMap::new(),
             learned: Learned::default(),
             report: Report::new(now()),
@@ -271,6 +274,7 @@ impl Shell {
         }
         // The end of its channel tells a worker that was given up on the way to leave.
         self.workers.retain(|worker, _| self.supervisor.knows(*worker));
+        self.arbiters.retain(|worker| self.supervisor.knows(worker));
         self.count_workers();
     }
 
@@ -542,6 +546,7 @@ impl Shell {
                 if let Some(known) = self.workers.get(&worker) {
                     let _ = known.wire.send(ToWorker::Begin.as_bytes(), None);
                 }
+                self.arbiters.begin(worker);
             }
             FromZygote::ForkFailed { worker, error, short } => {
                 tracing::error!("The zygote could not fork: {error}");

@@ -59,6 +59,23 @@ pub(crate) fn say(
         Notice::ZygoteLost { generation, ending } => {
             log!(ZYGOTE_LOST, generation = generation.0, ending = ending_words(*ending));
         }
+        Notice::DirtyStarted { pid, .. } => log!(DIRTY_STARTED, pid = pid.0),
+        Notice::DirtyForkFailed { wait, .. } => {
+            log!(DIRTY_FORK_FAILED, wait_ms = wait.as_millis());
+        }
+        Notice::DirtyLost { pid, ending, wait, .. } => {
+            let (ending, wait_ms) = (ending_words(*ending), wait.as_millis());
+            log!(DIRTY_LOST, pid = pid.0, ending = ending, wait_ms = wait_ms);
+        }
+        Notice::DirtyTimedOut { pid } => log!(DIRTY_TIMEOUT, pid = pid.0),
+        Notice::DirtyExited { pid, ending } => {
+            let ending = match ending {
+                // gunicorn's words.
+                Ending::Exited(0) => "exited".to_owned(),
+                ending => ending_words(*ending),
+            };
+            log!(DIRTY_EXITED, pid = pid.0, ending = ending);
+        }
         Notice::WorkerTooLarge { pid, first, bytes, limit, total, .. } => {
             let (first, bytes, limit) = (mib(*first), mib(*bytes), mib(*limit));
             match total {

@@ -39,6 +39,12 @@ const NOTES: &[(&Setting, When, &str)] = &[
         "workers log by it, and pass each request to it; the lines of the master itself are in `errorlog`",
     ),
     (&SENDFILE, Is("true"), "it turns sendfile on; in gunicorn it turned it off"),
+    (
+        &DIRTY_APPS,
+        Given,
+        "gunicorn must stay installed, since its package runs them; a reload starts new dirty workers \
+         beside the old, whose memory is taken twice until the old workers are gone",
+    ),
     (&MAX_REQUESTS, Given, "the successor is ready before a worker leaves"),
     (
         &SSL_CONTEXT,

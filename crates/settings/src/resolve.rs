@@ -72,6 +72,7 @@ pub(crate) fn resolve(wishes: &Wishes, start: &Path, worker: Option<&ForeignWork
         request_timeout: some(reader.seconds(&REQUEST_TIMEOUT)),
         slow_request_log: some(reader.seconds(&SLOW_REQUEST_LOG)),
         graceful_timeout: reader.seconds(&GRACEFUL_TIMEOUT),
+        dirty_grace: reader.dirty_grace(),
         boot_timeout: reader.seconds(&BOOT_TIMEOUT),
         keepalive: reader.seconds(&KEEPALIVE),
         head_timeout: reader.seconds(&HEAD_TIMEOUT),
@@ -414,6 +415,17 @@ impl Reader<'_> {
             given.texts.iter().map(absolute).collect()
         });
         self.switch(&RELOAD).then_some(ReloadSettings { engine, extra_files })
+    }
+
+    /// As in gunicorn: no apps or no workers, no arbiter.
+    fn dirty_grace(&mut self) -> Option<Duration> {
+        // What Python needs of them, it reads from `cfg`.
+        self.seconds(&DIRTY_TIMEOUT);
+        self.whole(&DIRTY_THREADS);
+        let has_workers = self.whole(&DIRTY_WORKERS) > 0;
+        let has_apps = !self.wishes.get_or_default(&DIRTY_APPS).texts.is_empty();
+        let grace = self.seconds(&DIRTY_GRACEFUL_TIMEOUT);
+        (has_workers && has_apps).then_some(grace)
     }
 
     fn syslog(&mut self, app: &str) -> Option<SyslogSettings> {

@@ -56,6 +56,8 @@ pub struct Settings {
     pub slow_request_log: Option<Duration>,
     /// Time that a draining worker gets; zero = none.
     pub graceful_timeout: Duration,
+    /// Time that dirty workers get to leave; `None` = there are none.
+    pub dirty_grace: Option<Duration>,
     /// Time for import and start.
     pub boot_timeout: Duration,
     /// Time that an idle connection is kept; zero = not at all.

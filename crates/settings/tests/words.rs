@@ -132,7 +132,7 @@ fn without_effect() {
     let variables = [
         ("GUNICORN_SPEW", "true"),
         ("GUNICORN_WROKERS", "3"),
-        ("GUNICORN_CMD_ARGS", "--dirty-workers 2"),
+        ("GUNICORN_CMD_ARGS", "--http-parser fast"),
     ];
     let file = "worker_tmp_dir = \"/run\"\n";
     let line = "app --ssl-version 5 --log-level verbos";

@@ -18,6 +18,8 @@ pub struct Census {
     pub faults: BTreeMap<&'static str, u64>,
     /// Workers forked.
     pub workers: u64,
+    /// Dirty arbiters forked.
+    pub arbiters: u64,
     /// Zygotes started.
     pub zygotes: u64,
     /// Reloads that were done.
@@ -70,6 +72,7 @@ impl Census {
         self.steps += other.steps;
         self.seconds += other.seconds;
         self.workers += other.workers;
+        self.arbiters += other.arbiters;
         self.zygotes += other.zygotes;
         self.reloads_done += other.reloads_done;
         self.reloads_given_up += other.reloads_given_up;
@@ -95,6 +98,7 @@ impl fmt::Display for Census {
         writeln!(f, "steps                 {}", self.steps)?;
         writeln!(f, "virtual days          {:.1}", self.seconds as f64 / 86_400.0)?;
         writeln!(f, "workers forked        {}", self.workers)?;
+        writeln!(f, "dirty arbiters        {}", self.arbiters)?;
         writeln!(f, "zygotes started       {}", self.zygotes)?;
         writeln!(f, "reloads done          {}", self.reloads_done)?;
         writeln!(f, "reloads given up      {}", self.reloads_given_up)?;

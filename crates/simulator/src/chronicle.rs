@@ -76,6 +76,10 @@ fn picture(view: &Snapshot) -> String {
     for zygote in &view.zygotes {
         let _ = write!(line, " | zygote {} {}", zygote.generation.0, zygote_state(zygote.state));
     }
+    for arbiter in &view.arbiters {
+        let state = first_word(&format!("{:?}", arbiter.state));
+        let _ = write!(line, " | dirty {} {state}", arbiter.generation.0);
+    }
     line
 }
 

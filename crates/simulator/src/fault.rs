@@ -79,6 +79,17 @@ pub enum ZygoteFault {
     KillTakes(Duration),
 }
 
+/// What one dirty arbiter does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirtyFault {
+    /// Ends so long after it began.
+    Ends(Duration, Ending),
+    /// TERM and QUIT do nothing.
+    IgnoresTerm,
+    /// Sleeps in the kernel for so long before KILL takes effect.
+    KillTakes(Duration),
+}
+
 /// What a new master does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeirFault {
@@ -123,6 +134,8 @@ pub enum Target {
     Worker,
     /// A zygote.
     Zygote,
+    /// A dirty arbiter.
+    Dirty,
 }
 
 /// One thing that goes wrong, or one wish of an operator. Times count from the start.
@@ -156,6 +169,8 @@ pub enum Fault {
     Worker(WorkerId, WorkerFault),
     /// The zygote of a generation.
     Zygote(Generation, ZygoteFault),
+    /// The n-th dirty arbiter.
+    Dirty(u8, DirtyFault),
     /// The new master of the n-th upgrade.
     Heir(u8, HeirFault),
     /// The n-th message of these speakers.
@@ -178,7 +193,11 @@ impl Fault {
             | Self::Strangers(at, _)
             | Self::Nonsense(at, _)
             | Self::Garbage(at, ..) => Some(at),
-            Self::Worker(..) | Self::Zygote(..) | Self::Heir(..) | Self::Message(..) => None,
+            Self::Worker(..)
+            | Self::Zygote(..)
+            | Self::Dirty(..)
+            | Self::Heir(..)
+            | Self::Message(..) => None,
         }
     }
 
@@ -202,6 +221,7 @@ impl Fault {
             Self::Nonsense(..) => "words about what does not exist",
             Self::Worker(_, fault) => fault.kind(),
             Self::Zygote(_, fault) => fault.kind(),
+            Self::Dirty(_, fault) => fault.kind(),
             Self::Heir(_, fault) => fault.kind(),
             Self::Message(_, _, Mishap::Late(_)) => "message late",
             Self::Message(_, _, Mishap::Lost) => "message lost",
@@ -224,6 +244,16 @@ impl WorkerFault {
             Self::IgnoresQuit => "worker ignores QUIT",
             Self::KillTakes(_) => "worker cannot be killed for a while",
             Self::Grandchildren(_) => "worker has children of its own",
+        }
+    }
+}
+
+impl DirtyFault {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Ends(..) => "dirty arbiter dies",
+            Self::IgnoresTerm => "dirty arbiter ignores TERM",
+            Self::KillTakes(_) => "dirty arbiter cannot be killed for a while",
         }
     }
 }

@@ -5,7 +5,7 @@ use remuda_supervisor::{
 };
 
 use crate::fault::{Fault, Target};
-use crate::process::Serial;
+use crate::process::{Role, Serial};
 use crate::shell::Letter;
 use crate::world::{BEGINNING, Deed, Master, World, name};
 
@@ -59,7 +59,11 @@ impl<M: Master> World<'_, M> {
             Fault::Strangers(_, count) => self.adopt_strangers(count, None),
             Fault::Garbage(_, pick, seconds) => self.write_garbage(pick, seconds),
             Fault::Nonsense(_, pick) => self.talk_nonsense(pick),
-            Fault::Worker(..) | Fault::Zygote(..) | Fault::Heir(..) | Fault::Message(..) => {}
+            Fault::Worker(..)
+            | Fault::Zygote(..)
+            | Fault::Dirty(..)
+            | Fault::Heir(..)
+            | Fault::Message(..) => {}
         }
     }
 
@@ -93,6 +97,7 @@ impl<M: Master> World<'_, M> {
         let meant = |process: &&crate::process::Process| match target {
             Target::Worker => process.worker().is_some(),
             Target::Zygote => process.zygote().is_some(),
+            Target::Dirty => matches!(process.role, Role::Dirty(_)),
         };
         let all: Vec<_> = self.kernel.living().filter(meant).collect();
         let process = all.get(usize::from(pick).checked_rem(all.len())?)?;

@@ -129,6 +129,11 @@ impl Kernel {
         self.all().find(|process| process.worker().is_some_and(|life| life.id == id))
     }
 
+    /// The process of a dirty arbiter, dead or alive.
+    pub(crate) fn arbiter(&self, id: WorkerId) -> Option<&Process> {
+        self.all().find(|process| matches!(&process.role, Role::Dirty(life) if life.id == id))
+    }
+
     pub(crate) fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Process> {
         self.processes.values_mut().find(|process| process.worker().is_some_and(|w| w.id == id))
     }

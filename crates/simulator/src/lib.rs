@@ -16,6 +16,7 @@
 mod census;
 mod chronicle;
 mod dice;
+mod dirty;
 mod fault;
 mod heir;
 mod incident;

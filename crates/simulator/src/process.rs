@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use remuda_supervisor::{Ending, Generation, Pid, Plan, Tick, WorkerId};
 
-use crate::fault::{Code, HeirFault, WorkerFault, ZygoteFault};
+use crate::fault::{Code, DirtyFault, HeirFault, WorkerFault, ZygoteFault};
 
 /// A process, however often its number is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +61,8 @@ pub(crate) enum Role {
     Zygote(ZygoteLife),
     /// Serves.
     Worker(Box<WorkerLife>),
+    /// Runs long jobs.
+    Dirty(DirtyLife),
     /// A new master, which will serve in our stead.
     Heir {
         fault: Option<HeirFault>,
@@ -72,6 +74,16 @@ pub(crate) enum Role {
         /// The worker whose process group it is in.
         leader: Option<Serial>,
     },
+}
+
+/// What a dirty arbiter has in mind.
+#[derive(Clone, Debug)]
+pub(crate) struct DirtyLife {
+    /// Under which it was asked for.
+    pub(crate) id: WorkerId,
+    pub(crate) faults: Vec<DirtyFault>,
+    /// It waits for the master's word that it may begin.
+    pub(crate) waits: bool,
 }
 
 /// What a zygote has in mind.
@@ -96,6 +108,8 @@ pub(crate) struct ZygoteLife {
 pub(crate) struct ForkRequest {
     pub(crate) worker: WorkerId,
     pub(crate) max_requests: u64,
+    /// Not a worker, but a dirty arbiter.
+    pub(crate) is_dirty: bool,
 }
 
 /// How much a worker takes from the accept queue.
@@ -161,14 +175,14 @@ impl Process {
     pub(crate) fn worker(&self) -> Option<&WorkerLife> {
         match &self.role {
             Role::Worker(life) => Some(life),
-            Role::Zygote(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
+            Role::Zygote(_) | Role::Dirty(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
         }
     }
 
     pub(crate) fn worker_mut(&mut self) -> Option<&mut WorkerLife> {
         match &mut self.role {
             Role::Worker(life) => Some(life),
-            Role::Zygote(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
+            Role::Zygote(_) | Role::Dirty(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
         }
     }
 
@@ -177,14 +191,14 @@ impl Process {
     pub(crate) fn zygote(&self) -> Option<&ZygoteLife> {
         match &self.role {
             Role::Zygote(life) => Some(life),
-            Role::Worker(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
+            Role::Worker(_) | Role::Dirty(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
         }
     }
 
     pub(crate) fn zygote_mut(&mut self) -> Option<&mut ZygoteLife> {
         match &mut self.role {
             Role::Zygote(life) => Some(life),
-            Role::Worker(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
+            Role::Worker(_) | Role::Dirty(_) | Role::Heir { .. } | Role::Stranger { .. } => None,
         }
     }
 }

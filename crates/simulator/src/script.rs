@@ -9,7 +9,9 @@ use fastrand::Rng;
 use remuda_supervisor::{Ending, Generation, Limit, Plan, Wish, WorkerId};
 
 use crate::dice::{between, millis_between};
-use crate::fault::{Code, Fault, HeirFault, Mishap, Speaker, Target, WorkerFault, ZygoteFault};
+use crate::fault::{
+    Code, DirtyFault, Fault, HeirFault, Mishap, Speaker, Target, WorkerFault, ZygoteFault,
+};
 use crate::settings::OnDisk;
 
 /// How a worker runs requests.
@@ -90,6 +92,7 @@ impl Script {
         // Not drawn with the others, so that a seed stays what it was.
         let plans = other_plans(&plan, seed, import);
         faults.extend(some_changes(seed, plans.len(), calm));
+        faults.extend(some_dirty_faults(seed, calm));
         faults.sort_by_key(Fault::at);
         Self {
             seed,
@@ -141,6 +144,7 @@ fn some_plan(rng: &mut Rng, seed: u64) -> Plan {
             let hard = if seed.is_multiple_of(2) { 170 << 20 } else { 260 << 20 };
             Limit { soft: 150 << 20, hard }
         }),
+        dirty_grace: (seed % 3 == 2).then(|| Duration::from_secs(seed % 5)),
         refresh_after: [None, Some(Duration::from_secs(10))][usize::from(seed.is_multiple_of(3))],
         seed,
         ..plan
@@ -186,6 +190,26 @@ fn some_changes(seed: u64, plans: usize, calm: Duration) -> Vec<Fault> {
         }
     }
     changes
+}
+
+/// What dirty arbiters do wrong, and what is done to them; of no effect where there are none.
+fn some_dirty_faults(seed: u64, calm: Duration) -> Vec<Fault> {
+    let mut rng = Rng::with_seed(seed ^ 0xd127_0000_d127);
+    let rng = &mut rng;
+    let fault = |rng: &mut Rng| match rng.u8(..8) {
+        0 => Fault::Kills(between(rng, Duration::ZERO, calm), Target::Dirty, 0, 9),
+        1 => Fault::Stops(between(rng, Duration::ZERO, calm), Target::Dirty, 0, some_length(rng)),
+        nth => {
+            let does = match nth {
+                2 => DirtyFault::Ends(Duration::ZERO, some_ending(rng)),
+                3 | 4 => DirtyFault::Ends(millis_between(rng, 0, 30_000), some_ending(rng)),
+                5 => DirtyFault::KillTakes(some_length(rng)),
+                _ => DirtyFault::IgnoresTerm,
+            };
+            Fault::Dirty(rng.u8(1..=6), does)
+        }
+    };
+    (0..[0, 2, 6][rng.usize(..3)]).map(|_| fault(rng)).collect()
 }
 
 /// The last two are both of a worker: there are many more of them than of anything else.

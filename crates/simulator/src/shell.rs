@@ -12,7 +12,7 @@ use remuda_supervisor::{
 
 use crate::dice::{Subject, millis_between};
 use crate::fault::{Mishap, Speaker};
-use crate::process::{ForkRequest, Serial};
+use crate::process::{ForkRequest, Role, Serial};
 use crate::script::{Class, Script};
 use crate::world::{Deed, Happening, Master, World};
 
@@ -82,6 +82,8 @@ pub(crate) struct Shell {
     pace: Duration,
     pub(crate) zygotes: BTreeMap<Generation, (Serial, Pid)>,
     pub(crate) links: BTreeMap<WorkerId, WorkerLink>,
+    /// Channels of dirty arbiters.
+    pub(crate) arbiters: BTreeSet<WorkerId>,
     /// What a line will say next time, whatever its worker writes.
     pub(crate) garbage: BTreeMap<WorkerId, Tick>,
 }
@@ -99,6 +101,7 @@ impl Shell {
             pace: Duration::ZERO,
             zygotes: BTreeMap::new(),
             links: BTreeMap::new(),
+            arbiters: BTreeSet::new(),
             garbage: BTreeMap::new(),
         };
         shell.watch(crate::world::BEGINNING, &script.plan);
@@ -277,6 +280,9 @@ impl<M: Master> World<'_, M> {
                     }
                     self.hand(Event::Forked { worker, pid });
                     self.begin(worker);
+                    if self.shell.arbiters.contains(&worker) {
+                        self.begin_arbiter(worker);
+                    }
                 }
                 ZygoteWord::ForkFailed(worker, refusal) => {
                     self.shell.links.remove(&worker);
@@ -349,7 +355,12 @@ impl<M: Master> World<'_, M> {
                 None
             }
             Action::Fork { generation, worker, max_requests, .. } => {
-                self.ask_for_worker(generation, ForkRequest { worker, max_requests })
+                let request = ForkRequest { worker, max_requests, is_dirty: false };
+                self.ask_for_worker(generation, request)
+            }
+            Action::ForkDirty { generation, worker } => {
+                let request = ForkRequest { worker, max_requests: 0, is_dirty: true };
+                self.ask_for_worker(generation, request)
             }
             Action::Tell { worker, order } => {
                 self.tell(worker, order);
@@ -423,7 +434,12 @@ impl<M: Master> World<'_, M> {
         let Some((serial, _)) = alive else {
             return Some(Event::ForkFailed { worker, refusal: Refusal::Other });
         };
-        self.shell.links.insert(worker, WorkerLink { pid: None, inbox: VecDeque::new() });
+        if request.is_dirty {
+            self.shell.arbiters.insert(worker);
+        } else {
+            let link = WorkerLink { pid: None, inbox: VecDeque::new() };
+            self.shell.links.insert(worker, link);
+        }
         self.request_fork(serial, request);
         None
     }
@@ -462,9 +478,11 @@ impl<M: Master> World<'_, M> {
         let now = self.now;
         let Some(process) = self.with_pid_mut(pid) else { return };
         let (serial, takes) = (process.serial, process.kill_takes);
+        let is_dirty = matches!(process.role, Role::Dirty(_));
         match signal {
             Signal::Terminate | Signal::Quit => process.told.quit.get_or_insert(now),
             Signal::Abort => process.told.abort.get_or_insert(now),
+            Signal::Reopen => return,
             Signal::Kill => process.told.kill.get_or_insert(now),
         };
         if !process.is_alive() {
@@ -473,9 +491,11 @@ impl<M: Master> World<'_, M> {
         match signal {
             Signal::Kill if takes.is_zero() => self.end(serial, Ending::Signaled(9)),
             Signal::Kill => self.act(serial, takes, Deed::End(Ending::Signaled(9))),
+            Signal::Terminate | Signal::Quit if is_dirty => self.end_arbiter(serial),
             Signal::Terminate => self.end_heir(serial),
             Signal::Quit => self.quit_worker(serial),
             Signal::Abort => self.abort_worker(serial),
+            Signal::Reopen => {}
         }
     }
 

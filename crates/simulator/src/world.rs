@@ -119,6 +119,8 @@ pub(crate) struct World<'s, M> {
     /// A new master serves what comes.
     pub(crate) handed_over: bool,
     pub(crate) heirs: u8,
+    /// Dirty arbiters that were forked.
+    pub(crate) arbiters: u8,
     pub(crate) asked_to_quit: bool,
     pub(crate) stopping_since: Option<Tick>,
     /// The request that came next, when a new master had taken over.
@@ -158,6 +160,7 @@ impl<'s, M: Master> World<'s, M> {
             gate_closed: false,
             handed_over: false,
             heirs: 0,
+            arbiters: 0,
             asked_to_quit: false,
             stopping_since: None,
             held_back: None,
@@ -267,7 +270,7 @@ impl<'s, M: Master> World<'s, M> {
                     (Role::Zygote(_), deed) => self.zygote_acts(serial, &deed),
                     (Role::Worker(_), deed) => self.worker_acts(serial, &deed),
                     (Role::Heir { .. }, _) => self.heir_is_ready(serial),
-                    (Role::Stranger { .. }, _) => {}
+                    (Role::Dirty(_) | Role::Stranger { .. }, _) => {}
                 }
             }
         }
@@ -307,7 +310,7 @@ impl<'s, M: Master> World<'s, M> {
     fn children_of(&self, serial: Serial) -> Vec<Serial> {
         let is_child = |process: &&Process| match process.role {
             Role::Stranger { leader } => leader == Some(serial),
-            Role::Zygote(_) | Role::Worker(_) | Role::Heir { .. } => false,
+            Role::Zygote(_) | Role::Worker(_) | Role::Dirty(_) | Role::Heir { .. } => false,
         };
         self.kernel.living().filter(is_child).map(|process| process.serial).collect()
     }
@@ -368,6 +371,7 @@ impl<'s, M: Master> World<'s, M> {
             }
         }
         self.drop_unknown_workers();
+        self.drop_unknown_arbiters();
     }
 
     /// A kernel without faults and good code: after a while all that is wanted must be there.
@@ -431,6 +435,7 @@ impl<'s, M: Master> World<'s, M> {
             kernel: &self.kernel,
             exit: self.exit,
             waiting: self.queue.len(),
+            has_dirty: self.plan().dirty_grace.is_some(),
         }
     }
 
@@ -489,6 +494,7 @@ pub(crate) fn name(process: &Process) -> String {
     match &process.role {
         Role::Zygote(life) => format!("zygote {} (pid {pid})", life.generation.0),
         Role::Worker(life) => format!("worker {} (pid {pid})", life.id.0),
+        Role::Dirty(life) => format!("dirty arbiter {} (pid {pid})", life.id.0),
         Role::Heir { .. } => format!("new master (pid {pid})"),
         Role::Stranger { .. } => format!("stranger (pid {pid})"),
     }

@@ -197,7 +197,11 @@ impl<M: Master> World<'_, M> {
         let (generation, code, plan) = (life.generation, life.code, life.plan.clone());
         let (Some(request), Some(plan)) = (life.forking, plan) else { return };
         self.kernel.burn_a_pid();
-        match self.fork_worker(request, code, plan) {
+        let forked = match request.is_dirty {
+            true => self.fork_arbiter(request),
+            false => self.fork_worker(request, code, plan),
+        };
+        match forked {
             Some(pid) => {
                 if let Some(life) = self.zygote_life(serial) {
                     life.forking = None;

@@ -4,7 +4,7 @@
 use remuda_simulator::{Master, Script, Violation, probe, run};
 use remuda_supervisor::{
     Action, Cause, Event, Generation, Notice, Order, Phase, Pid, Plan, Signal, Snapshot, Stood,
-    Supervisor, Tick, Wish, WorkerId, ZygoteState,
+    Supervisor, Tick, Wish, WorkerId, WorkerState, ZygoteState,
 };
 
 /// What a saboteur sees of one step.
@@ -53,7 +53,7 @@ impl Master for Saboteur {
 
 /// The first seed whose run breaks this very invariant.
 fn is_caught_by(invariant: &str, master: fn(Plan) -> Saboteur) -> Violation {
-    for seed in 0..2_000 {
+    for seed in 0..5_000 {
         if let Err(violation) = probe(&Script::from_seed(seed), master)
             && violation.invariant == invariant
         {
@@ -348,7 +348,17 @@ fn losing_a_fork_request_for_ever() {
 fn flooding_the_log_in_a_crash_loop() {
     is_caught_by("crash_loop", |plan| {
         Saboteur::new(plan, |seen, out| {
-            if let Event::Exited { .. } = seen.event {
+            // Outside of a loop the real one says so itself.
+            let tells =
+                |action: &Action| matches!(action, Action::Report(Notice::BackingOff { .. }));
+            let booted = |pid| {
+                let its = |w: &&remuda_supervisor::WorkerView| w.pid == Some(pid);
+                seen.before.workers.iter().find(its).map(|worker| worker.state)
+            };
+            if let Event::Exited { pid, .. } = *seen.event
+                && matches!(booted(pid), Some(WorkerState::Booting { .. }))
+                && !out.iter().any(tells)
+            {
                 let (deaths, wait) = (1, std::time::Duration::from_millis(100));
                 let slot = remuda_supervisor::SlotId(0);
                 out.push(Action::Report(Notice::BackingOff { slot, deaths, wait }));
@@ -522,6 +532,60 @@ fn letting_a_worker_go_first_where_there_is_room_for_both() {
                     limit,
                 }));
             }
+        })
+    });
+}
+
+#[test]
+fn ending_a_dirty_arbiter_that_workers_may_be_waiting_for() {
+    let violation = is_caught_by("dirty", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            let arbiter = seen.after.arbiters.first().and_then(|arbiter| arbiter.pid);
+            let serves = |action: &Action| matches!(action, Action::Report(Notice::Serving { .. }));
+            if let Some(pid) = arbiter.filter(|_| out.iter().any(serves)) {
+                out.push(Action::Send { pid, signal: Signal::Terminate });
+            }
+        })
+    });
+    assert!(violation.what.starts_with("Terminate to dirty arbiter"), "{violation}");
+}
+
+#[test]
+fn killing_a_dirty_arbiter_without_its_grace() {
+    let violation = is_caught_by("dirty", |plan| {
+        Saboteur::new(plan, |_, out| {
+            for action in out {
+                if let Action::Send { signal: signal @ Signal::Terminate, .. } = action {
+                    *signal = Signal::Kill;
+                }
+            }
+        })
+    });
+    assert!(violation.what.starts_with("Kill to dirty arbiter"), "{violation}");
+}
+
+#[test]
+fn starting_a_dirty_arbiter_again_before_the_wait_is_over() {
+    let violation = is_caught_by("dirty", |plan| {
+        Saboteur::new(plan, |_, out| {
+            for action in out {
+                if let Action::Report(Notice::DirtyLost { wait, .. }) = action {
+                    *wait *= 100;
+                }
+            }
+        })
+    });
+    assert!(violation.what.contains("before its wait is over"), "{violation}");
+}
+
+#[test]
+fn forgetting_a_dirty_arbiter_that_nobody_needs() {
+    is_caught_by("dirty", |plan| {
+        Saboteur::new(plan, |seen, out| {
+            let arbiters: Vec<_> = seen.after.arbiters.iter().filter_map(|one| one.pid).collect();
+            out.retain(
+                |action| !matches!(action, Action::Send { pid, .. } if arbiters.contains(pid)),
+            );
         })
     });
 }

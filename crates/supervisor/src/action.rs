@@ -5,12 +5,14 @@ use crate::{Generation, Line, Notice, Pid, SlotId, Standing, WorkerId};
 /// The signals we send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// Drain and leave; to a new master only, since workers are told on their channel.
+    /// Drain and leave; to a new master and dirty arbiters, since workers are told on their channel.
     Terminate,
     /// Leave at once, but by the worker's own code: requests in flight get a 500.
     Quit,
     /// Break out of what hangs.
     Abort,
+    /// Open the log files again; to dirty arbiters only.
+    Reopen,
     /// SIGKILL, to the whole process group.
     Kill,
 }
@@ -45,11 +47,14 @@ pub enum Action {
         /// Requests after which it is spent, jitter included; 0 = never.
         max_requests: u64,
     },
+    /// Ask a zygote for a dirty arbiter, under a number like a worker's. Answered by `Forked` or
+    /// `ForkFailed`.
+    ForkDirty { generation: Generation, worker: WorkerId },
     /// Say something on a worker's channel.
     Tell { worker: WorkerId, order: Order },
     /// Make a worker write all its Python stacks into the log.
     DumpStacks { worker: WorkerId, pid: Pid },
-    /// Send a signal to a worker or a zygote.
+    /// Send a signal to a worker, a zygote, a dirty arbiter or a new master.
     Send { pid: Pid, signal: Signal },
     /// Let no new connection into the accept queues; those inside can still be accepted.
     CloseGate,

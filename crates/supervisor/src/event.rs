@@ -89,9 +89,9 @@ pub enum Event {
     ZygoteReady { generation: Generation },
     /// A zygote says that it cannot; its exit follows.
     ZygoteFailed { generation: Generation, failure: BootFailure },
-    /// The zygote has forked the worker.
+    /// The zygote has forked the worker, or the dirty arbiter.
     Forked { worker: WorkerId, pid: Pid },
-    /// The zygote could not fork the worker.
+    /// The zygote could not.
     ForkFailed { worker: WorkerId, refusal: Refusal },
     /// The worker takes requests from now on.
     WorkerReady { worker: WorkerId },
@@ -117,7 +117,7 @@ pub enum Event {
     UpgradeReady { pid: Pid },
     /// The master before us has left everything to us.
     Promoted,
-    /// A child was reaped: a worker, a zygote, a new master, or a stranger.
+    /// A child was reaped: a worker, a zygote, a dirty arbiter, a new master, or a stranger.
     Exited { pid: Pid, ending: Ending },
     /// An operator asks.
     Asked(Wish),

@@ -27,7 +27,8 @@ impl std::ops::Add<Duration> for Tick {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pid(pub i32);
 
-/// Serial number of a worker: never used twice in the life of a master. gunicorn's *age*.
+/// Serial number of what a zygote was asked for, a worker or a dirty arbiter: never used twice in the
+/// life of a master. gunicorn's *age*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(pub u64);
 

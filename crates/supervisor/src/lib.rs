@@ -8,13 +8,15 @@
 //!
 //! Read `supervisor` first (which event goes where), then `settle` (the rules that keep the pool),
 //! then
-//! `worker` and `zygote` (one life each), `zygotes`, `reload`, `upgrade` and `stop` (what follows for
+//! `worker`, `zygote` and `arbiter` (one life each), `zygotes`, `arbiters`, `reload`, `upgrade` and `stop` (what follows for
 //! all).
 
 #![forbid(unsafe_code)]
 
 #[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
 mod action;
+mod arbiter;
+mod arbiters;
 mod backoff;
 mod edits;
 #[expect(missing_docs, reason = "fields bear the name of their type; variants say the rest")]
@@ -46,12 +48,13 @@ mod zygote;
 mod zygotes;
 
 pub use action::{Action, Order, Signal};
+pub use arbiter::DirtyState;
 pub use event::{BootFailure, Ending, Event, Refusal, Sample, Wish};
 pub use ids::{Generation, Line, Pid, SlotId, Tick, WorkerId};
 pub use memory::Limit;
 pub use notice::{Cause, Notice, Occasion, Reason, Stood, UpgradeFailure};
 pub use plan::{Limits, Plan};
-pub use snapshot::{Phase, Snapshot, WorkerView, ZygoteView};
+pub use snapshot::{ArbiterView, Phase, Snapshot, WorkerView, ZygoteView};
 pub use standing::{Stage, Standing};
 pub use stop::status_of;
 pub use supervisor::Supervisor;

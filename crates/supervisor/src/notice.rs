@@ -147,6 +147,16 @@ pub enum Notice {
     ZygoteBootTimedOut { generation: Generation },
     /// A serving zygote died; a new one is started, the workers serve on.
     ZygoteLost { generation: Generation, ending: Ending },
+    /// A dirty arbiter was forked.
+    DirtyStarted { generation: Generation, pid: Pid },
+    /// A dirty arbiter could not be forked, or its zygote has not answered.
+    DirtyForkFailed { generation: Generation, wait: Duration },
+    /// A dirty arbiter has ended by itself; one is asked for after the wait if it is still needed.
+    DirtyLost { generation: Generation, pid: Pid, ending: Ending, wait: Duration },
+    /// A dirty arbiter did not leave in time, and is killed.
+    DirtyTimedOut { pid: Pid },
+    /// A dirty arbiter that was to leave is gone.
+    DirtyExited { pid: Pid, ending: Ending },
     /// A reload begins.
     ReloadStarted { generation: Generation, occasion: Occasion },
     /// All workers are of the new generation.

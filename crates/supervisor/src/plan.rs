@@ -35,6 +35,8 @@ pub struct Plan {
     pub slow_request_log: Option<Duration>,
     /// Time a draining worker gets to finish.
     pub graceful_timeout: Duration,
+    /// Time a dirty arbiter gets to leave; `None` = there is none.
+    pub dirty_grace: Option<Duration>,
     /// From fork to ready, and from a zygote's start to ready.
     pub boot_timeout: Duration,
     /// From the fork message to the zygote's answer.
@@ -113,6 +115,7 @@ impl Default for Plan {
             request_timeout: None,
             slow_request_log: None,
             graceful_timeout: Duration::from_secs(30),
+            dirty_grace: None,
             boot_timeout: Duration::from_secs(300),
             fork_timeout: Duration::from_secs(10),
             dump_grace: Duration::from_millis(300),

@@ -129,8 +129,7 @@ impl Pool {
         random: &mut Random,
         out: &mut Vec<Action>,
     ) {
-        self.asked_for += 1;
-        let id = WorkerId(self.asked_for);
+        let id = self.next_number();
         let max_requests = match plan.max_requests {
             0 => 0,
             most => most.saturating_add(random.up_to(plan.max_requests_jitter)),
@@ -159,7 +158,13 @@ impl Pool {
         out.push(Action::Fork { generation, worker: id, slot, line, max_requests });
     }
 
-    /// The worker that was asked for last.
+    /// A number for what is asked for now.
+    pub(crate) fn next_number(&mut self) -> WorkerId {
+        self.asked_for += 1;
+        WorkerId(self.asked_for)
+    }
+
+    /// What was asked for last, worker or dirty arbiter.
     pub(crate) fn latest(&self) -> WorkerId {
         WorkerId(self.asked_for)
     }

@@ -30,6 +30,7 @@ impl Supervisor {
                 self.retire_zygotes(now, out);
                 self.keep_a_zygote(now, out);
                 self.watch_the_crash_loop(now, out);
+                self.keep_arbiters(now, out);
                 self.fill_slots(now, out);
                 self.announce(out);
                 self.stop_when_all_are_closed(now, out);
@@ -37,7 +38,9 @@ impl Supervisor {
             Life::Stopping(stop) => {
                 self.drain_late_comers(now, out);
                 self.retire_zygotes(now, out);
-                if self.pool.is_empty() && self.zygotes.is_empty() && self.strays.is_empty() {
+                self.keep_arbiters(now, out);
+                let are_gone = self.pool.is_empty() && self.zygotes.is_empty();
+                if are_gone && self.dirty.is_empty() && self.strays.is_empty() {
                     self.exit(stop.status, out);
                 }
             }
@@ -144,12 +147,17 @@ impl Supervisor {
     fn begin_reload(&mut self, occasion: Occasion, now: Tick, out: &mut Vec<Action>) {
         let generation = self.next_generation;
         out.push(Action::Report(Notice::ReloadStarted { generation, occasion }));
+        let workers = self.pool.workers().map(|worker| worker.generation);
+        let oldest = workers.chain(self.zygotes.keys().copied()).min().unwrap_or(generation);
+        self.dirty.begin_edition(generation, oldest);
         self.start_zygote(now, out);
         self.reload = Reload::Loading { generation, since: now };
     }
 
     /// Retires all zygotes but the one that is forked from. While a candidate is being tried, the
-    /// one before it waits; while an answer about a fork is owed, closing its channel would lose it.
+    /// one before it waits; while an answer about a worker is owed, closing its channel would lose it.
+    /// One that owes a dirty arbiter goes: its old code must not be forked from, and an arbiter whose
+    /// answer is lost leaves by itself.
     fn retire_zygotes(&mut self, now: Tick, out: &mut Vec<Action>) {
         let source = self.fork_source().filter(|_| matches!(self.life, Life::Running));
         let before = source

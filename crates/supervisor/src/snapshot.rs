@@ -1,5 +1,6 @@
 //! The supervisor's own picture as plain data, for status pages and tests.
 
+use crate::arbiter::DirtyState;
 use crate::supervisor::Supervisor;
 use crate::worker::WorkerState;
 use crate::zygote::ZygoteState;
@@ -58,6 +59,17 @@ pub struct ZygoteView {
     pub state: ZygoteState,
 }
 
+/// One dirty arbiter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArbiterView {
+    /// The first of the generations that it is for.
+    pub generation: Generation,
+    /// Its process, once it is known.
+    pub pid: Option<Pid>,
+    /// Where it is in its life.
+    pub state: DirtyState,
+}
+
 /// The supervisor's own picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -73,6 +85,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerView>,
     /// All zygotes that are not gone, oldest first.
     pub zygotes: Vec<ZygoteView>,
+    /// All dirty arbiters, oldest first; also one whose process is away.
+    pub arbiters: Vec<ArbiterView>,
 }
 
 impl Snapshot {
@@ -84,11 +98,12 @@ impl Snapshot {
 }
 
 impl Supervisor {
-    /// Whether this worker lives or may still come to life. What the runtime holds for a worker
-    /// that is not known (its channel above all) can be dropped: nothing more will be asked of it.
+    /// Whether this worker or dirty arbiter lives or may still come to life. What the runtime holds
+    /// for one that is not known (its channel above all) can be dropped: nothing more will be asked
+    /// of it.
     #[must_use]
     pub fn knows(&self, worker: WorkerId) -> bool {
-        self.pool.worker(worker).is_some()
+        self.pool.worker(worker).is_some() || self.dirty.known_as(worker).is_some()
     }
 
     /// Takes the picture as it is between two events.
@@ -109,6 +124,11 @@ impl Supervisor {
             pid: zygote.pid(),
             state: zygote.state,
         });
+        let arbiters = self.dirty.arbiters().map(|arbiter| ArbiterView {
+            generation: arbiter.edition,
+            pid: arbiter.pid(),
+            state: arbiter.state,
+        });
         Snapshot {
             phase: self.life.phase(),
             wanted: self.wanted,
@@ -116,6 +136,7 @@ impl Supervisor {
             upgrade: self.upgrade,
             workers: workers.collect(),
             zygotes: zygotes.collect(),
+            arbiters: arbiters.collect(),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use crate::arbiter::DirtyInput;
 use crate::supervisor::{Life, Supervisor};
 use crate::upgrade::{UpgradeInput, UpgradeState};
 use crate::worker::{Input, Worker, WorkerState};
@@ -160,6 +161,7 @@ impl Supervisor {
             self.step_worker(id, Input::Cancel(cause), now, out);
             self.step_worker(id, Input::Quit, now, out);
         }
+        self.step_arbiters(DirtyInput::Quit, now, out);
         self.abandon_zygotes(now, out);
     }
 

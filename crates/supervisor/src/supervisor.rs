@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::arbiter::{DirtyInput, DirtyState};
+use crate::arbiters::Dirty;
 use crate::backoff::Backoff;
 use crate::edits::Edits;
 use crate::intensity::{Intensity, Summary};
@@ -56,6 +58,7 @@ pub struct Supervisor {
     pub(crate) wanted: u16,
     pub(crate) pool: Pool,
     pub(crate) zygotes: BTreeMap<Generation, Zygote>,
+    pub(crate) dirty: Dirty,
     pub(crate) next_generation: Generation,
     pub(crate) zygote_backoff: Backoff,
     pub(crate) intensity: Intensity,
@@ -97,6 +100,7 @@ impl Supervisor {
             life: Life::Waiting,
             pool: Pool::new(&plan),
             zygotes: BTreeMap::new(),
+            dirty: Dirty::default(),
             next_generation: Generation(1),
             zygote_backoff: Backoff::default(),
             intensity: Intensity::default(),
@@ -192,8 +196,8 @@ impl Supervisor {
     /// When [`Event::Tick`] is due; `None` = nothing is waited for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
-        let children =
-            self.zygotes.values().filter_map(Zygote::deadline).chain(self.pool.next_deadline());
+        let zygotes = self.zygotes.values().filter_map(Zygote::deadline);
+        let children = zygotes.chain(self.pool.next_deadline()).chain(self.dirty.next_deadline());
         let own = match self.life {
             Life::Waiting | Life::Over => return None,
             Life::Running => {
@@ -239,6 +243,7 @@ impl Supervisor {
         for generation in late {
             self.step_zygote(generation, ZygoteInput::DeadlinePassed, now, out);
         }
+        self.on_arbiter_deadlines(now, out);
         if self.upgrade.deadline().is_some_and(|at| at <= now) {
             self.step_upgrade(UpgradeInput::DeadlinePassed, now, out);
         }
@@ -250,6 +255,7 @@ impl Supervisor {
                     for id in self.pool.ids(|_| true) {
                         self.step_worker(id, Input::Kill(Cause::Stop), now, out);
                     }
+                    self.step_arbiters(DirtyInput::Kill, now, out);
                     self.abandon_zygotes(now, out);
                 }
                 Due::Exit => {
@@ -265,12 +271,8 @@ impl Supervisor {
         let (slot, generation, state) = (worker.slot, worker.generation, worker.state);
         self.step_worker(id, Input::DeadlinePassed, now, out);
         match state {
-            // The zygote hangs, in a fork hook perhaps: whoever asks next would wait as long.
             WorkerState::Forking { .. } | WorkerState::Unwanted { .. } => {
-                self.step_zygote(generation, ZygoteInput::Stuck, now, out);
-                if self.reload.is_trying() && self.reload.generation() == Some(generation) {
-                    self.give_up_reload(None, now, out);
-                }
+                self.on_fork_unanswered(generation, now, out);
             }
             WorkerState::Booting { .. } => {
                 self.back_off(slot, now, out);
@@ -302,6 +304,10 @@ impl Supervisor {
         if self.pool.worker(id).is_some() {
             let mut fresh = Vec::new();
             self.step_worker(id, Input::Forked(pid), now, &mut fresh);
+            self.push_answer(fresh, pid, exited, now, out);
+        } else if let Some(edition) = self.dirty.known_as(id) {
+            let mut fresh = Vec::new();
+            self.step_arbiter(edition, DirtyInput::Forked(pid), now, &mut fresh);
             self.push_answer(fresh, pid, exited, now, out);
         } else if exited.is_none() {
             self.kill_stray(pid, out);
@@ -335,6 +341,9 @@ impl Supervisor {
     }
 
     fn on_fork_failed(&mut self, id: WorkerId, refusal: Refusal, now: Tick, out: &mut Vec<Action>) {
+        if let Some(edition) = self.dirty.known_as(id) {
+            return self.step_arbiter(edition, DirtyInput::ForkFailed, now, out);
+        }
         let Some(worker) = self.pool.worker(id) else { return };
         let (slot, generation) = (worker.slot, worker.generation);
         let was_wanted = matches!(worker.state, WorkerState::Forking { .. });
@@ -384,6 +393,8 @@ impl Supervisor {
         } else if let Some(generation) = self.zygote_with_pid(pid) {
             self.step_zygote(generation, ZygoteInput::Exited(ending), now, out);
             self.fail_forks_of(generation, now, out);
+        } else if let Some(edition) = self.dirty.with_pid(pid) {
+            self.step_arbiter(edition, DirtyInput::Exited(ending), now, out);
         } else if self.upgrade.pid() == Some(pid) {
             self.on_heir_exited(ending, now, out);
         } else if !self.strays.remove(&pid) && self.is_owed_a_pid() {
@@ -513,6 +524,11 @@ impl Supervisor {
         for worker in self.pool.workers().filter(|w| w.pid().is_some() && hears(w.state)) {
             out.push(Action::Tell { worker: worker.id, order: Order::Reopen });
         }
+        for arbiter in self.dirty.arbiters() {
+            if let DirtyState::Running { pid, .. } = arbiter.state {
+                out.push(Action::Send { pid, signal: Signal::Reopen });
+            }
+        }
     }
 
     pub(crate) fn want(&mut self, workers: u16, out: &mut Vec<Action>) {
@@ -616,6 +632,7 @@ impl Supervisor {
 
     /// A process exists, or will, whose number we have not been told.
     pub(crate) fn is_owed_a_pid(&self) -> bool {
-        self.pool.is_owed_a_fork() || self.zygotes.values().any(Zygote::is_asked_for)
+        let is_owed_a_fork = self.pool.is_owed_a_fork() || self.dirty.is_owed_a_fork();
+        is_owed_a_fork || self.zygotes.values().any(Zygote::is_asked_for)
     }
 }

@@ -2,6 +2,7 @@
 //! state and event, the others are rules told as sentences.
 
 mod crash;
+mod dirty;
 mod driver;
 mod edits;
 mod hang;

@@ -1,5 +1,6 @@
 //! What the fates of zygotes mean for the service: stop, give a reload up, or load anew.
 
+use crate::arbiter::DirtyInput;
 use crate::reload::Reload;
 use crate::supervisor::{Life, Supervisor};
 use crate::worker::{Input, Worker};
@@ -81,6 +82,9 @@ impl Supervisor {
         for id in self.pool.ids(is_owed) {
             self.step_worker(id, Input::ForkFailed, now, out);
         }
+        for edition in self.dirty.editions(|arbiter| arbiter.asked_of() == Some(generation)) {
+            self.step_arbiter(edition, DirtyInput::ForkFailed, now, out);
+        }
     }
 
     /// Goes back to what serves. The candidate's zygote and boots end, unless some of its workers
@@ -118,6 +122,7 @@ impl Supervisor {
         now: Tick,
         out: &mut Vec<Action>,
     ) {
+        self.dirty.give_up_edition(generation, self.next_generation);
         for id in self.pool.ids(|worker| worker.generation == generation) {
             self.step_worker(id, Input::Cancel(Cause::Reload), now, out);
         }

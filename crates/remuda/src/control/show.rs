@@ -47,6 +47,11 @@ fn page(status: &Status, memory_of: &dyn Fn(i32) -> Option<Memory>) -> String {
         let pid = zygote.pid.map_or("-".to_owned(), |pid| pid.to_string());
         page += &format!("zygote {pid}: {}, generation {}\n", zygote.state, zygote.generation);
     }
+    for arbiter in &status.dirty_arbiters {
+        let pid = arbiter.pid.map_or("-".to_owned(), |pid| pid.to_string());
+        let (state, generation) = (&arbiter.state, arbiter.generation);
+        page += &format!("dirty arbiter {pid}: {state}, generation {generation}\n");
+    }
     let head =
         ["SLOT", "PID", "STATE", "GEN", "AGE", "REQUESTS", "NOW", "PRIVATE", "PSS", "OLDEST"];
     let mut rows = vec![head.map(str::to_owned)];
@@ -196,6 +201,7 @@ mod tests {
             WorkerStatus { slot: 1, state: "forking".into(), generation: 2, ..busy.clone() };
         let fresh = WorkerStatus { pid: None, requests: 0, in_flight: 0, oldest: None, ..fresh };
         let zygote = ZygoteStatus { generation: 2, pid: Some(100), state: "ready".into() };
+        let arbiter = ZygoteStatus { generation: 2, pid: Some(98), state: "running".into() };
         Status {
             version: "1.2.3".into(),
             pid: 99,
@@ -207,6 +213,7 @@ mod tests {
             ready: 1,
             workers: vec![busy, fresh],
             zygotes: vec![zygote],
+            dirty_arbiters: vec![arbiter],
             memory: MemoryStatus::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use remuda_channel::{RequestStatus, Status, WorkerStatus, ZygoteStatus};
 use remuda_scoreboard::LineView;
-use remuda_supervisor::{Stage, Tick, WorkerState, WorkerView, ZygoteState};
+use remuda_supervisor::{DirtyState, Stage, Tick, WorkerState, WorkerView, ZygoteState};
 
 use crate::shell::{Shell, now};
 
@@ -20,6 +20,11 @@ impl Shell {
             generation: zygote.generation.0,
             pid: zygote.pid.map(|pid| pid.0),
             state: zygote_state(zygote.state).to_owned(),
+        });
+        let arbiters = snapshot.arbiters.iter().map(|arbiter| ZygoteStatus {
+            generation: arbiter.generation.0,
+            pid: arbiter.pid.map(|pid| pid.0),
+            state: arbiter_state(arbiter.state).to_owned(),
         });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -39,6 +44,7 @@ impl Shell {
             ready: standing.ready,
             workers,
             zygotes: zygotes.collect(),
+            dirty_arbiters: arbiters.collect(),
             memory: self.report.status(now),
         }
     }
@@ -76,6 +82,16 @@ fn state(state: WorkerState) -> &'static str {
         WorkerState::Dumping { .. } | WorkerState::Aborting { .. } => "hung",
         WorkerState::Quitting { .. } => "quitting",
         WorkerState::Dying { .. } | WorkerState::Gone => "killed",
+    }
+}
+
+fn arbiter_state(state: DirtyState) -> &'static str {
+    match state {
+        DirtyState::Waiting { .. } => "waiting",
+        DirtyState::Asked { .. } => "forking",
+        DirtyState::Running { .. } => "running",
+        DirtyState::Leaving { .. } => "leaving",
+        DirtyState::Dying { .. } | DirtyState::Gone => "killed",
     }
 }
 

@@ -39,6 +39,10 @@ pub(super) const ALL: &[Setting] = &[
     hook("child_exit", &[2], "`(server, worker)`, when a worker is gone"),
     hook("worker_exit", &[2], "`(server, worker)`, in the worker, when it leaves by itself"),
     hook("nworkers_changed", &[3], "`(server, new, old)`, when the number of workers is set"),
+    hook("on_dirty_starting", &[1], "`(arbiter)`, in the dirty arbiter, before it begins"),
+    hook("dirty_post_fork", &[2], "`(arbiter, worker)`, in the dirty arbiter, after each fork"),
+    hook("dirty_worker_init", &[1], "`(worker)`, in the dirty worker, when it has its apps"),
+    hook("dirty_worker_exit", &[2], "`(arbiter, worker)`, in the dirty arbiter, when one is gone"),
     hook("on_exit", &[1], "`(server)`, the last thing of all"),
     SSL_CONTEXT,
 ];

@@ -5,6 +5,7 @@
 
 mod asgi;
 mod development;
+mod dirty;
 mod hooks;
 mod identity;
 mod listen;
@@ -26,6 +27,7 @@ pub(crate) use hooks::SSL_CONTEXT;
 
 pub(crate) use asgi::*;
 pub(crate) use development::*;
+pub(crate) use dirty::*;
 pub(crate) use identity::*;
 pub(crate) use listen::*;
 pub(crate) use logging::*;
@@ -68,6 +70,7 @@ pub fn all() -> impl Iterator<Item = &'static Setting> + Clone {
         logging::ALL,
         development::ALL,
         hooks::ALL,
+        dirty::ALL,
     ];
     full.into_iter().chain([unsupported::ALL, unsupported_python::ALL]).flatten()
 }

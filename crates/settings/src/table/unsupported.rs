@@ -5,7 +5,6 @@ use super::FULL;
 use crate::declare::{Group as G, Kind, Kind::*, Setting, Support};
 
 const NO_VERSION: &str = "HTTP/1.0 and HTTP/1.1 are what is spoken here";
-const NO_DIRTY: &str = "there are no dirty workers here; use a task queue for long jobs";
 
 /// One setting without effect.
 const fn no(
@@ -31,9 +30,4 @@ pub(super) const ALL: &[Setting] = &[
     no("do_handshake_on_connect", &["do-handshake-on-connect"], G::Tls, Switch, "false", "Shake hands at once", "hands are shaken as bytes come in, and no worker waits for them"),
     no("permit_unconventional_http_version", &["permit-unconventional-http-version"], G::RequestLimits, Switch, "false", "Accept unusual versions", NO_VERSION),
     no("http_parser", &["http-parser"], G::Protocols, Text, "auto", "Which parser reads requests", "there is one parser here, a native one"),
-    no("dirty_apps", &["dirty-app"], G::Dirty, List, "", "Apps for long jobs", NO_DIRTY),
-    no("dirty_workers", &["dirty-workers"], G::Dirty, Text, "0", "Processes for long jobs", NO_DIRTY),
-    no("dirty_timeout", &["dirty-timeout"], G::Dirty, Text, "300", "Time for a long job", NO_DIRTY),
-    no("dirty_threads", &["dirty-threads"], G::Dirty, Text, "1", "Threads for long jobs", NO_DIRTY),
-    no("dirty_graceful_timeout", &["dirty-graceful-timeout"], G::Dirty, Text, "30", "Time for long jobs at stop", NO_DIRTY),
 ];

@@ -1,7 +1,7 @@
 //! 16: Whoever waits for a time is woken at that time; and waking up gets us further, so that the
 //! master never spins.
 
-use remuda_supervisor::{Event, Phase, Tick, WorkerState, ZygoteState};
+use remuda_supervisor::{DirtyState, Event, Phase, Tick, WorkerState, ZygoteState};
 
 use super::{Invariant, Step, Violation};
 
@@ -33,7 +33,8 @@ impl Invariant for Deadlines {
         }
         let workers = step.after.workers.iter().filter_map(|worker| of_worker(worker.state));
         let zygotes = step.after.zygotes.iter().filter_map(|zygote| of_zygote(zygote.state));
-        let earliest = workers.chain(zygotes).min();
+        let arbiters = step.after.arbiters.iter().filter_map(|arbiter| of_arbiter(arbiter.state));
+        let earliest = workers.chain(zygotes).chain(arbiters).min();
         if let Some(earliest) = earliest
             && step.next_deadline.is_none_or(|at| at > earliest)
         {
@@ -55,6 +56,15 @@ fn of_worker(state: WorkerState) -> Option<Tick> {
         | WorkerState::Quitting { deadline, .. } => Some(deadline),
         WorkerState::Unwanted { deadline, .. } => deadline,
         WorkerState::Serving { .. } | WorkerState::Dying { .. } | WorkerState::Gone => None,
+    }
+}
+
+fn of_arbiter(state: DirtyState) -> Option<Tick> {
+    match state {
+        DirtyState::Waiting { until } => until,
+        DirtyState::Asked { deadline, .. } => deadline,
+        DirtyState::Leaving { deadline, .. } => Some(deadline),
+        DirtyState::Running { .. } | DirtyState::Dying { .. } | DirtyState::Gone => None,
     }
 }
 

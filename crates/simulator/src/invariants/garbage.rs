@@ -38,6 +38,8 @@ impl Invariant for Garbage {
 
 fn concerns(step: &Step<'_>, action: &Action, speaker: WorkerId, slot: Option<SlotId>) -> bool {
     match *action {
+        // The dirty arbiter of code that is no longer served goes, too.
+        Action::Send { pid, .. } if step.before.arbiters.iter().any(|a| a.pid == Some(pid)) => true,
         Action::Send { pid, .. } => step.was(speaker).is_some_and(|w| w.pid == Some(pid)),
         Action::DumpStacks { worker, .. } => worker == speaker,
         Action::Tell { worker, .. } => {
@@ -57,6 +59,7 @@ fn concerns(step: &Step<'_>, action: &Action, speaker: WorkerId, slot: Option<Sl
         Action::StartZygote { .. }
         | Action::RetireZygote { .. }
         | Action::Fork { .. }
+        | Action::ForkDirty { .. }
         | Action::Publish(_)
         | Action::FeedWatchdog
         | Action::Report(_) => true,

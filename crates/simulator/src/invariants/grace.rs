@@ -1,6 +1,8 @@
 //! 8: Between a request to leave and KILL lies at least the grace; and KILL always follows.
 
-use remuda_supervisor::{Action, Event, Phase, Signal, Tick, Wish, WorkerState, ZygoteState};
+use remuda_supervisor::{
+    Action, DirtyState, Event, Phase, Signal, Tick, Wish, WorkerState, ZygoteState,
+};
 
 use super::{Invariant, Step, Violation};
 use crate::process::{Process, Told};
@@ -56,7 +58,7 @@ impl Grace {
         let fair = match signal {
             Signal::Quit => self.quit_since.is_some(),
             // Workers are told on their channel.
-            Signal::Terminate => false,
+            Signal::Terminate | Signal::Reopen => false,
             Signal::Abort => has_had(told.dump, plan.dump_grace),
             Signal::Kill => {
                 let never_served = step.was(life.id).is_none_or(|view| {
@@ -114,6 +116,13 @@ impl Grace {
             };
             Some(worker.generation) == generation && deadline.is_some_and(|at| at <= step.now)
         });
+        let is_stuck = is_stuck
+            || step.before.arbiters.iter().any(|arbiter| match arbiter.state {
+                DirtyState::Asked { zygote, deadline } => {
+                    Some(zygote) == generation && deadline.is_some_and(|at| at <= step.now)
+                }
+                _ => false,
+            });
         let too_soon = !is_stuck && since.is_some_and(|at| step.now.since(at) < grace);
         // A candidate can be given up in the very step in which the stop begins.
         let was_stopping = step.before.phase == Phase::Stopping;

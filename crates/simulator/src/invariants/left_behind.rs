@@ -1,6 +1,7 @@
 //! 19: No process is left behind: each one that lives is known, or was killed, or leaves by itself.
 
 use super::{State, Violation};
+use crate::process::Role;
 
 const NAME: &str = "left_behind";
 
@@ -9,6 +10,9 @@ pub(super) fn check_running(state: &State<'_>) -> Result<(), Violation> {
         let is_known = match (process.worker(), process.zygote()) {
             (Some(_), _) => state.view.workers.iter().any(|w| w.pid == Some(process.pid)),
             (_, Some(_)) => state.view.zygotes.iter().any(|z| z.pid == Some(process.pid)),
+            _ if matches!(process.role, Role::Dirty(_)) => {
+                state.view.arbiters.iter().any(|a| a.pid == Some(process.pid))
+            }
             _ => true,
         };
         // Its answer was lost with its zygote: nobody has ever known its number. The end of its

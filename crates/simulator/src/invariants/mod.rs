@@ -5,6 +5,7 @@ mod backoff;
 mod capacity;
 mod crash_loop;
 mod deadlines;
+mod dirty;
 mod garbage;
 mod gate;
 mod grace;
@@ -64,6 +65,8 @@ pub(crate) struct State<'a> {
     pub(crate) kernel: &'a Kernel,
     pub(crate) exit: Option<u8>,
     pub(crate) waiting: usize,
+    /// The settings ask for dirty workers.
+    pub(crate) has_dirty: bool,
 }
 
 /// Something that never happens did.
@@ -114,12 +117,14 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(crash_loop::CrashLoop::default()),
         Box::new(shortage::Shortage::default()),
         Box::new(settings::Settings::default()),
+        Box::new(dirty::Dirty::default()),
     ]
 }
 
 /// Judges a service that had time enough, good code and no faults.
 pub(crate) fn at_rest(state: &State<'_>) -> Result<(), Violation> {
     rest::check(state)?;
+    dirty::check_rest(state)?;
     upgrade::check_rest(state)?;
     left_behind::check_running(state)
 }

@@ -4,6 +4,7 @@
 use remuda_supervisor::{Action, BootFailure, Event, Notice, Phase, Reason, Tick, Wish};
 
 use super::{Invariant, State, Step, Violation};
+use crate::process::Role;
 
 const NAME: &str = "stop";
 
@@ -34,7 +35,7 @@ impl Invariant for Stop {
         }
         for action in step.actions {
             match *action {
-                Action::Fork { .. } | Action::StartZygote { .. }
+                Action::Fork { .. } | Action::ForkDirty { .. } | Action::StartZygote { .. }
                     if step.before.phase != Phase::Running =>
                 {
                     return Err(step.violation(NAME, format!("{action:?} while stopping")));
@@ -84,7 +85,8 @@ impl Stop {
         }
         let time_is_over = self.killed.is_some_and(|killed| killed <= step.now);
         let known = step.kernel.all().find(|process| {
-            let is_ours = process.worker().is_some() || process.zygote().is_some();
+            let is_dirty = matches!(process.role, Role::Dirty(_));
+            let is_ours = process.worker().is_some() || process.zygote().is_some() || is_dirty;
             // One that is on its way out by itself was given up; nothing can be done about it.
             is_ours && process.told.farewell.is_none() && process.is_alive()
         });
@@ -101,6 +103,7 @@ impl Stop {
 fn is_known(step: &Step<'_>, pid: remuda_supervisor::Pid) -> bool {
     step.before.workers.iter().any(|worker| worker.pid == Some(pid))
         || step.before.zygotes.iter().any(|zygote| zygote.pid == Some(pid))
+        || step.before.arbiters.iter().any(|arbiter| arbiter.pid == Some(pid))
 }
 
 fn status_of(reason: Reason) -> u8 {

@@ -1,7 +1,7 @@
 //! 7: A signal goes to the process that is meant: never to one that was reaped, never to a
 //! stranger, never to another one that has got the number.
 
-use remuda_supervisor::{Action, Generation, Pid, WorkerId};
+use remuda_supervisor::{Action, Generation, Pid, Snapshot, WorkerId};
 
 use super::{Invariant, Step, Violation};
 use crate::process::Role;
@@ -20,9 +20,15 @@ impl Invariant for Targets {
                 return Err(step.violation(NAME, format!("{action:?} goes to a reaped process")));
             };
             let name = crate::world::name(process);
+            let is_arbiter = |view: &Snapshot| view.arbiters.iter().any(|a| a.pid == Some(pid));
+            let is_known = is_arbiter(step.before) || is_arbiter(step.after);
+            if is_known && !matches!(process.role, Role::Dirty(_)) {
+                return Err(step.violation(NAME, format!("{action:?} hits {name}")));
+            }
             let meant = match (process.worker(), process.zygote()) {
                 (Some(life), _) => is_meant(step, pid, Some(life.id), None),
                 (_, Some(life)) => is_meant(step, pid, None, Some(life.generation)),
+                _ if matches!(process.role, Role::Dirty(_)) => is_meant(step, pid, None, None),
                 _ => {
                     let is_heir = matches!(process.role, Role::Heir { .. });
                     is_heir && step.before.upgrade.pid() == Some(pid)

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::{
-    Action, BootFailure, Ending, Event, Generation, Line, Notice, Order, Phase, Pid, Plan, Sample,
-    Signal, SlotId, Snapshot, Standing, Supervisor, Tick, Wish, WorkerId, WorkerState, WorkerView,
+    Action, BootFailure, DirtyState, Ending, Event, Generation, Line, Notice, Order, Phase, Pid,
+    Plan, Sample, Signal, SlotId, Snapshot, Standing, Supervisor, Tick, Wish, WorkerId,
+    WorkerState, WorkerView,
 };
 
 pub(crate) const CRASH: Ending = Ending::Signaled(11);
@@ -64,6 +65,21 @@ impl Driver {
 
     pub(crate) fn ask(&mut self, wish: Wish) {
         self.give(Event::Asked(wish));
+    }
+
+    /// Under which number each dirty arbiter in these actions was asked for, and of which zygote.
+    pub(crate) fn forks_of_arbiters(actions: &[Action]) -> Vec<(u64, u32)> {
+        let fork = |action: &Action| match action {
+            Action::ForkDirty { worker, generation } => Some((worker.0, generation.0)),
+            _ => None,
+        };
+        actions.iter().filter_map(fork).collect()
+    }
+
+    /// States of all dirty arbiters, by the first of their generations.
+    pub(crate) fn arbiters(&self) -> Vec<(u32, DirtyState)> {
+        let view = self.snapshot();
+        view.arbiters.iter().map(|view| (view.generation.0, view.state)).collect()
     }
 
     /// Actions since the last call.

@@ -4,6 +4,9 @@
 use std::fmt::{Debug, Write};
 
 use super::driver::{plan, secs};
+use crate::arbiter::{Arbiter, DirtyInput, DirtyState};
+use crate::backoff::Backoff;
+use crate::random::Random;
 use crate::upgrade::{UpgradeInput, UpgradeState};
 use crate::worker::{Input, Worker, WorkerState};
 use crate::zygote::{Outcome, Zygote, ZygoteInput, ZygoteState};
@@ -190,6 +193,53 @@ fn every_zygote_state_meets_every_input() {
     insta::assert_snapshot!("zygotes", table);
 }
 
+fn arbiter_states() -> Vec<DirtyState> {
+    let (pid, deadline, zygote) = (PID, LATER, Generation(1));
+    vec![
+        DirtyState::Waiting { until: None },
+        DirtyState::Waiting { until: Some(LATER) },
+        DirtyState::Asked { zygote, deadline: Some(deadline) },
+        DirtyState::Asked { zygote, deadline: None },
+        DirtyState::Running { pid, since: Tick(0) },
+        DirtyState::Leaving { pid, deadline },
+        DirtyState::Dying { pid },
+    ]
+}
+
+fn arbiter(state: DirtyState) -> Arbiter {
+    let (edition, backoff) = (Generation(1), Backoff::default());
+    Arbiter { edition, worker: Some(WorkerId(1)), grace: secs(30), backoff, state }
+}
+
+fn arbiter_name(state: DirtyState) -> String {
+    match state {
+        DirtyState::Waiting { until: None } => "Waiting(due)".to_owned(),
+        DirtyState::Asked { deadline: None, .. } => "Asked(late)".to_owned(),
+        state => name(&format!("{state:?}")),
+    }
+}
+
+#[test]
+fn every_state_of_a_dirty_arbiter_meets_every_input() {
+    let inputs = [
+        DirtyInput::Ask { zygote: Generation(1), worker: WorkerId(1) },
+        DirtyInput::Forked(PID),
+        DirtyInput::ForkFailed,
+        DirtyInput::DeadlinePassed,
+        DirtyInput::Leave,
+        DirtyInput::Quit,
+        DirtyInput::Kill,
+        DirtyInput::Exited(Ending::Exited(0)),
+    ];
+    let table = every_pair(arbiter_states(), &inputs, |state, input, out| {
+        let mut arbiter = arbiter(state);
+        arbiter.step(input, NOW, &plan(), &mut Random::new(1), out);
+        let (from, to) = (arbiter_name(state), arbiter_name(arbiter.state));
+        Met { from, to, outcome: String::new() }
+    });
+    insta::assert_snapshot!("arbiters", table);
+}
+
 fn upgrade_states() -> Vec<UpgradeState> {
     let (pid, deadline, since) = (PID, LATER, Tick(0));
     vec![
@@ -243,6 +293,13 @@ fn every_state_carries_its_own_deadline() {
         .map(|zygote| name(&format!("{:?}", zygote.state)))
         .collect();
     assert_eq!(waits, ["Ready", "Stuck", "Dying"]);
+
+    let waits: Vec<_> = arbiter_states()
+        .into_iter()
+        .filter(|state| arbiter(*state).deadline().is_none())
+        .map(arbiter_name)
+        .collect();
+    assert_eq!(waits, ["Waiting(due)", "Asked(late)", "Running", "Dying"]);
 
     let waits: Vec<_> = upgrade_states()
         .into_iter()
