@@ -80,3 +80,12 @@ def test_import_that_hangs_is_given_up_after_boot_timeout(serve):
     with serve(app="slow_import:app", env=env, ready=False) as server:
         assert server.wait() != 0
     assert "longer than boot_timeout" in server.log()
+
+
+def test_an_interpreter_that_hangs_is_not_taken_for_one_without_the_package(serve, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(60)\n")
+    env = {"GUNICORN_BOOT_TIMEOUT": "1", "PYTHONPATH": str(tmp_path)}
+    with serve(app="lab:app", env=env, ready=False) as server:
+        assert server.wait() != 0
+    assert "longer than boot_timeout" in server.log()
+    assert "cannot run the package" not in server.log()

@@ -59,6 +59,10 @@ impl Shell {
                 None
             }
             Action::Send { pid, signal } => {
+                for zygote in self.zygotes.values_mut().filter(|zygote| zygote.pid == pid) {
+                    // That it ends without a word says nothing of the interpreter.
+                    zygote.failed = true;
+                }
                 send(pid, signal);
                 None
             }

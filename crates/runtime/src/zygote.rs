@@ -28,7 +28,7 @@ pub(crate) struct Zygote {
     pub(crate) wire: Option<Wire>,
     /// It has said hello, so the interpreter and the package are fine.
     pub(crate) greeted: bool,
-    /// It has said why it fails; its end of file is no news any more.
+    /// It has said why it fails, or was sent a signal: its end is no news any more.
     pub(crate) failed: bool,
 }
 
