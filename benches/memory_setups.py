@@ -106,13 +106,16 @@ def asgi_setups(warmup: str) -> list[Setup]:
     ]
 
 
-def recycle_setups() -> list[Setup]:
+def recycle_setups(warmup: str) -> list[Setup]:
+    warm = ["--warmup-paths", warmup]
     recycling = ["--max-requests", "500", "--max-requests-jitter", "50"]
     return [
         theirs(2, "gevent"),
         theirs(2, "gevent", *recycling),
         ours("gevent", 2, "gevent"),
         ours("gevent recycling", 2, "gevent", *recycling),
+        ours("gevent, warm", 2, "gevent", *warm),
+        ours("gevent, warm recycling", 2, "gevent", *warm, *recycling),
     ]
 
 
@@ -166,8 +169,9 @@ def fastapi(_folder: Path, name: str) -> Scenario:
     )
 
 
+LOGIN = "/admin/login/,/"
 SITES = [
-    Site("proyecto", proyecto, wsgi_setups("/"), recycle=recycle_setups()),
-    Site("wagtail", wagtail, wsgi_setups("/admin/login/,/"), True, recycle_setups()),
+    Site("proyecto", proyecto, wsgi_setups("/"), recycle=recycle_setups("/")),
+    Site("wagtail", wagtail, wsgi_setups(LOGIN), True, recycle_setups(LOGIN)),
     Site("fastapi", fastapi, asgi_setups("/")),
 ]
