@@ -1,6 +1,7 @@
 """Finding the app: ``module``, ``module:attribute`` or ``module:factory(arguments)``.
 
-The rules and the words are gunicorn's, so that error searches work.
+The rules and the words are gunicorn's, so that error searches work. Here attributes and factories
+may also be nested: ``module:site.application``.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import operator
 import os
 import sys
 import traceback
@@ -166,7 +168,7 @@ def _takes(app: App, count: int) -> bool:
 def _find(module: Any, expression: str, module_name: str) -> Any:
     name, call = _parse(expression)
     try:
-        found = getattr(module, name)
+        found = operator.attrgetter(name)(module)
     except AttributeError:
         message = f"Failed to find attribute {name!r} in {module_name!r}."
         raise BootError("app", message) from None
@@ -191,11 +193,11 @@ def _parse(expression: str) -> tuple[str, tuple[list[Any], dict[str, Any]] | Non
         node = ast.parse(expression, mode="eval").body
     except SyntaxError:
         raise BootError("app", unreadable) from None
-    if isinstance(node, ast.Name):
-        return node.id, None
+    if (name := _dotted(node)) is not None:
+        return name, None
     if not isinstance(node, ast.Call):
         raise BootError("app", unreadable)
-    if not isinstance(node.func, ast.Name):
+    if (name := _dotted(node.func)) is None:
         raise BootError("app", f"Function reference must be a simple name: {expression!r}")
     try:
         args = [ast.literal_eval(arg) for arg in node.args]
@@ -203,7 +205,16 @@ def _parse(expression: str) -> tuple[str, tuple[list[Any], dict[str, Any]] | Non
     except ValueError:
         message = f"Failed to parse arguments as literal values: {expression!r}"
         raise BootError("app", message) from None
-    return node.func.id, (args, kwargs)
+    return name, (args, kwargs)
+
+
+def _dotted(node: ast.expr) -> str | None:
+    """A name, or the name of an attribute of it: ``site.application``."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (owner := _dotted(node.value)) is not None:
+        return f"{owner}.{node.attr}"
+    return None
 
 
 def explain(error: BootError, uri: str) -> str:

@@ -13,3 +13,8 @@ def greet(word, mark="?"):
         return [(word + mark).encode()]
 
     return app
+
+
+class site:
+    greet = staticmethod(greet)
+    app = staticmethod(greet("nested"))

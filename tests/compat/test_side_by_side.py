@@ -345,7 +345,7 @@ WORDS = [
     ("shop:missing", "Failed to find attribute 'missing' in 'shop'."),
     ("shop:nothing", "Failed to find application object"),
     ("shop:number", "Application object must be callable."),
-    ("shop:a.b", "Failed to parse 'a.b' as an attribute name or function call."),
+    ("shop:a[0]", "Failed to parse 'a[0]' as an attribute name or function call."),
     ("shop:factory(os)", "Failed to parse arguments as literal values: 'factory(os)'"),
     ("nomodule", "No module named 'nomodule'"),
     ("shop.py", "Failed to find application, did you mean 'shop:application'?"),

@@ -109,7 +109,8 @@ def test_master_stays_below_four_mebibytes(serve):
         ("hello:nope", 4, "Failed to find attribute 'nope' in 'hello'."),
         ("factory:make()", 4, "Failed to find application object: 'make()'"),
         ("factory:NOT_CALLABLE", 4, "Application object must be callable."),
-        ("hello:a.b", 4, "Failed to parse 'a.b' as an attribute name or function call."),
+        ("hello:a[0]", 4, "Failed to parse 'a[0]' as an attribute name or function call."),
+        ("hello:app.inner", 4, "Failed to find attribute 'app.inner' in 'hello'."),
         ("factory:greet(os)", 4, "Failed to parse arguments as literal values: 'greet(os)'"),
         ("factory:greet(nope=1)", 4, "TypeError"),
         ("hello.py", 3, "did you mean 'hello:application'?"),
@@ -134,6 +135,14 @@ def test_app_that_cannot_be_loaded_ends_the_master_like_gunicorn(
 def test_factory_with_arguments(serve):
     with serve(app='factory:greet("hola", mark="!")') as server:
         assert get(server.port).text == "hola!"
+
+
+@pytest.mark.parametrize(
+    ("app", "body"), [("site.app", "nested?"), ('site.greet("hola", mark="!")', "hola!")]
+)
+def test_nested_attributes(serve, app, body):
+    with serve(app=f"factory:{app}") as server:
+        assert get(server.port).text == body
 
 
 def test_missing_gevent_is_said_before_any_worker(serve, tmp_path):
