@@ -34,7 +34,8 @@ def test_a_short_run_compares_throughput_with_and_without_recycling(
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "memory.json").read_text())
     assert set(found) == {"machine", "options", "proyecto recycling"}
-    names = {"remuda 2 gevent", "remuda 2 gevent recycling"}
+    plain = ["remuda 2 gevent", "remuda 2 gevent, warm"]
+    names = {*plain, *(f"{name} recycling" for name in plain)}
     for measured in found["proyecto recycling"].values():
         assert set(measured) == names
         assert all(len(values) == 1 and values[0] > 0 for values in measured.values())
