@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import os
 import signal
 import socket
@@ -21,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from remuda import _remuda, config_file, loading, loggers, stand_in, titles, worker
+from remuda import _remuda, config_file, fresh, loading, loggers, stand_in, titles, worker
 from remuda.cfg import Setting
 from remuda.channel import SCOREBOARD_FD
 from remuda.glog import trace_of
@@ -104,20 +103,16 @@ def run(boot: dict[str, Any], hooks: Hooks, channel_fd: int) -> int:
 
 def start_unpatched(boot: dict[str, Any]) -> None:
     """Become a fresh interpreter: asyncio and its threads are no use where gevent has been."""
-    fd = os.memfd_create("remuda-boot", 0)
-    os.write(fd, json.dumps(boot).encode())
-    os.lseek(fd, 0, os.SEEK_SET)
     # Till gunicorn's arbiter listens to them they must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    os.chdir(boot["start"])
-    os.execve(sys.executable, [sys.executable, "-m", "remuda.dirty", str(fd)], boot["environ"])
+    fresh.become("remuda.dirty", boot, folder=boot["start"], environ=boot["environ"])
 
 
 def main() -> int:
     """Do what a zygote has done before it forks, without app and gevent; then serve."""
-    with open(int(sys.argv[1]), "rb") as file:
-        boot: dict[str, Any] = json.loads(file.read())
+    boot = fresh.received()
+    assert boot is not None, "the zygote starts it"
     plan = boot["plan"]
     journal = _remuda.Journal(plan["errorlog"], plan["loglevel"])
     try:

@@ -28,6 +28,7 @@ from remuda import (
     dirty,
     ending,
     fork_safety,
+    fresh,
     heap,
     loading,
     loggers,
@@ -47,7 +48,6 @@ from remuda.hooks import Hooks
 from remuda.loading import App, BootError
 
 FORK_TIMEOUT_S = 5.0
-AGAIN_FLAG = "--again"
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
@@ -189,12 +189,8 @@ class Zygote:
 
     def _start_again(self, how: str) -> NoReturn:
         """Become a fresh interpreter in the same process: ``bare`` (without app) or ``cold``."""
-        boot = os.memfd_create("remuda-boot", 0)
-        os.write(boot, json.dumps({**self.boot, how: True, "kept": self.kept}).encode())
-        os.lseek(boot, 0, os.SEEK_SET)
-        os.chdir(self.start)
-        command = [sys.executable, "-m", "remuda.zygote", AGAIN_FLAG, str(boot)]
-        os.execve(sys.executable, command, self.environ)
+        boot = {**self.boot, how: True, "kept": self.kept}
+        fresh.become("remuda.zygote", boot, folder=self.start, environ=self.environ)
 
     def serve(self) -> Callable[[], int] | None:
         """Fork on request until the master closes the channel.
@@ -457,11 +453,8 @@ def ignore_operators() -> None:
 
 def receive_boot(channel: Channel) -> dict[str, Any] | None:
     """The boot message, from the master or from ourselves before we started again."""
-    if AGAIN_FLAG in sys.argv:
-        fd = int(sys.argv[sys.argv.index(AGAIN_FLAG) + 1])
-        with open(fd, "rb") as again:
-            boot: dict[str, Any] = json.loads(again.read())
-            return boot
+    if (boot := fresh.received()) is not None:
+        return boot
     version = platform.python_version()
     channel.send(type="hello", version=_remuda.__version__, python=version)
     while (received := channel.receive()) is not None:

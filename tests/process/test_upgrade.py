@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,14 +50,19 @@ def upgrade(server: Server, masters: list[int], of: int | None = None) -> int:
 
 def write_app(folder: Path, text: str, first: str = "") -> None:
     (folder / "versioned.py").write_text(
-        f"import os, time\n{first}\n"
+        f"import asyncio, os, time\n{first}\n"
         "from either import asgi_text, either\n"
         "def wsgi(environ, start_response):\n"
         "    if 'slow' in environ['PATH_INFO']:\n"
         "        time.sleep(2)\n"
         "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
         f"    return [b'{text}']\n"
-        f"app = either(wsgi, asgi_text(lambda: '{text}'))\n"
+        f"text = asgi_text(lambda: '{text}')\n"
+        "async def asgi(scope, receive, send):\n"
+        "    if 'slow' in scope.get('path', ''):\n"
+        "        await asyncio.sleep(2)\n"
+        "    await text(scope, receive, send)\n"
+        "app = either(wsgi, asgi)\n"
     )
 
 
@@ -380,10 +386,17 @@ def paused(serve, tmp_path):
     assert not STARTED.findall(server.log())
 
 
-def test_a_stop_while_the_hook_runs_ends_the_upgrade(paused, tmp_path):
-    with Client(paused.port) as client:
+@contextmanager
+def a_request_under_way(server: Server, folder: Path) -> Iterator[Client]:
+    """A client whose request waits in the app until "request goes on" is there."""
+    with Client(server.port) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        wait_until((tmp_path / "request has begun").exists, "a request is under way")
+        wait_until((folder / "request has begun").exists, "a request is under way")
+        yield client
+
+
+def test_a_stop_while_the_hook_runs_ends_the_upgrade(paused, tmp_path):
+    with a_request_under_way(paused, tmp_path) as client:
         paused.send(signal.SIGUSR2)
         paused.wait_for_log("pre_exec of")
         paused.send(signal.SIGTERM)
@@ -408,9 +421,7 @@ def test_a_stop_does_not_wait_for_the_hook(paused):
 
 
 def test_an_upgrade_while_a_stop_is_under_way_does_not_call_the_hook(paused, tmp_path):
-    with Client(paused.port) as client:
-        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        wait_until((tmp_path / "request has begun").exists, "a request is under way")
+    with a_request_under_way(paused, tmp_path) as client:
         paused.send(signal.SIGTERM)
         paused.wait_for_log("Shutting down: Master")
         paused.send(signal.SIGUSR2)

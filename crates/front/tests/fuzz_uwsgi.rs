@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use remuda_front::{Limits, Protocols, TrustedPeers};
-use support::fuzzing::{Sent, mutate, same, search};
+use support::fuzzing::{Sent, mutate, search, whole};
 use support::{Answers, Bench, Outcome, Request};
 
 fn bench(stream_bodies: bool) -> Bench {
@@ -155,23 +155,14 @@ fn check(bytes: &[u8], outcome: &Outcome) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// In one piece, in single bytes, and in two parts.
-fn check_whole(bench: &Bench, bytes: &[u8], cut: usize) -> Result<(), TestCaseError> {
-    let whole = bench.feed([bytes]);
-    check(bytes, &whole)?;
-    same(&bench.feed(bytes.chunks(1)), &whole)?;
-    let (head, tail) = bytes.split_at(cut);
-    same(&bench.feed([head, tail]), &whole)
-}
-
 #[test]
 fn a_wsgi_app_gets_the_one_request_of_a_packet() {
-    search(&bench(false), bytes(), check_whole);
+    search(&bench(false), bytes(), whole(check));
 }
 
 #[test]
 fn an_asgi_app_gets_the_one_request_of_a_packet() {
-    search(&bench(true), bytes(), check_whole);
+    search(&bench(true), bytes(), whole(check));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Which lines of Python a worker's memory grows by, when the master wants to know.
 //!
-//! An order comes on the channel, or a setting asks for one after the other; the rest happens when the worker comes round, which every class
-//! does about once a second. Tracing costs memory and time, so it is on only in between.
+//! An order comes on the channel, or a setting asks for one after the other; the rest happens when
+//! the worker comes round, which every class does about once a second. Tracing costs memory and time,
+//! so it is on only in between.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

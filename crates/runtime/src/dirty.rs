@@ -8,10 +8,9 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
 use remuda_channel::{IdentityPlan, ToWorker, ToZygote};
-use remuda_supervisor::{Event, Generation, Refusal, WorkerId};
+use remuda_supervisor::{Event, Generation, WorkerId};
 use tempfile::TempDir;
 
-use crate::perform::refusal_of;
 use crate::shell::Shell;
 use crate::wire::Wire;
 
@@ -74,19 +73,13 @@ impl Shell {
     }
 
     pub(crate) fn fork_dirty(&mut self, zygote: Generation, worker: WorkerId) -> Option<Event> {
-        let failed = |error: &io::Error, refusal| {
-            tracing::error!("The zygote could not be asked for a dirty arbiter: {error}");
-            Some(Event::ForkFailed { worker, refusal })
-        };
-        let (wire, theirs) = match Wire::pair() {
-            Ok(pair) => pair,
-            Err(error) => return failed(&error, refusal_of(&error)),
-        };
         let message = ToZygote::ForkDirty { worker: worker.0 };
-        if let Err(error) = self.tell_zygote(zygote, &message, Some(&theirs)) {
-            return failed(&error, Refusal::Other);
+        match self.ask_for_fork("dirty arbiter", worker, zygote, &message) {
+            Ok(wire) => {
+                self.arbiters.wires.insert(worker, wire);
+                None
+            }
+            Err(failed) => Some(failed),
         }
-        self.arbiters.wires.insert(worker, wire);
-        None
     }
 }

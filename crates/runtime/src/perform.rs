@@ -7,7 +7,9 @@ use nix::sys::signal::{Signal as UnixSignal, kill, killpg};
 use nix::unistd::Pid as UnixPid;
 use remuda_channel::{ToHerald, ToWorker, ToZygote};
 use remuda_journal::log;
-use remuda_supervisor::{Action, Ending, Event, Generation, Notice, Order, Pid, Refusal, Signal};
+use remuda_supervisor::{
+    Action, Ending, Event, Generation, Notice, Order, Pid, Refusal, Signal, WorkerId,
+};
 use tokio::time::Instant;
 
 use crate::control::ControlSocket;
@@ -278,7 +280,7 @@ impl Shell {
         }
     }
 
-    pub(crate) fn tell_zygote(
+    fn tell_zygote(
         &self,
         generation: Generation,
         message: &ToZygote,
@@ -289,24 +291,35 @@ impl Shell {
         wire.ok_or_else(gone)?.send(&serde_json::to_vec(message)?, fd)
     }
 
+    /// Asks a zygote for a process; our end of its channel, or what the supervisor has to hear.
+    pub(crate) fn ask_for_fork(
+        &self,
+        what: &str,
+        worker: WorkerId,
+        generation: Generation,
+        message: &ToZygote,
+    ) -> Result<Wire, Event> {
+        let failed = |error: &std::io::Error, refusal| {
+            tracing::error!("The zygote could not be asked for a {what}: {error}");
+            Event::ForkFailed { worker, refusal }
+        };
+        let (wire, theirs) = Wire::pair().map_err(|error| failed(&error, refusal_of(&error)))?;
+        // Its channel is full or gone: that is the zygote's trouble, not the machine's.
+        self.tell_zygote(generation, message, Some(&theirs))
+            .map_err(|error| failed(&error, Refusal::Other))?;
+        Ok(wire)
+    }
+
     fn fork(&mut self, action: &Action) -> Option<Event> {
         let &Action::Fork { generation, worker, slot, line, max_requests } = action else {
             return None;
         };
         self.board.clear(line.0);
         let message = ToZygote::Fork { worker: worker.0, slot: slot.0, line: line.0, max_requests };
-        let failed = |error: &std::io::Error, refusal| {
-            tracing::error!("The zygote could not be asked for a worker: {error}");
-            Some(Event::ForkFailed { worker, refusal })
+        let wire = match self.ask_for_fork("worker", worker, generation, &message) {
+            Ok(wire) => wire,
+            Err(failed) => return Some(failed),
         };
-        let (wire, theirs) = match Wire::pair() {
-            Ok(pair) => pair,
-            Err(error) => return failed(&error, refusal_of(&error)),
-        };
-        if let Err(error) = self.tell_zygote(generation, &message, Some(&theirs)) {
-            // Its channel is full or gone: that is the zygote's trouble, not the machine's.
-            return failed(&error, Refusal::Other);
-        }
         wire.listen(From::Worker(worker), self.inbox.clone());
         self.workers.insert(worker, Worker { wire, line, slot: slot.0, pid: None });
         None
@@ -314,7 +327,7 @@ impl Shell {
 }
 
 /// Whether the kernel had no room, which may be otherwise soon.
-pub(crate) fn refusal_of(error: &std::io::Error) -> Refusal {
+fn refusal_of(error: &std::io::Error) -> Refusal {
     let shortages = [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE];
     match error.raw_os_error().map(Errno::from_raw) {
         Some(errno) if shortages.contains(&errno) => Refusal::Shortage,
@@ -322,8 +335,8 @@ pub(crate) fn refusal_of(error: &std::io::Error) -> Refusal {
     }
 }
 
-/// Workers, zygotes and dirty arbiters lead process groups of their own. A group dies with all that an app has
-/// started; a worker that was killed before it had made its group dies alone.
+/// Workers, zygotes and dirty arbiters lead process groups of their own. A group dies with all that
+/// an app has started; a worker that was killed before it had made its group dies alone.
 fn send(pid: Pid, signal: Signal) {
     let unix = UnixPid::from_raw(pid.0);
     let sent = match signal {

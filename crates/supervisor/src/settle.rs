@@ -199,15 +199,12 @@ impl Supervisor {
                 && !self.pool.is_backing_off(slot)
                 && !self.pool.is_closed(slot, source)
         };
-        let mut numbered = (0..).map(SlotId).zip(&seats).filter(is_due);
-        let vacant = numbered.clone().find(|(_, seat)| seat.serving.is_none());
-        let mut outdated =
-            || numbered.find(|(_, seat)| seat.serving.is_some_and(|id| self.is_outdated(id)));
-        let due = match vacant {
-            None if has_room && !self.awaits_room() => outdated(),
-            vacant => vacant,
-        };
-        let Some((slot, _)) = due else { return };
+        let numbered = || (0..).map(SlotId).zip(&seats).filter(is_due);
+        let vacant = numbered().find(|(_, seat)| seat.serving.is_none());
+        let outdated =
+            numbered().find(|(_, seat)| seat.serving.is_some_and(|id| self.is_outdated(id)));
+        let successor = outdated.filter(|_| has_room && !self.awaits_room());
+        let Some((slot, _)) = vacant.or(successor) else { return };
         let under_way = self.pool.under_way();
         if !self.intensity.allows_start(under_way) || !self.shortage.allows_start(under_way) {
             return;

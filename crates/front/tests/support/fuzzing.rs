@@ -45,12 +45,25 @@ impl std::fmt::Debug for Sent {
 }
 
 /// In however many pieces it came. Of two faults the one that comes in first may be refused first.
-pub(crate) fn same(pieces: &Outcome, whole: &Outcome) -> Result<(), TestCaseError> {
+fn same(pieces: &Outcome, whole: &Outcome) -> Result<(), TestCaseError> {
     prop_assert_eq!(&pieces.requests, &whole.requests, "in pieces the executor got something else");
     prop_assert_eq!(pieces.responses.len(), whole.responses.len());
     let answered = whole.requests.len();
     prop_assert_eq!(&pieces.responses[..answered], &whole.responses[..answered]);
     Ok(())
+}
+
+/// Feeds each input in one piece, in single bytes, and in two parts, and checks what came of it.
+pub(crate) fn whole(
+    check: impl Fn(&[u8], &Outcome) -> Result<(), TestCaseError>,
+) -> impl Fn(&Bench, &[u8], usize) -> Result<(), TestCaseError> {
+    move |bench, bytes, cut| {
+        let whole = bench.feed([bytes]);
+        check(bytes, &whole)?;
+        same(&bench.feed(bytes.chunks(1)), &whole)?;
+        let (head, tail) = bytes.split_at(cut);
+        same(&bench.feed([head, tail]), &whole)
+    }
 }
 
 /// Tries inputs for as long as the budget lasts.

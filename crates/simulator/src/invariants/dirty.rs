@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use remuda_supervisor::{
-    Action, DirtyState, Event, Generation, Notice, Phase, Signal, Tick, Wish, WorkerState,
+    Action, DirtyState, Event, Generation, Notice, Signal, Tick, Wish, WorkerState,
 };
 
+use super::end::End;
 use super::{Invariant, State, Step, Violation};
 use crate::process::{Process, Role, Serial};
 
@@ -18,21 +19,12 @@ pub(super) struct Dirty {
     known: BTreeMap<Serial, (Generation, Generation)>,
     waits: BTreeMap<Generation, Tick>,
     asked_of: BTreeMap<Generation, Generation>,
-    quit_since: Option<Tick>,
-    stopping_since: Option<Tick>,
+    end: End,
 }
 
 impl Invariant for Dirty {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
-        if matches!(step.event, Event::Asked(Wish::Quit)) {
-            self.quit_since.get_or_insert(step.now);
-        }
-        if step.actions.contains(&Action::TakeBack) {
-            self.stopping_since = None;
-        }
-        if step.after.phase == Phase::Stopping {
-            self.stopping_since.get_or_insert(step.now);
-        }
+        self.end.follow(step);
         self.waits_are_kept(step)?;
         self.learn(step);
         for (edition, count) in self.living(step) {
@@ -110,7 +102,7 @@ impl Dirty {
         let lives = |state| !matches!(state, WorkerState::Gone);
         let fair = match signal {
             Signal::Reopen => step.event == &Event::Asked(Wish::ReopenLogs),
-            Signal::Quit => self.quit_since.is_some(),
+            Signal::Quit => self.end.quit_since.is_some(),
             // Its own workers may be waiting for it.
             Signal::Terminate => {
                 !step.after.workers.iter().any(|w| w.generation == zygote && lives(w.state))
@@ -118,8 +110,8 @@ impl Dirty {
             Signal::Kill => {
                 let graceful = step.plans_since(step.now).map(|plan| plan.graceful_timeout).min();
                 had(process.told.quit, plan.abort_grace)
-                    || had(self.quit_since, plan.abort_grace)
-                    || had(self.stopping_since, graceful.unwrap_or_default())
+                    || had(self.end.quit_since, plan.abort_grace)
+                    || had(self.end.stopping_since, graceful.unwrap_or_default())
             }
             Signal::Abort => false,
         };

@@ -1,32 +1,21 @@
 //! 8: Between a request to leave and KILL lies at least the grace; and KILL always follows.
 
-use remuda_supervisor::{
-    Action, DirtyState, Event, Phase, Signal, Tick, Wish, WorkerState, ZygoteState,
-};
+use remuda_supervisor::{Action, DirtyState, Event, Phase, Signal, Tick, WorkerState, ZygoteState};
 
+use super::end::End;
 use super::{Invariant, Step, Violation};
 use crate::process::{Process, Told};
 
 const NAME: &str = "grace";
 
-/// When the end of the service began, and how.
 #[derive(Default)]
 pub(super) struct Grace {
-    stopping_since: Option<Tick>,
-    quit_since: Option<Tick>,
+    end: End,
 }
 
 impl Invariant for Grace {
     fn check(&mut self, step: &Step<'_>) -> Result<(), Violation> {
-        if matches!(step.event, Event::Asked(Wish::Quit)) {
-            self.quit_since.get_or_insert(step.now);
-        }
-        if step.actions.contains(&Action::TakeBack) {
-            self.stopping_since = None;
-        }
-        if step.after.phase == Phase::Stopping {
-            self.stopping_since.get_or_insert(step.now);
-        }
+        self.end.follow(step);
         for action in step.actions {
             let Action::Send { pid, signal } = *action else { continue };
             let Some(process) = step.kernel.with_pid(pid) else { continue };
@@ -56,7 +45,7 @@ impl Grace {
         let since = |at: Option<Tick>| at.map(|at| step.now.since(at));
         let has_had = |at: Option<Tick>, grace| since(at).is_some_and(|length| length >= grace);
         let fair = match signal {
-            Signal::Quit => self.quit_since.is_some(),
+            Signal::Quit => self.end.quit_since.is_some(),
             // Workers are told on their channel.
             Signal::Terminate | Signal::Reopen => false,
             Signal::Abort => has_had(told.dump, plan.dump_grace),
@@ -76,8 +65,8 @@ impl Grace {
                     || has_had(told.quit, plan.abort_grace)
                     || has_had_grace(told.drain)
                     || graceful(step.now).is_zero()
-                    || has_had(self.quit_since, plan.abort_grace)
-                    || has_had_grace(self.stopping_since)
+                    || has_had(self.end.quit_since, plan.abort_grace)
+                    || has_had_grace(self.end.stopping_since)
             }
         };
         if fair {
@@ -93,7 +82,7 @@ impl Grace {
     /// One that is ready, or leaves, gets its time to do so; one that imports holds nothing.
     fn judge_zygote(&self, step: &Step<'_>, process: &Process) -> Result<(), Violation> {
         let grace = step.plan().abort_grace;
-        let since = process.told.farewell.or(self.stopping_since);
+        let since = process.told.farewell.or(self.end.stopping_since);
         let was_ready = step.before.zygotes.iter().any(|zygote| {
             let ready = match zygote.state {
                 ZygoteState::Ready { .. } => true,
@@ -104,6 +93,7 @@ impl Grace {
             zygote.pid == Some(process.pid) && ready
         });
         let time_is_over = self
+            .end
             .stopping_since
             .is_some_and(|at| step.now.since(at) >= step.plan().graceful_timeout.min(grace));
         // It did not answer a fork in time: it will not hear of its retirement either.
@@ -126,7 +116,7 @@ impl Grace {
         let too_soon = !is_stuck && since.is_some_and(|at| step.now.since(at) < grace);
         // A candidate can be given up in the very step in which the stop begins.
         let was_stopping = step.before.phase == Phase::Stopping;
-        if was_ready && was_stopping && too_soon && self.quit_since.is_none() && !time_is_over {
+        if was_ready && was_stopping && too_soon && self.end.quit_since.is_none() && !time_is_over {
             let name = crate::world::name(process);
             return Err(step.violation(NAME, format!("{name} is killed before its time")));
         }

@@ -6,6 +6,7 @@ mod capacity;
 mod crash_loop;
 mod deadlines;
 mod dirty;
+mod end;
 mod garbage;
 mod gate;
 mod grace;
