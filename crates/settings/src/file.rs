@@ -11,7 +11,7 @@ use toml::Value;
 use crate::nearest::nearest_setting;
 use crate::python_file::{Place, PythonFile};
 use crate::wishes::{Given, Wishes};
-use crate::{Kind, Origin, Problem, Setting, table};
+use crate::{Kind, Origin, Problem, Setting, Warning, table};
 
 /// Looked for in the start directory when no other is named; the first that is there counts.
 const PYTHON_FILE: &str = "gunicorn.conf.py";
@@ -27,11 +27,16 @@ pub(crate) enum Choice {
     Python(PythonFile),
 }
 
-/// The file that `config` names, or the default one if it is there.
-pub(crate) fn choose(config: Option<&Given>, start: &Path) -> Choice {
-    let Some(given) = config else {
-        return default(start);
-    };
+/// The file that `config` names, or the default one if it is there; and what is said of files that
+/// would have been the default one.
+pub(crate) fn choose(config: Option<&Given>, start: &Path) -> (Choice, Option<Warning>) {
+    match config {
+        Some(given) => (named(given, start), None),
+        None => default(start),
+    }
+}
+
+fn named(given: &Given, start: &Path) -> Choice {
     let text = given.text();
     let name = text.trim();
     if name.eq_ignore_ascii_case("none") {
@@ -48,21 +53,33 @@ pub(crate) fn choose(config: Option<&Given>, start: &Path) -> Choice {
     python(start, path)
 }
 
-fn default(start: &Path) -> Choice {
-    if start.join(PYTHON_FILE).exists() {
-        return python(start, Path::new(PYTHON_FILE));
-    }
-    let path = start.join(TOML_FILE);
-    if path.exists() {
-        return Choice::Toml(path);
-    }
-    let project = start.join(PROJECT_FILE);
-    let is_ours = |text: &String| {
-        toml::from_str::<toml::Table>(text).is_ok_and(|table| section(&table).is_some())
+fn default(start: &Path) -> (Choice, Option<Warning>) {
+    let is_there = |name: &&str| match *name {
+        PROJECT_FILE => {
+            fs::read_to_string(start.join(PROJECT_FILE)).is_ok_and(|text| is_for_us(&text))
+        }
+        name => start.join(name).exists(),
     };
-    match fs::read_to_string(&project).ok().filter(is_ours) {
-        Some(_) => Choice::Toml(project),
-        None => Choice::None,
+    let mut there = [PYTHON_FILE, TOML_FILE, PROJECT_FILE].into_iter().filter(is_there);
+    let Some(first) = there.next() else { return (Choice::None, None) };
+    let choice = match first {
+        PYTHON_FILE => python(start, Path::new(first)),
+        _ => Choice::Toml(start.join(first)),
+    };
+    let passed_over: Vec<_> = there.map(|name| format!("`{name}`")).collect();
+    let warning = (!passed_over.is_empty()).then(|| {
+        let passed_over = passed_over.join(" and ");
+        Warning(format!("{passed_over} is not read: one file is, and `{first}` comes first"))
+    });
+    (choice, warning)
+}
+
+/// Whether a pyproject.toml has a table for us. One that is not valid TOML may have had one: to start
+/// without its settings would be worse than to say what is wrong with it.
+fn is_for_us(project: &str) -> bool {
+    match toml::from_str::<toml::Table>(project) {
+        Ok(table) => section(&table).is_some(),
+        Err(_) => project.lines().any(|line| line.trim_start().starts_with("[tool.remuda")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The order of sources, and what comes out of them.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
@@ -113,7 +114,8 @@ impl Sources {
         warnings.extend(app_without_effect(&cmd_args));
 
         let config = [&flags, &cmd_args.wishes, &prefixed].into_iter().find_map(|w| w.get(&CONFIG));
-        let file = file::choose(config, start);
+        let (file, passed_over) = file::choose(config, start);
+        warnings.extend(passed_over);
         let (from_file, problems) = match &file {
             Choice::Toml(path) => match file::read(path, config, start) {
                 Ok(wishes) => (wishes, Vec::new()),
@@ -198,13 +200,12 @@ impl Sources {
         warnings.extend(resolved.warnings);
         match asked {
             Asked::Explain if problems.is_empty() => {
-                return Outcome::Print { text: print::explain_page(wishes), status: 0 };
+                let text = lines(&warnings) + &print::explain_page(wishes);
+                return Outcome::Print { text, status: 0 };
             }
             // Also with settings that are refused: they are part of the answer.
             Asked::Migration => {
-                let warnings = warnings.iter().map(|warning| format!("{warning}\n"));
-                let problems = problems.iter().map(|problem| format!("{problem}\n"));
-                let text = problems.chain(warnings).collect::<String>() + &migration::page(wishes);
+                let text = lines(&problems) + &lines(&warnings) + &migration::page(wishes);
                 return Outcome::Print { text, status: 0 };
             }
             Asked::Explain | Asked::Serve => {}
@@ -231,6 +232,10 @@ impl Sources {
         }
         Outcome::Run(settings, warnings)
     }
+}
+
+fn lines(said: &[impl Display]) -> String {
+    said.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// Takes the command off the arguments, if they begin with one. `config` alone may be an app.

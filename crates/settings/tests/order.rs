@@ -243,7 +243,20 @@ fn only_one_file_is_read() {
         start.settings("app -c none", &[("GUNICORN_CONFIG", "remuda.toml")]).workers,
         Some(1)
     );
-    assert_eq!(start.settings("app", &[]).workers, Some(2));
+    let (settings, warnings) = start.run("app", &[]);
+    assert_eq!(settings.workers, Some(2));
+    let said: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    let passed_over = "`pyproject.toml` is not read: one file is, and `remuda.toml` comes first";
+    assert_eq!(said, [passed_over]);
+}
+
+#[test]
+fn a_project_file_that_is_broken_is_an_error_if_it_has_a_table_for_us() {
+    let start = Start::new().file("pyproject.toml", "[tool.remuda]\nworkers = \n");
+    let words = start.refusal("app", &[]);
+    assert!(words.contains("`pyproject.toml` is not valid TOML, see line 2"), "{words}");
+    let start = Start::new().file("pyproject.toml", "[tool.black\n");
+    assert_eq!(start.settings("app", &[]).workers, Some(1));
 }
 
 #[test]
