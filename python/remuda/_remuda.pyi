@@ -252,8 +252,11 @@ def interrupt_thread(thread: int) -> None:
 def calm_thread(thread: int) -> None:
     """Take back what ``interrupt_thread`` has not raised yet."""
 
-def name_process(name: str) -> None:
-    """Set the name that ``top`` shows; the kernel keeps 15 bytes of it."""
+def name_process(short: str, name: str, state: str) -> None:
+    """Set what ``top`` shows, cut to 15 bytes, and what ``ps`` shows."""
+
+def show_state(state: str) -> None:
+    """Change the state that ``ps`` shows, unless the app has set another title."""
 
 def trim_heap() -> None:
     """Give free heap pages back to the kernel."""

@@ -87,11 +87,23 @@ def describe(module: ModuleType, known: dict[str, list[int]]) -> list[dict[str, 
         ConfigError: A hook takes another number of arguments.
     """
     lines = _assignments(module)
-    return [
-        {"name": name, "line": lines.get(name), **_form(name, value, known)}
+    values = {
+        name: value
         for name, value in vars(module).items()
         if name in known or _may_be_meant(name, value)
+    }
+    for name, value in values.items():
+        if _is_hook(value) and known.get(name):
+            place = f"{module.__file__}:{lines[name]}" if name in lines else module.__file__
+            check_arity(name, value, known[name], str(place))
+    return [
+        {"name": name, "line": lines.get(name), **_form(name, value, known)}
+        for name, value in values.items()
     ]
+
+
+def _is_hook(value: Any) -> bool:
+    return callable(value) and not isinstance(value, type)
 
 
 def _may_be_meant(name: str, value: Any) -> bool:
@@ -107,7 +119,6 @@ def _form(name: str, value: Any, known: dict[str, list[int]]) -> dict[str, Any]:
     if isinstance(value, type):
         return {"form": "class", "is": path_of(value)}
     if callable(value):
-        check_arity(value, known[name])
         return {"form": "callable", "is": getattr(value, "__qualname__", type(value).__name__)}
     if isinstance(value, os.PathLike):
         return {"form": "plain", "is": os.fspath(value)}
@@ -145,21 +156,23 @@ def path_of(value: type) -> str:
     return f"{module}.{value.__qualname__}"
 
 
-def check_arity(hook: Callable[..., Any], allowed: list[int]) -> None:
-    """See whether a hook takes one of these numbers of arguments; gunicorn's rule and words.
+def check_arity(name: str, hook: Callable[..., Any], allowed: list[int], place: str) -> None:
+    """See whether a hook takes one of these numbers of arguments; the rule is gunicorn's.
 
     Raises:
         ConfigError: It does not.
     """
-    if not allowed:
-        return
     try:
         count = arity(hook)
     except (TypeError, ValueError):
         return
     if count not in allowed:
-        name = getattr(hook, "__qualname__", repr(hook))
-        raise ConfigError(f"{name}: Value must have an arity of: {allowed[-1]}")
+        function = getattr(hook, "__qualname__", repr(hook))
+        raise ConfigError(
+            f"`{name}` must take {allowed[-1]} positional arguments, but {function} takes {count}\n"
+            f"  from: {place}\n"
+            f"  hint: the reference has them at `{name}`; `*args` does not count"
+        )
 
 
 def arity(hook: Callable[..., Any]) -> int:

@@ -111,6 +111,7 @@ def start_unpatched(boot: dict[str, Any]) -> None:
 
 def main() -> int:
     """Do what a zygote has done before it forks, without app and gevent; then serve."""
+    titles.hide_room()
     boot = fresh.received()
     assert boot is not None, "the zygote starts it"
     plan = boot["plan"]

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Any, NoReturn
 
+from remuda import titles
+
 
 def become(module: str, boot: dict[str, Any], *, folder: str, environ: dict[str, str]) -> NoReturn:
     """Run ``module`` anew, from ``folder``, with ``boot`` for ``received``."""
@@ -14,7 +16,8 @@ def become(module: str, boot: dict[str, Any], *, folder: str, environ: dict[str,
     os.write(fd, json.dumps(boot).encode())
     os.lseek(fd, 0, os.SEEK_SET)
     os.chdir(folder)
-    os.execve(sys.executable, [sys.executable, "-m", module, str(fd)], environ)
+    arguments = [sys.executable, "-m", module, str(fd), titles.ROOM]
+    os.execve(sys.executable, arguments, environ)
 
 
 def received() -> dict[str, Any] | None:

@@ -154,6 +154,7 @@ def main() -> None:
     """Run a herald."""
     # While the file runs, nobody listens to the channel.
     _remuda.die_with_parent()
+    titles.hide_room()
     herald = Herald(Channel())
     herald.serve()
     if herald.hooks is not None:

@@ -84,8 +84,8 @@ def find_one(name: str, plan: dict[str, Any], module: ModuleType | None) -> Hook
     # The master leaves out what only the file has.
     value = plan["cfg"][name] if name in plan["cfg"] else getattr(module, name)
     if isinstance(value, str):
-        value = _import(name, value)
-        config_file.check_arity(value, plan["hooks"][name])
+        path, value = value, _import(name, value)
+        config_file.check_arity(name, value, plan["hooks"][name], path)
     return value  # type: ignore[no-any-return]
 
 

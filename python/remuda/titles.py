@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import sys
+
 from remuda import _remuda
 
+ROOM = " " * 120
+"""An argument over which titles are written; the master gives one as well."""
 
-def show(role: str, service: str) -> None:
-    """Set the short name, and with setproctitle the title ``remuda: ROLE [SERVICE]``."""
-    kind, _, number = role.partition(" ")
-    _remuda.name_process(f"remuda: {kind[0]}{number}")
+
+def hide_room() -> None:
+    """Take the argument away that is only there for titles."""
+    if sys.argv[-1].isspace():
+        sys.argv.pop()
+
+
+def show(role: str, service: str, state: str = "") -> None:
+    """Show a short name, ``remuda: w0``, and a title, ``remuda: worker 0 [SERVICE] STATE``."""
     try:
         import setproctitle
     except ImportError:
-        return
-    setproctitle.setproctitle(f"remuda: {role} [{service}]")
+        pass
+    else:
+        # It looks for the arguments when it is first used. Later it would not find them, and an
+        # app could not set a title of its own.
+        setproctitle.getproctitle()
+    kind, _, number = role.partition(" ")
+    _remuda.name_process(f"remuda: {kind[0]}{number}", f"remuda: {role} [{service}]", state)

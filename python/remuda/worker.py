@@ -147,7 +147,7 @@ def run(
         return 0
     view = assignment.view
     view.pid = os.getpid()
-    titles.show(f"worker {assignment.slot}", plan["proc_name"])
+    titles.show(f"worker {assignment.slot}", plan["proc_name"], "booting")
     try:
         return _serve(assignment, plan, groundwork, app, hooks, sources)
     finally:

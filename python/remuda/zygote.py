@@ -70,7 +70,7 @@ class Zygote:
 
     def load(self) -> None:
         """Load what workers will share, and leave it in a state that can be forked."""
-        titles.show(f"zygote {self.boot['generation']}", self.plan["proc_name"])
+        titles.show(f"zygote {self.boot['generation']}", self.plan["proc_name"], "loading")
         if self.plan["tells_sources"]:
             sources.trust_no_young_cache()
             self.sources = sources.Sources([self.plan["chdir"], *self.plan["pythonpath"]])
@@ -468,6 +468,7 @@ def receive_boot(channel: Channel) -> dict[str, Any] | None:
 def main() -> int:
     """Run a zygote; in what is forked from it, that. Returns the exit status."""
     started = time.monotonic()
+    titles.hide_room()
     ignore_operators()
     channel = Channel()
     boot = receive_boot(channel)
@@ -484,6 +485,7 @@ def main() -> int:
     took_ms = int((time.monotonic() - started) * 1000)
     zygote.tell_sources()
     _remuda.release_file_pages()
+    _remuda.show_state("ready")
     channel.send(type="ready", preloaded=zygote.app is not None, took_ms=took_ms)
     duty = zygote.serve()
     return duty() if duty is not None else 0

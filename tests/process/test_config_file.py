@@ -65,15 +65,26 @@ def test_a_broken_file_keeps_it_from_starting_with_the_traceback(site):
 
 
 def test_bad_values_are_all_named_with_their_lines(site):
-    conf(site, "workers = 'two'\ntimeout = [1]\ndef post_fork(server): pass\n")
-    status, words = refused("hello:app", cwd=site)
-    assert status == 1
-    assert "post_fork: Value must have an arity of: 2" in words
     conf(site, "workers = 'two'\ntimeout = [1]\n")
     status, words = refused("hello:app", cwd=site)
     assert status == 1
     assert "`workers` must be a whole number from 1 to 512, or `auto`, but is `two`" in words
     assert "from: gunicorn.conf.py:1" in words and "from: gunicorn.conf.py:2" in words
+
+
+@pytest.mark.parametrize(
+    ("text", "takes"),
+    [
+        ("def post_fork(server): pass", "post_fork takes 1"),
+        ("post_fork = lambda *args: None", "<lambda> takes 0"),
+    ],
+)
+def test_a_hook_that_cannot_be_called_is_named_with_its_line(site, text, takes):
+    conf(site, f"workers = 2\n{text}\n")
+    status, words = refused("hello:app", cwd=site)
+    assert status == 1
+    assert f"`post_fork` must take 2 positional arguments, but {takes}" in words
+    assert f"from: {site}/gunicorn.conf.py:2" in words
 
 
 def test_a_file_that_is_missing_is_named(site):

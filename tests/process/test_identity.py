@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -261,6 +263,69 @@ def test_top_shows_who_is_who(serve):
     with serve("--workers", "2") as server:
         names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in server.children()]
         assert sorted(names) == ["remuda: w0", "remuda: w1", "remuda: z1"]
+
+
+TITLED = """
+import json, os, sys, time
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(2)
+    start_response("200 OK", [])
+    return [json.dumps([sys.argv[1:], dict(os.environ)]).encode()]
+"""
+
+
+def titles_of(server) -> list[str]:
+    command = ["ps", "-ww", "-o", "args=", "-p", ",".join(map(str, server.children()))]
+    return sorted(subprocess.check_output(command, text=True).splitlines())
+
+
+@pytest.fixture
+def titled(site) -> Path:
+    """An app in a place where the package setproctitle cannot be imported."""
+    conf(site, TITLED, "titled.py")
+    conf(site, "raise ImportError", "setproctitle.py")
+    return site
+
+
+def test_ps_shows_who_is_who_and_in_what_state(serve, titled):
+    with serve("--workers", "2", cwd=titled, app="titled:app") as server:
+        assert titles_of(server) == [
+            "remuda: worker 0 [titled:app] serving",
+            "remuda: worker 1 [titled:app] serving",
+            "remuda: zygote 1 [titled:app] ready",
+        ]
+        with Client(server.port) as client:
+            client.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.5)
+            server.send(signal.SIGTERM)
+            is_draining = re.compile(r"remuda: worker \d \[titled:app\] draining").fullmatch
+            wait_until(lambda: any(map(is_draining, titles_of(server))), "one drains")
+            assert client.read().status == 200
+
+
+@pytest.mark.parametrize("length", [1, 3000])
+def test_a_title_takes_no_more_room_than_there_is(serve, titled, length):
+    name = length * "ñandú"
+    with serve("--name", name, cwd=titled, app="titled:app", env={"SHOWN": "yes"}) as server:
+        arguments, environ = json.loads(get(server.port, "/").text)
+        assert (arguments, environ["SHOWN"]) == ([], "yes")
+        worker = Path(f"/proc/{server.workers()[0]}")
+        assert b"SHOWN=yes" in (worker / "environ").read_bytes().split(b"\0")
+        title = (worker / "cmdline").read_bytes().rstrip(b"\0").decode()
+        assert f"remuda: worker 0 [{name}] serving".startswith(title)
+        assert len(title) > 100 or title.endswith("serving")
+
+
+def test_a_title_that_the_app_has_set_stays(serve, site):
+    conf(site, "import setproctitle\n" + TITLED, "titled.py")
+    conf(
+        site,
+        "import setproctitle\n"
+        "def post_fork(server, worker): setproctitle.setproctitle(f'shop {worker.slot}')\n",
+    )
+    with serve(cwd=site, app="titled:app") as server:
+        assert titles_of(server) == ["remuda: zygote 1 [titled:app] ready", "shop 0"]
 
 
 def test_what_the_app_prints_goes_to_the_log_file_also_after_rotation(serve, site):

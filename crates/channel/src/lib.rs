@@ -50,5 +50,9 @@ pub use zygote::{
     SCOREBOARD_FD, ToZygote,
 };
 
+/// Spaces in the last argument of each process of Python: its title is written over its arguments
+/// (`python/remuda/titles.py`).
+pub const TITLE_ROOM_BYTES: usize = 120;
+
 /// Longest packet on any channel, in bytes; a longer traceback is cut by its sender.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;

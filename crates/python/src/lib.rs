@@ -22,6 +22,7 @@ mod overdue;
 mod process;
 mod serving;
 mod setup;
+mod title;
 mod tls_context;
 mod worker;
 mod wsgi;
@@ -52,7 +53,8 @@ pub fn _remuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(immortal::can_make_immortal, module)?)?;
     module.add_function(wrap_pyfunction!(immortal::make_immortal, module)?)?;
     module.add_function(wrap_pyfunction!(file_pages::release_file_pages, module)?)?;
-    module.add_function(wrap_pyfunction!(process::name_process, module)?)?;
+    module.add_function(wrap_pyfunction!(title::name_process, module)?)?;
+    module.add_function(wrap_pyfunction!(title::show_state, module)?)?;
     module.add_function(wrap_pyfunction!(process::trim_heap, module)?)?;
     module.add_function(wrap_pyfunction!(process::flush_c_streams, module)?)?;
     module.add_function(wrap_pyfunction!(process::interrupt_thread, module)?)?;

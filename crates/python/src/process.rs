@@ -106,13 +106,6 @@ pub(crate) fn is_known(py: Python<'_>, channel: RawFd) -> PyResult<bool> {
     }
 }
 
-/// Sets the name that `top` shows; the kernel keeps 15 bytes of it.
-#[pyfunction]
-pub(crate) fn name_process(name: &str) -> PyResult<()> {
-    let name = std::ffi::CString::new(name)?;
-    nix::sys::prctl::set_name(&name).map_err(IntoOsError::into_os_error)
-}
-
 /// Gives free heap pages back to the kernel, so that workers do not inherit them.
 #[pyfunction]
 pub(crate) fn trim_heap() {

@@ -35,7 +35,7 @@ use crate::overdue::Flights;
 use crate::process::trim_heap;
 use crate::serving::Serving;
 use crate::wsgi::{self, Closing, EnvironBuilder, Files, Phrases};
-use crate::{access, setup};
+use crate::{access, setup, title};
 
 /// Serves requests; made once in each worker process, after the fork.
 #[pyclass(module = "remuda._remuda", frozen)]
@@ -196,6 +196,7 @@ impl Worker {
     fn ready(&self) {
         self.serving.line.claim(std::process::id(), now_ns());
         self.serving.say(FromWorker::Ready);
+        title::show_state("serving");
     }
 
     /// Serves until drained. Signal handlers of Python run between requests.
@@ -317,7 +318,7 @@ impl Worker {
 
     /// Accepts no more, finishes what is held.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
-        self.front().drain(Drain::Alone);
+        self.begin_to_drain(Drain::Alone);
         // A loop that waits must look at this now.
         self.serving.call_schedule(py)
     }
@@ -513,8 +514,13 @@ impl Worker {
 
     /// The master counts a reload as done when it knows that this worker takes nobody any more.
     fn obey(&self, how: Drain) {
-        self.front().drain(how);
+        self.begin_to_drain(how);
         self.serving.say(FromWorker::Draining);
+    }
+
+    fn begin_to_drain(&self, how: Drain) {
+        self.front().drain(how);
+        title::show_state("draining");
     }
 
     /// The master is gone: nobody would replace, stop or reap this worker.
@@ -524,7 +530,7 @@ impl Worker {
         self.orphaned.set(true);
         self.front().unwatch();
         self.serving.log(Level::Info, "Parent changed, shutting down");
-        self.front().drain(Drain::Last);
+        self.begin_to_drain(Drain::Last);
     }
 
     fn reopen(&self) {

@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use remuda_channel::{CHANNEL_FD, FromHerald, MESSAGE_BYTES_MAX, ToHerald};
+use remuda_channel::{CHANNEL_FD, FromHerald, MESSAGE_BYTES_MAX, TITLE_ROOM_BYTES, ToHerald};
 use remuda_supervisor::Pid;
 
 use crate::signals::Halt;
@@ -150,7 +150,7 @@ fn spawn(python: &Path, halt: Halt) -> io::Result<Herald> {
     let (channel, theirs) = wire::pair()?;
     let mut command = Command::new(python);
     // A group of its own: the terminal's signals are the master's business.
-    command.args(["-m", "remuda.herald"]).process_group(0);
+    command.args(["-m", "remuda.herald", &" ".repeat(TITLE_ROOM_BYTES)]).process_group(0);
     for name in PRIVATE_VARIABLES {
         command.env_remove(name);
     }

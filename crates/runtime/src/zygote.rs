@@ -8,7 +8,9 @@ use std::process::Command;
 
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use remuda_channel::{CHANNEL_FD, FIRST_LISTENER_FD, RELAY_GIVE_FD, RELAY_TAKE_FD, SCOREBOARD_FD};
+use remuda_channel::{
+    CHANNEL_FD, FIRST_LISTENER_FD, RELAY_GIVE_FD, RELAY_TAKE_FD, SCOREBOARD_FD, TITLE_ROOM_BYTES,
+};
 use remuda_supervisor::Pid;
 
 use crate::listen::Listeners;
@@ -68,7 +70,7 @@ pub(crate) fn start(start: &Start, shared: &Shared, listeners: &Listeners) -> io
         mappings.push(FdMapping { parent_fd: fd.try_clone_to_owned()?, child_fd });
     }
     let mut command = Command::new(&start.python);
-    command.args(["-m", "remuda.zygote"]).process_group(0);
+    command.args(["-m", "remuda.zygote", &" ".repeat(TITLE_ROOM_BYTES)]).process_group(0);
     // The app is not the service: what it said there would be believed.
     for name in PRIVATE_VARIABLES {
         command.env_remove(name);

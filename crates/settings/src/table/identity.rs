@@ -65,7 +65,7 @@ pub(crate) const PROC_NAME: Setting = Setting {
     short_flag: Some('n'),
     short: "Name in the titles of zygotes and workers, instead of the app",
     long: "\
-Titles that `ps` shows need the package setproctitle, as in gunicorn: `remuda: worker 0 [shop.wsgi]`. \
-Without it, `top` shows `remuda: w0` and the like.",
+`ps` shows `remuda: worker 0 [shop.wsgi] serving`: the role with its slot or generation, this name, and \
+the state: loading or ready, booting, serving or draining. `top` shows `remuda: w0` and the like.",
     ..FULL
 };
