@@ -104,7 +104,7 @@ class Worker:
                 ones. ``None``: it does not want to know.
             tell_sources: Called when modules have been imported after the fork.
             request_hooks: Called around each request of a WSGI app.
-            access_logger: Gets each access line, beside the file.
+            access_logger: Gets each access line, in place of file and syslog.
             access_recorder: Gets each request that is over, in place of a line; see ``access.py``.
             wait_socket: Waits until a descriptor gives (if the second argument is true) or takes
                 bytes, at most so many seconds, while others run; for cooperative loops. Without it

@@ -44,6 +44,7 @@ class Log:
         error_log: ``logging.getLogger("gunicorn.error")``.
         access_log: ``logging.getLogger("gunicorn.access")``.
         loglevel: The least level that is logged.
+        has_access: Whether the user's setup of logging has its own way with access lines.
     """
 
     def __init__(self, journal: _remuda.Journal, loglevel: str) -> None:
@@ -56,7 +57,7 @@ class Log:
         self.access_log = logging.getLogger("gunicorn.access")
         self.access_log.propagate = False
         self.access_log.setLevel(logging.INFO)
-        self.configured = False
+        self.has_access = False
 
     def configure(self, wish: dict[str, Any], module: ModuleType | None) -> None:
         """Have the user's setup of logging write what workers say, and access lines.
@@ -64,13 +65,17 @@ class Log:
         Raises:
             BootError: It cannot be used.
         """
+        mark = logging.NullHandler()
+        self.access_log.addHandler(mark)
         logconfig.apply(wish, module)
+        # A setup that names the logger takes all handlers away that it had.
+        self.has_access = mark not in self.access_log.handlers
+        self.access_log.removeHandler(mark)
         ours = [h for h in self.error_log.handlers if isinstance(h, JournalHandler)]
         for handler in ours if len(self.error_log.handlers) > 1 else ():
             # An INI file adds to what is there; a table replaces it.
             self.error_log.removeHandler(handler)
         self.journal.hand_to(self.error_log.log, logconfig.reopen_files)
-        self.configured = True
 
     def debug(self, message: str, *args: Any, **kwargs: Any) -> None:
         """Log at this level."""

@@ -111,7 +111,7 @@ class Duty:
         if not isinstance(log, Log):
             scheme = "https" if self.plan["protocols"]["tls"] else "http"
             return {"access_recorder": access.recorder(log, scheme)}
-        return {"access_logger": log.access_log.info if log.configured else None}
+        return {"access_logger": log.access_log.info if log.has_access else None}
 
 
 class ErrorStream:

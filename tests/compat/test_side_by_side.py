@@ -286,6 +286,25 @@ def test_a_table_of_logging_writes_access_lines_where_gunicorn_does(site):
     assert counts[0] == counts[1], "both print them twice: the default propagates"
 
 
+@pytest.mark.parametrize("logger", ["gunicorn.access", "shop"])
+def test_a_table_of_logging_takes_access_lines_from_their_file_if_it_names_them(site, logger):
+    handlers = "'handlers': {'file': {'class': 'logging.FileHandler', 'filename': 'table.log'}}"
+    loggers = f"'loggers': {{'{logger}': {{'level': 'INFO', 'handlers': ['file']}}}}"
+    root = "'root': {'level': 'INFO', 'handlers': []}, 'disable_existing_loggers': False"
+    conf(site, f"logconfig_dict = {{'version': 1, {handlers}, {loggers}, {root}}}\n")
+    seen = []
+    for program in BOTH:
+        with running(program, site, "--access-logfile", "access.log") as server:
+            get(server.port, "/")
+            logs = [site / "table.log", site / "access.log"]
+            wait_until(lambda p=logs: any("GET /" in log.read_text() for log in p), "a line")
+            seen.append([log.read_text().count('"GET / HTTP/1.1" 200') for log in logs])
+            for log in logs:
+                log.unlink()
+    named = logger == "gunicorn.access"
+    assert seen == [[1, 0] if named else [0, 1]] * 2
+
+
 TIMES = r"%(t)s %(T)s %(D)s %(M)s %(L)s %(p)s"
 
 

@@ -65,13 +65,18 @@ def test_a_table_formats_what_app_hooks_worker_and_access_log_say(serve, site, w
         assert "Listening at" in server.log() and "by the app" not in server.log()
 
 
-def test_access_lines_go_to_the_file_as_well(serve, site):
+@pytest.mark.parametrize("names_it", [True, False])
+def test_access_lines_go_to_one_place(serve, site, names_it):
     (site / "shop.py").write_text(APP)
-    conf(site, TABLE)
+    conf(site, TABLE if names_it else TABLE.replace('"gunicorn.access"', '"other"'))
     with serve("--access-logfile", "access.log", cwd=site, app="shop:app") as server:
         get(server.port, "/")
-        wait_until(lambda: "GET / HTTP" in (site / "access.log").read_text(), "the line")
-        assert (site / "app.log").read_text().count("gunicorn.access") == 1
+        writes, stays = site / "app.log", site / "access.log"
+        if not names_it:
+            writes, stays = stays, writes
+        wait_until(lambda: "GET / HTTP" in writes.read_text().replace("\\", ""), "the line")
+        assert writes.read_text().count("GET / HTTP") == 1
+        assert "GET / HTTP" not in stays.read_text()
 
 
 def test_a_json_file_sets_logging_up_and_a_missing_one_does_nothing(serve, site):

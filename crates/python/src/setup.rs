@@ -71,7 +71,7 @@ pub(crate) struct Groundwork {
 pub(crate) fn lay_groundwork(plan: &str, context: Option<&str>) -> PyResult<Groundwork> {
     let plan = read_plan(plan)?;
     proxies(&plan)?;
-    open_access_log(&plan, false)?;
+    open_access_log(&plan, AccessWriter::Front)?;
     proxy_protocol(&plan)?;
     uwsgi(&plan)?;
     let wish = match (&plan.protocols.tls, context) {
@@ -231,14 +231,24 @@ pub(crate) fn limits(plan: &WorkerPlan) -> Limits {
     }
 }
 
-/// The access log and what is noted for it. `records` is whether Python writes lines by itself, as a
-/// logger class does.
+/// Who writes of requests that are over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessWriter {
+    /// We do, to file and syslog.
+    Front,
+    /// Python's logging gets our lines, as somebody has set it up.
+    Logger,
+    /// A logger class makes lines of its own.
+    Recorder,
+}
+
+/// The access log and what is noted for it.
 pub(crate) fn open_access_log(
     plan: &WorkerPlan,
-    records: bool,
+    writer: AccessWriter,
 ) -> PyResult<(Option<AccessLog>, Option<AccessFormat>)> {
     let measures = plan.statsd.is_some();
-    if records {
+    if writer == AccessWriter::Recorder {
         // Of the format, only the names in `%({name}e)s` count here.
         let format = AccessFormat::parse(&plan.access_log_format).unwrap_or_default();
         return Ok((None, Some(format.recording().measuring(measures))));
@@ -259,6 +269,8 @@ pub(crate) fn open_access_log(
     let format = AccessFormat::parse(&plan.access_log_format)
         .map_err(|error| PyValueError::new_err(format!("access_log_format: {error}")))?;
     let log = match (log, syslog) {
+        // As in gunicorn, what it is set up for replaces what the settings ask for.
+        _ if writer == AccessWriter::Logger => None,
         (log, None) => log,
         (log, Some(SyslogPlan { address, facility, prefix, .. })) => {
             let syslog = Syslog::open(address, facility, prefix)

@@ -34,6 +34,7 @@ use crate::memory_samples::MemorySamples;
 use crate::overdue::Flights;
 use crate::process::trim_heap;
 use crate::serving::Serving;
+use crate::setup::AccessWriter;
 use crate::wsgi::{self, Closing, EnvironBuilder, Files, Phrases};
 use crate::{access, setup, title};
 
@@ -135,7 +136,12 @@ impl Worker {
                 runners,
             },
         };
-        let (access, format) = setup::open_access_log(&plan, access_recorder.is_some())?;
+        let writer = match (&access_recorder, &access_logger) {
+            (Some(_), _) => AccessWriter::Recorder,
+            (None, Some(_)) => AccessWriter::Logger,
+            (None, None) => AccessWriter::Front,
+        };
+        let (access, format) = setup::open_access_log(&plan, writer)?;
         let no_line = || PyValueError::new_err(format!("the scoreboard has no line {line}"));
         let board = Board::attach(board)?;
         let crowd = board.crowd(line, plan.worker_class == WorkerClass::Sync);
