@@ -102,15 +102,17 @@ def is_open(port: int) -> bool:
 
 # --- settings
 
+# Each worker writes it, so it is put in its place in one step.
 DUMP = """
-import json
+import json, os
 def post_fork(server, worker):
     values = {name: setting.get() for name, setting in worker.cfg.settings.items()}
     values.update(address=worker.cfg.address, uid=worker.cfg.uid, env=worker.cfg.env,
                   is_ssl=worker.cfg.is_ssl, class_=worker.cfg.worker_class_str)
     plain = {name: value for name, value in values.items() if not callable(value)}
-    with open("dumped", "w") as file:
+    with open(f"dumping-{worker.pid}", "w") as file:
         json.dump(plain, file, default=str)
+    os.replace(file.name, "dumped")
 """
 
 # Where the two differ on purpose, or where a value has another form for the same thing.
@@ -133,9 +135,8 @@ OTHER_DEFAULTS = {
 def settings_of(program: Path, site: Path, *args: str, env=None) -> dict[str, object]:
     with running(program, site, *args, bind=False, env=env):
         wait_until((site / "dumped").exists, "the settings")
-        wait_until(lambda: (site / "dumped").read_text().endswith("}"), "all of them")
-        values = json.loads((site / "dumped").read_text())
-        (site / "dumped").unlink()
+        values: dict[str, object] = json.loads((site / "dumped").read_text())
+    (site / "dumped").unlink()
     return values
 
 
