@@ -33,6 +33,8 @@ from servers import ROOT, Server
 LOAD_S_MAX = 60.0
 RELOAD_TIMEOUT_S = 60.0
 FAILED_SHARE_MAX = 0.01
+# Workers say with their beats what they have imported.
+LEARNING_S = 3.0
 RATE_SHARE = 0.5
 # Bars of their own, where a site's must be reached: of remuda's rows, MiB and milliseconds.
 MASTER_MIB_MAX = 4.0
@@ -223,8 +225,13 @@ def recycling(
                 name = setup.server.name
                 say(f"{scenario.name}: {name}{', open loop' if rate else ''}")
                 try:
+                    log = log_of(bench, scenario, setup.server)
+                    log.unlink(missing_ok=True)
                     with running(bench, scenario, setup.server) as server:
-                        load(server, 0.5)
+                        load(server, LEARNING_S if setup.reload else 0.5)
+                        if setup.reload:
+                            reload(server, log)
+                            load(server, 0.5)
                         seen[name].append(read(load(server, options.seconds, rate)))
                 except (OSError, LeftOut) as error:
                     left_out[name] = str(error)

@@ -114,6 +114,8 @@ def recycle_setups(warmup: str) -> list[Setup]:
         theirs(2, "gevent", *recycling),
         ours("gevent", 2, "gevent"),
         ours("gevent recycling", 2, "gevent", *recycling),
+        ours("gevent, learned", 2, "gevent", reload=True),
+        ours("gevent, learned recycling", 2, "gevent", *recycling, reload=True),
         ours("gevent, warm", 2, "gevent", *warm),
         ours("gevent, warm recycling", 2, "gevent", *warm, *recycling),
     ]

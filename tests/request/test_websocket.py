@@ -274,7 +274,8 @@ def test_a_bomb_stops_at_the_limit(lab):
 def test_send_waits_for_a_slow_client(lab):
     """What the app has sent stays near to what the client has read."""
     with lab() as server, Raw(server.port) as client:
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        # Not less than a segment: for what waits behind so small a window the kernel takes minutes.
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
         client.open("/flood")
         time.sleep(1)
         (_, sent) = happened(server)[0]
