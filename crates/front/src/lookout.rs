@@ -35,8 +35,9 @@ const GLANCE: Duration = Duration::from_millis(500);
 /// Also fit for HEAD.
 const GATEWAY_TIMEOUT: &[u8] = b"HTTP/1.1 504 Gateway Timeout\r\nServer: remuda\r\n\
     Connection: close\r\nContent-Length: 0\r\n\r\n";
-/// Before the lookout looks again whether a sibling is idle.
-const NOBODY_IDLE: Duration = Duration::from_micros(200);
+/// Before the lookout looks again whether a sibling is idle: as long again as it has waited so far,
+/// within these bounds. Each look costs the busy worker more than itself, since it shares a core.
+const NOBODY_IDLE: [Duration; 2] = [Duration::from_micros(500), Duration::from_millis(4)];
 const STACK_BYTES: usize = 128 * 1024;
 
 /// The front's side of its lookout.
@@ -175,10 +176,11 @@ impl Shared {
     fn help_those_who_wait(&self, relay: &Relay, standing: &mut Standing) {
         let seen = self.rounds.load(Ordering::Acquire);
         std::thread::sleep(MOMENT);
+        let mut pause = NOBODY_IDLE[0];
         let is_stuck =
             || self.rounds.load(Ordering::Acquire) == seen && !self.over.load(Ordering::Acquire);
         while is_stuck() && self.has_news(Some(Duration::ZERO)) {
-            self.pass_on_what_is_ready(relay, &is_stuck);
+            self.pass_on_what_is_ready(relay, &is_stuck, &mut pause);
             self.look_at_front(standing);
         }
     }
@@ -217,7 +219,12 @@ impl Shared {
     }
 
     /// Waits a while for requests on free connections, and passes those on that have one.
-    fn pass_on_what_is_ready(&self, relay: &Relay, is_stuck: &dyn Fn() -> bool) {
+    fn pass_on_what_is_ready(
+        &self,
+        relay: &Relay,
+        is_stuck: &dyn Fn() -> bool,
+        pause: &mut Duration,
+    ) {
         let free: Vec<_> = {
             let claims = lock(&self.claims);
             let free = claims.iter().filter(|(_, claim)| claim.is_free());
@@ -231,18 +238,19 @@ impl Shared {
         }
         let ready = fds.iter().map(|fd| fd.any() == Some(true)).collect::<Vec<_>>();
         for ((key, claim), _) in free.iter().zip(ready).filter(|(_, ready)| *ready) {
-            if !is_stuck() || !self.pass_on(relay, *key, claim) {
+            if !is_stuck() || !self.pass_on(relay, *key, claim, pause) {
                 return;
             }
         }
     }
 
     /// False when no sibling is idle, or nobody is left to take anything out.
-    fn pass_on(&self, relay: &Relay, key: Key, claim: &Claim) -> bool {
+    fn pass_on(&self, relay: &Relay, key: Key, claim: &Claim, pause: &mut Duration) -> bool {
         if !relay.is_empty() {
             // What waits there already waits for all of them. Here it is no worse off, and may be
             // served by whoever is ready first.
-            std::thread::sleep(NOBODY_IDLE);
+            std::thread::sleep(*pause);
+            *pause = (*pause * 2).min(NOBODY_IDLE[1]);
             return false;
         }
         let may_pass = lock(&self.may_pass);
@@ -260,6 +268,7 @@ impl Shared {
             lock(&self.claims).remove(&key);
             lock(&self.passed).push(key);
             self.any_passed.store(true, Ordering::Release);
+            *pause = NOBODY_IDLE[0];
             return true;
         }
         let _ = self.poller.add_connection(&claim.socket, key.0, key.1);
