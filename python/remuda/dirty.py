@@ -26,6 +26,7 @@ from remuda.channel import SCOREBOARD_FD
 from remuda.glog import trace_of
 from remuda.hooks import Hooks
 from remuda.loading import BootError
+from remuda.settled import settle
 
 VARIABLE = "GUNICORN_DIRTY_SOCKET"
 HOOKS = ("on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_worker_exit")
@@ -65,22 +66,6 @@ def parts_of(spec: str) -> tuple[str, str]:
     """Module and class of ``module:Class`` or ``module:Class:N``."""
     module, _, rest = spec.partition(":")
     return module, rest.partition(":")[0]
-
-
-def settled_at(path: str) -> Path:
-    """What a worker waits for before it serves: dirty apps are loaded, or will not be.
-
-    So the old workers serve on while a reload loads large models. gunicorn's own arbiter has a
-    request wait for five seconds, and no longer.
-    """
-    return Path(path).with_name("settled")
-
-
-def settle(path: str) -> None:
-    """It is known how dirty apps fare: nobody needs to wait any more."""
-    settled = settled_at(path)
-    settled.parent.mkdir(mode=0o700, exist_ok=True)
-    settled.touch()
 
 
 def run(boot: dict[str, Any], hooks: Hooks, channel_fd: int) -> int:
@@ -125,14 +110,15 @@ def main() -> int:
         hooks = Hooks(plan, module, journal, boot["master"])
     except (BootError, config_file.ConfigError) as error:
         journal.error(f"The dirty arbiter cannot begin: {error}")
-        settle(boot["dirty"])
+        settle(boot["dirty"]["socket"], loaded=False)
         return 1
     return serve(boot, hooks)
 
 
 def serve(boot: dict[str, Any], hooks: Hooks) -> int:
     """Load gunicorn's arbiter, and run it. Returns the exit status."""
-    plan, path, log = boot["plan"], Path(boot["dirty"]), hooks.server.log
+    plan, address, log = boot["plan"], boot["dirty"]["socket"], hooks.server.log
+    path = Path(address)
     titles.show(f"dirty {boot['generation']}", plan["proc_name"])
     path.parent.mkdir(mode=0o700, exist_ok=True)
     for stale in path.parent.glob("worker-*.sock"):
@@ -144,12 +130,12 @@ def serve(boot: dict[str, Any], hooks: Hooks) -> int:
             # gunicorn's arbiter does so, too; but then it would try again and again.
             getattr(importlib.import_module(module), name)
         except Exception as error:
-            settle(boot["dirty"])
+            settle(address, loaded=False)
             log.error("The dirty app %s cannot be loaded\n%s", spec, trace_of(error))
             return loading.APP_STATUS
     gunicorn = importlib.import_module("gunicorn.dirty.arbiter")
-    cfg = adapt(hooks, partial(settle, boot["dirty"]))
-    arbiter = gunicorn.DirtyArbiter(cfg, log, str(path))
+    cfg = adapt(hooks, partial(settle, address))
+    arbiter = gunicorn.DirtyArbiter(cfg, log, address)
     # It looks for its parent by this number.
     arbiter.ppid = boot["master"]
     # Else its workers' sockets would stay behind when it is killed.
@@ -160,7 +146,7 @@ def serve(boot: dict[str, Any], hooks: Hooks) -> int:
         arbiter.run()
     except Exception as error:
         log.error("Exception in dirty arbiter process\n%s", trace_of(error))
-        settle(boot["dirty"])
+        settle(address, loaded=False)
         return 1
     return 0
 
@@ -174,7 +160,7 @@ def stay_with(arbiter: Any) -> None:
             os._exit(0)
 
 
-def adapt(hooks: Hooks, settle: Callable[[], None]) -> Any:
+def adapt(hooks: Hooks, settle: Callable[..., None]) -> Any:
     """Our settings as gunicorn's arbiter needs them, with the hooks that we have to see as well."""
     cfg, log = hooks.server.cfg, hooks.server.log
     given: dict[str, Callable[..., Any]] = {name: hooks.get(name) for name in HOOKS}
@@ -197,10 +183,10 @@ def adapt(hooks: Hooks, settle: Callable[[], None]) -> Any:
         # Said any earlier, the first request would find a socket that refuses it.
         while not can_connect(path):
             time.sleep(0.005)
-        settle()
+        settle(loaded=True)
 
     def worker_exit(arbiter: Any, child: Any) -> None:
-        settle()
+        settle(loaded=False)
         given["dirty_worker_exit"](arbiter, child)
 
     for name, hook in zip(HOOKS, (starting, post_fork, worker_init, worker_exit), strict=True):

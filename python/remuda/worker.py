@@ -11,10 +11,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from remuda import _remuda, access, loading, titles, views
+from remuda import _remuda, access, loading, settled, titles, views
 from remuda.channel import SCOREBOARD_FD
 from remuda.glog import Log, trace_of
 from remuda.hooks import Hooks
@@ -28,6 +27,10 @@ LOOPS = {
     "gevent": "remuda.gevent_loop",
     "asgi": "remuda.asgi_loop",
 }
+DIRTY_APPS_BROKEN = """\
+The dirty apps of the new code cannot be loaded
+  why: the lines of the dirty arbiter say it
+  hint: the old code serves on; reload again once they can"""
 BEAT_S = 1.0
 BEAT_MIN_S = 0.05
 
@@ -43,7 +46,8 @@ class Assignment:
         view: What hooks know as the worker.
         channel_fd: Descriptor of the channel to the master.
         master: Process id that must be the parent.
-        awaits: File that is waited for before it serves, if there is one.
+        dirty: Where its dirty arbiter listens, and whether the code may serve without its apps;
+            ``None`` = it has none.
     """
 
     worker: int
@@ -52,7 +56,7 @@ class Assignment:
     view: views.Worker
     channel_fd: int
     master: int
-    awaits: Path | None
+    dirty: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -180,9 +184,9 @@ def _serve(
             tell_sources(error)
         return status
 
-    if assignment.awaits is not None:
-        # One that nobody makes must not keep the service from coming up.
-        _await(assignment.awaits, plan["cfg"]["boot_timeout"] / 2)
+    if not _has_dirty_apps(assignment.dirty, plan["cfg"]["boot_timeout"] / 2):
+        journal.error(DIRTY_APPS_BROKEN)
+        return loading.BOOT_STATUS
     try:
         hooks.call("post_fork", hooks.server, view)
         view.wsgi = loading.load_app(plan) if app is None else app
@@ -205,10 +209,11 @@ def _serve(
     return status
 
 
-def _await(path: Path, patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while not path.exists() and time.monotonic() < deadline:
-        _sleep(0.01)
+def _has_dirty_apps(place: dict[str, Any] | None, patience_s: float) -> bool:
+    """Whether it may serve; waits until that is known."""
+    if place is None:
+        return True
+    return settled.loads(place["socket"], patience_s) or not place["must_load"]
 
 
 def adopted(master: int) -> bool:

@@ -83,7 +83,7 @@ class Zygote:
             raise BootError("setup", str(error)) from None
         dirty.check(self.plan)
         if self.boot["dirty"]:
-            os.environ[dirty.VARIABLE] = self.boot["dirty"]
+            os.environ[dirty.VARIABLE] = self.boot["dirty"]["socket"]
         # Every worker would import them.
         importlib.import_module(worker.LOOPS[self.plan["worker_class"]])
         importlib.import_module("wsgiref.util")
@@ -226,7 +226,6 @@ class Zygote:
             self.hooks.server, request["worker"], request["slot"], request["max_requests"]
         )
         self.hooks.try_call("pre_fork", self.hooks.server, view)
-        socket = self.boot["dirty"]
         assignment = worker.Assignment(
             worker=request["worker"],
             slot=request["slot"],
@@ -234,7 +233,7 @@ class Zygote:
             view=view,
             channel_fd=channel_fd,
             master=self.boot["master"],
-            awaits=dirty.settled_at(socket) if socket else None,
+            dirty=self.boot["dirty"],
         )
 
         def run() -> int:
@@ -247,7 +246,7 @@ class Zygote:
 
     def _arbiter(self, channel_fd: int) -> Callable[[], int]:
         """What a dirty arbiter that is about to be forked has to do."""
-        environ = {**self.environ, dirty.VARIABLE: self.boot["dirty"]}
+        environ = {**self.environ, dirty.VARIABLE: self.boot["dirty"]["socket"]}
         boot = {**self.boot, "start": self.start, "environ": environ}
 
         def run() -> int:

@@ -431,6 +431,26 @@ def test_a_missing_class_is_named_and_the_service_serves(dirty, site):
         assert ask(server, "who")[:2] == (500, "DirtyConnectionError")
 
 
+@pytest.mark.parametrize("broken", ["import nothing_of_that_name", "class Job: pass", "init"])
+def test_a_reload_to_dirty_apps_that_do_not_load_is_given_up(dirty, site, broken):
+    with dirty() as server:
+        version, *_ = ask(server, "who")[1]
+        assert version == "one"
+        if broken == "init":
+            write(site, "two", init="1 / 0")
+        else:
+            (site / "jobs.py").write_text(broken + "\n")
+        server.send(signal.SIGHUP)
+        server.wait_for_log("The dirty apps of the new code cannot be loaded")
+        server.wait_for_log("Reload given up: the new code does not run (importing it failed)")
+        assert ask(server, "who")[1][0] == "one"
+        write(site, "three")
+        server.send(signal.SIGHUP)
+        server.wait_for_log("Reload done")
+        assert ask(server, "who")[1][0] == "three"
+        assert server.stop() == 0
+
+
 def test_it_runs_as_the_user_of_the_workers(serve, tmp_path_factory):
     nobody = pwd.getpwnam("nobody")
     site = Path("/tmp") / f"remuda-test-{os.getpid()}-{time.monotonic_ns()}"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,31 @@ def test_a_busy_workers_connections_are_served_by_its_siblings(serve, worker_cla
             slow.socket.setblocking(True)
             assert slow.read().text == "spun"
         assert len(server.workers()) == 4
+
+
+def test_workers_that_are_all_busy_are_left_alone(serve):
+    """Who looks out for an idle sibling shares a core with a busy worker."""
+    with serve("--workers", "2", app="lab:app") as server, ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.port)) for _ in range(8)]
+        for client in clients:
+            client.send(b"GET /spin?1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(0.5)
+        before, began = looks_of(server), time.monotonic()
+        time.sleep(2)
+        each = (looks_of(server) - before) / (time.monotonic() - began) / 2
+        assert [client.read().text for client in clients] == ["spun"] * len(clients)
+        assert 0 < each < 1000, "times a second; 4 ms apart at most"
+
+
+def looks_of(server) -> int:
+    """How often the lookouts of all workers have gone to sleep."""
+    count = 0
+    for pid in server.workers():
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            if (thread / "comm").read_text() == "remuda-lookout\n":
+                status = (thread / "status").read_text()
+                count += int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return count
 
 
 def test_even_load_is_spread_over_all_workers(serve, worker_class):

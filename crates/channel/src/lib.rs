@@ -46,8 +46,8 @@ pub use profile::{PROFILE_SECONDS_MAX, profile_packet, profile_seconds};
 pub use sources::Sources;
 pub use word::{FromWorker, ToWorker, UnknownWord};
 pub use zygote::{
-    BootFailure, CHANNEL_FD, FIRST_LISTENER_FD, FromZygote, RELAY_GIVE_FD, RELAY_TAKE_FD,
-    SCOREBOARD_FD, ToZygote,
+    BootFailure, CHANNEL_FD, DirtyPlace, FIRST_LISTENER_FD, FromZygote, RELAY_GIVE_FD,
+    RELAY_TAKE_FD, SCOREBOARD_FD, ToZygote,
 };
 
 /// Spaces in the last argument of each process of Python: its title is written over its arguments

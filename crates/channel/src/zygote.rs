@@ -15,6 +15,15 @@ pub const RELAY_TAKE_FD: i32 = 6;
 /// The first listener in the zygote; the others follow without a gap, in the order of the plan.
 pub const FIRST_LISTENER_FD: i32 = 7;
 
+/// Where a dirty arbiter is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirtyPlace {
+    /// Path of the socket on which it listens.
+    pub socket: String,
+    /// The code is to take the place of code that serves, so it does not serve without its dirty apps.
+    pub must_load: bool,
+}
+
 /// What the master says to a zygote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -29,8 +38,8 @@ pub enum ToZygote {
         plan: Box<WorkerPlan>,
         /// Modules that earlier workers have imported after the fork.
         prefetch: Vec<String>,
-        /// Where the dirty arbiter of this generation listens; `None` = there is none.
-        dirty: Option<String>,
+        /// The dirty arbiter of this generation; `None` = there is none.
+        dirty: Option<DirtyPlace>,
     },
     /// Open the log files again: workers to come inherit them.
     Reopen,

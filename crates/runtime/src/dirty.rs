@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
-use remuda_channel::{IdentityPlan, ToWorker, ToZygote};
+use remuda_channel::{DirtyPlace, IdentityPlan, ToWorker, ToZygote};
 use remuda_supervisor::{Event, Generation, WorkerId};
 use tempfile::TempDir;
 
@@ -65,11 +65,13 @@ impl Arbiters {
 
 impl Shell {
     /// Where clients of this generation find their arbiter; `None` = there is none.
-    pub(crate) fn dirty_socket(&mut self, generation: Generation) -> io::Result<Option<String>> {
+    pub(crate) fn dirty_place(&mut self, generation: Generation) -> io::Result<Option<DirtyPlace>> {
         let Some(edition) = self.supervisor.dirty_edition(generation) else { return Ok(None) };
         let owner = self.worker_plan(generation).identity.clone();
         let path = self.arbiters.socket(edition, owner.as_ref())?;
-        Ok(Some(path.display().to_string()))
+        // The first came with the start; all others by reloads.
+        let must_load = edition != Generation(1);
+        Ok(Some(DirtyPlace { socket: path.display().to_string(), must_load }))
     }
 
     pub(crate) fn fork_dirty(&mut self, zygote: Generation, worker: WorkerId) -> Option<Event> {

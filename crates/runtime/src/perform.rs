@@ -256,8 +256,8 @@ impl Shell {
 
     /// Tells a zygote that has greeted what to load.
     pub(crate) fn boot(&mut self, generation: Generation) {
-        let dirty = match self.dirty_socket(generation) {
-            Ok(socket) => socket,
+        let dirty = match self.dirty_place(generation) {
+            Ok(place) => place,
             Err(error) => {
                 let folder = std::env::temp_dir();
                 let message = format!(
