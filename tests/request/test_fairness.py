@@ -47,6 +47,8 @@ def test_workers_that_are_all_busy_are_left_alone(serve):
     """Who looks out for an idle sibling shares a core with a busy worker."""
     with serve("--workers", "2", app="lab:app") as server, ExitStack() as stack:
         clients = [stack.enter_context(Client(server.port)) for _ in range(8)]
+        # From now on the workers hold them, and could pass them on.
+        assert {client.request("/pid").status for client in clients} == {200}
         for client in clients:
             client.send(b"GET /spin?1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         time.sleep(0.5)
