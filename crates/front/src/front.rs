@@ -49,8 +49,8 @@ pub struct Front {
     pub(crate) lookout: Option<Lookout>,
     /// There are siblings, and a lookout that passes connections on to them.
     pub(crate) gives_away: bool,
-    /// Until then nothing is taken from siblings; 0 = it is.
-    pub(crate) relay_rests_until: Cell<u64>,
+    /// For a moment nothing is taken from siblings.
+    pub(crate) relay_rests: Cell<bool>,
     /// When it was last looked whether this worker has too many connections.
     pub(crate) evened_out_at: Cell<u64>,
 }
@@ -183,7 +183,7 @@ impl Front {
             relay,
             lookout,
             gives_away,
-            relay_rests_until: Cell::new(0),
+            relay_rests: Cell::new(false),
             evened_out_at: Cell::new(0),
         };
         front.watch_relay();
@@ -259,9 +259,11 @@ impl Front {
         let mut listening: u64 = 0;
         if let Some(lookout) = &self.lookout {
             self.forget_passed(lookout.come_round());
+            if lookout.was_counted_out() {
+                self.tell_siblings();
+            }
         }
         self.core.read_clock();
-        self.end_rest();
         self.core.ready.borrow_mut().extend(self.core.later.borrow_mut().drain(..));
         let connections = self.connections.borrow();
         for ready in batch.ready() {
@@ -271,6 +273,7 @@ impl Front {
                 Token::Watched => self.watched_ready.set(true),
                 // What it rings for stands in the queues.
                 Token::Bell => {}
+                Token::Alarm => self.end_rest(),
                 Token::Connection(id, serial) => {
                     let connection = connections.get(id);
                     if let Some(connection) = connection.filter(|c| c.wire.serial == serial) {
@@ -380,12 +383,6 @@ impl Front {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.core.draining.get() && self.connections.borrow().is_empty() && !self.has_work()
-    }
-
-    /// Whether [`Front::collect`] has to be called again soon, without an event.
-    #[must_use]
-    pub fn is_resting(&self) -> bool {
-        self.relay_rests_until.get() > 0
     }
 
     /// Open connections.

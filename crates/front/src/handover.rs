@@ -6,6 +6,7 @@
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::Socket;
 
@@ -22,7 +23,7 @@ use crate::wire::{Peer, Phase, Wire};
 /// A connection that nobody waits on changes workers so often at most before it is served.
 pub(crate) const HOPS_MAX: u8 = 3;
 /// And whoever gives one away takes none for so long.
-const REST_NS: u64 = 20_000_000;
+const REST: Duration = Duration::from_millis(20);
 
 impl Front {
     /// Takes a connection that a sibling has passed on, if there is room for one.
@@ -100,9 +101,10 @@ impl Front {
     /// Takes nothing from the siblings for a moment: else whoever has just given something, and is
     /// awake anyway, would take it back before others wake up.
     fn rest_relay(&self) {
-        if self.relay_rests_until.get() == 0 {
+        // Without an alarm it would never end.
+        if !self.relay_rests.get() && self.poller.wake_after(REST).is_ok() {
             self.unwatch_relay();
-            self.relay_rests_until.set(self.core.now.get() + REST_NS);
+            self.relay_rests.set(true);
         }
     }
 
@@ -111,7 +113,9 @@ impl Front {
     /// most for each tick of the coarse clock; true when it went.
     pub(crate) fn even_out(&self, wire: &Rc<Wire>, stage: &Stage) -> bool {
         let Some(relay) = self.relay_to_siblings() else { return false };
-        if !could_leave(wire, stage)
+        // One that has only just come would go on and on.
+        if !wire.served_here.get()
+            || !could_leave(wire, stage)
             || self.evened_out_at.replace(self.core.now.get()) == self.core.now.get()
         {
             return false;
@@ -127,12 +131,9 @@ impl Front {
 
     /// Takes from the siblings again, some time after something was given to them.
     pub(crate) fn end_rest(&self) {
-        let until = self.relay_rests_until.get();
-        if until > 0 && self.core.now.get() >= until {
-            self.relay_rests_until.set(0);
-            if self.accepting.get() == Accepting::Yes {
-                self.watch_relay();
-            }
+        self.relay_rests.set(false);
+        if self.accepting.get() == Accepting::Yes {
+            self.watch_relay();
         }
     }
 

@@ -56,6 +56,8 @@ struct Shared {
     /// Connections that were passed on, for the front to forget.
     passed: Mutex<Vec<Key>>,
     any_passed: AtomicBool,
+    /// The siblings do not count this worker at the moment.
+    counted_out: AtomicBool,
     /// Moves whenever the front collects.
     rounds: AtomicU64,
     over: AtomicBool,
@@ -84,6 +86,7 @@ impl Lookout {
             claims: Mutex::default(),
             passed: Mutex::default(),
             any_passed: AtomicBool::new(false),
+            counted_out: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             over: AtomicBool::new(false),
             may_pass: Mutex::new(true),
@@ -115,6 +118,11 @@ impl Lookout {
         } else {
             Vec::new()
         }
+    }
+
+    /// Whether the front has come round after it was counted out, and has to be counted again.
+    pub(crate) fn was_counted_out(&self) -> bool {
+        self.0.counted_out.swap(false, Ordering::AcqRel)
     }
 
     /// Passes nothing on any more; what it has passed on lies in the relay when this returns.
@@ -179,6 +187,12 @@ impl Shared {
         let mut pause = NOBODY_IDLE[0];
         let is_stuck =
             || self.rounds.load(Ordering::Acquire) == seen && !self.over.load(Ordering::Acquire);
+        if is_stuck() {
+            // However few connections it has, it takes none: they would send theirs round and round,
+            // and nothing of what waits here would find the relay empty.
+            relay.siblings().leave();
+            self.counted_out.store(true, Ordering::Release);
+        }
         while is_stuck() && self.has_news(Some(Duration::ZERO)) {
             self.pass_on_what_is_ready(relay, &is_stuck, &mut pause);
             self.look_at_front(standing);

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 /// What a descriptor stands for in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub(crate) enum Token {
     Watched,
     /// Somebody has rung.
     Bell,
+    /// The time is over that was asked for last.
+    Alarm,
     /// Place in the slab, and a serial number: an event that was waited for without the
     /// interpreter's lock may come after its connection's end, when another has that place.
     Connection(usize, u32),
@@ -27,6 +31,7 @@ const LISTENER: u64 = 1 << 62;
 const WATCHED: u64 = 1 << 63;
 const RELAY: u64 = LISTENER | WATCHED;
 const BELL: u64 = WATCHED | 1;
+const ALARM: u64 = WATCHED | 2;
 /// Bits of a serial number; behind them stands the place.
 const SERIAL_BITS: u32 = 32;
 
@@ -37,6 +42,7 @@ impl Token {
             Self::Relay => RELAY,
             Self::Watched => WATCHED,
             Self::Bell => BELL,
+            Self::Alarm => ALARM,
             Self::Connection(id, serial) => (id as u64) << SERIAL_BITS | u64::from(serial),
         }
     }
@@ -45,7 +51,11 @@ impl Token {
         if bits & RELAY == RELAY {
             Self::Relay
         } else if bits & WATCHED != 0 {
-            if bits == BELL { Self::Bell } else { Self::Watched }
+            match bits {
+                BELL => Self::Bell,
+                ALARM => Self::Alarm,
+                _ => Self::Watched,
+            }
         } else if bits & LISTENER != 0 {
             Self::Listener((bits & !LISTENER) as usize)
         } else {
@@ -69,6 +79,8 @@ pub(crate) struct Poller {
     epoll: Epoll,
     /// Edge-triggered: each ring is an event, and nobody has to read it.
     bell: EventFd,
+    /// The same. A loop that watches this instance from outside has no timeout of ours.
+    alarm: TimerFd,
 }
 
 /// Events taken from the kernel at once.
@@ -134,13 +146,22 @@ impl Poller {
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         epoll.add(&bell, EpollEvent::new(flags, Token::Bell.to_bits()))?;
-        Ok(Self { epoll, bell })
+        let alarm_flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, alarm_flags)?;
+        epoll.add(&alarm, EpollEvent::new(flags, Token::Alarm.to_bits()))?;
+        Ok(Self { epoll, bell, alarm })
     }
 
     /// Ends the wait of whoever waits, or else the next one.
     pub(crate) fn ring(&self) {
         // Full after 2^64 rings.
         let _ = self.bell.write(1);
+    }
+
+    /// Gives one event after a time, in place of one that was asked for before.
+    pub(crate) fn wake_after(&self, time: Duration) -> io::Result<()> {
+        let once = Expiration::OneShot(TimeSpec::from_duration(time));
+        Ok(self.alarm.set(once, TimerSetTimeFlags::empty())?)
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -208,6 +229,7 @@ mod tests {
             Token::Relay,
             Token::Watched,
             Token::Bell,
+            Token::Alarm,
             Token::Connection(77, u32::MAX),
         ] {
             assert_eq!(Token::from_bits(token.to_bits()), token);

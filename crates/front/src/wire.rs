@@ -107,6 +107,8 @@ pub(crate) struct Wire {
     pub(crate) phase: Cell<Phase>,
     /// When the phase began, or last made progress: nanoseconds of the loop's clock.
     pub(crate) since: Cell<u64>,
+    /// It has had a request in this worker.
+    pub(crate) served_here: Cell<bool>,
     /// How often it has become idle.
     pub(crate) times_idle: Cell<u32>,
     /// It stands in the ready queue already.
@@ -150,6 +152,7 @@ impl Wire {
             successor: RefCell::default(),
             phase: Cell::new(Phase::Head),
             since: Cell::new(0),
+            served_here: Cell::new(false),
             times_idle: Cell::new(0),
             queued: Cell::new(false),
             budget: Cell::new(TURN_BYTES_MAX),
@@ -236,6 +239,7 @@ impl Wire {
     }
 
     pub(crate) fn begin_turn(&self) -> Rc<Turn> {
+        self.served_here.set(true);
         let turn = Rc::new(Turn::default());
         self.turns.borrow_mut().push(turn.clone());
         turn

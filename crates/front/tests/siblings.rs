@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,7 +39,7 @@ fn siblings() -> Two {
 }
 
 /// `stuck`: see there.
-fn two(counts: Counts, stuck: Option<Duration>) -> Two {
+fn two(counts: impl Siblings + Clone + 'static, stuck: Option<Duration>) -> Two {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     listener.set_nonblocking(true).expect("flag");
     let port = listener.local_addr().expect("address").port();
@@ -51,7 +52,7 @@ fn two(counts: Counts, stuck: Option<Duration>) -> Two {
         let listener = Listener::new(fd, "127.0.0.1".into(), Some(port));
         let limits = Limits { has_siblings: true, stuck, ..Limits::default() };
         let watched = std::os::unix::net::UnixDatagram::unbound().expect("socket").into();
-        let relay = Relay::new(own(&give), own(&take), Box::new(counts));
+        let relay = Relay::new(own(&give), own(&take), Box::new(counts.clone()));
         let proxies = Proxies { trusted: TrustedPeers::Everyone, ..Proxies::default() };
         let (listeners, relay) = (vec![listener], Some(relay));
         let setup = Setup { listeners, limits, proxies, relay, ..Setup::default() };
@@ -152,6 +153,38 @@ fn a_worker_that_has_more_than_its_share_lets_others_have_new_connections() {
     reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
     assert!(answer(&mut third).ends_with("idle /third"));
     assert_eq!((siblings.busy.connections(), siblings.idle.connections()), (2, 1));
+}
+
+/// What a worker has said of itself.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<Option<usize>>>>);
+
+impl Siblings for Said {
+    fn hold(&self, connections: usize) {
+        self.0.lock().expect("unpoisoned").push(Some(connections));
+    }
+    fn leave(&self) {
+        self.0.lock().expect("unpoisoned").push(None);
+    }
+    fn fewest(&self) -> Option<usize> {
+        None
+    }
+}
+
+#[test]
+fn a_stuck_worker_is_not_counted_until_it_comes_round() {
+    let said = Said::default();
+    let siblings = two(said.clone(), None);
+    let mut slow = siblings.client_of_busy();
+    let mut waiting = siblings.client_of_busy();
+    ask(&mut slow, "/slow");
+    let in_app = wait_for_request(&siblings.busy);
+    ask(&mut waiting, "/quick");
+    reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
+    assert!(said.0.lock().expect("unpoisoned").contains(&None));
+    reply(&siblings.busy, in_app, "busy");
+    siblings.busy.collect().expect("collect");
+    assert_eq!(said.0.lock().expect("unpoisoned").last(), Some(&Some(1)));
 }
 
 #[test]

@@ -243,7 +243,7 @@ impl Worker {
             self.write_access_lines();
             if self.pool.start_watching() {
                 // The main thread's beats sweep; while draining, they come too late to end at once.
-                let pace = if self.comes_back_soon() { PACE_SOON } else { Duration::MAX };
+                let pace = if self.front().is_draining() { PACE_SOON } else { Duration::MAX };
                 let waited = self.wait(py, &waiter, &mut batch, pace);
                 self.pool.stop_watching();
                 waited?;
@@ -430,11 +430,7 @@ impl Worker {
     }
 
     fn pace(&self) -> Duration {
-        if self.comes_back_soon() { PACE_SOON } else { PACE }
-    }
-
-    fn comes_back_soon(&self) -> bool {
-        self.front().is_draining() || self.front().is_resting()
+        if self.front().is_draining() { PACE_SOON } else { PACE }
     }
 
     fn serve(&self, py: Python<'_>, exchange: Exchange) {
