@@ -7,8 +7,6 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from remuda import titles
-
 
 def become(module: str, boot: dict[str, Any], *, folder: str, environ: dict[str, str]) -> NoReturn:
     """Run ``module`` anew, from ``folder``, with ``boot`` for ``received``."""
@@ -16,7 +14,8 @@ def become(module: str, boot: dict[str, Any], *, folder: str, environ: dict[str,
     os.write(fd, json.dumps(boot).encode())
     os.lseek(fd, 0, os.SEEK_SET)
     os.chdir(folder)
-    arguments = [sys.executable, "-m", module, str(fd), titles.ROOM]
+    # The last one is the master's room for titles.
+    arguments = [sys.executable, "-m", module, str(fd), sys.orig_argv[-1]]
     os.execve(sys.executable, arguments, environ)
 
 

@@ -6,12 +6,9 @@ import sys
 
 from remuda import _remuda
 
-ROOM = " " * 120
-"""An argument over which titles are written; the master gives one as well."""
-
 
 def hide_room() -> None:
-    """Take the argument away that is only there for titles."""
+    """Take the argument away that the master gives only for titles to be written over."""
     if sys.argv[-1].isspace():
         sys.argv.pop()
 

@@ -14,7 +14,7 @@ def test_a_short_run_reads_master_zygote_and_workers(programs: Path, tmp_path: P
     command = [sys.executable, str(ROOT / "benches" / "memory.py"), "--site", "proyecto"]
     command += ["--rounds", "1", "--requests", "50", "--only", "memory", "--setup", "remuda 5 sync"]
     command += ["--programs", str(programs), "--results", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "memory.json").read_text())["proyecto"]
     (sample,) = rows["remuda 5 sync"]["samples"]

@@ -122,7 +122,9 @@ impl Lookout {
 
     /// Whether the front has come round after it was counted out, and has to be counted again.
     pub(crate) fn was_counted_out(&self) -> bool {
-        self.0.counted_out.swap(false, Ordering::AcqRel)
+        // Asked with each round of a busy front, and hardly ever so.
+        self.0.counted_out.load(Ordering::Relaxed)
+            && self.0.counted_out.swap(false, Ordering::AcqRel)
     }
 
     /// Passes nothing on any more; what it has passed on lies in the relay when this returns.

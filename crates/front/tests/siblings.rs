@@ -62,6 +62,17 @@ fn two(counts: impl Siblings + Clone + 'static, stuck: Option<Duration>) -> Two 
 }
 
 impl Two {
+    /// A client of `busy` whose next request waits, and one whose request is with its app; from now on
+    /// `busy` collects nothing.
+    fn waiting_behind_a_slow_one(&self) -> (TcpStream, TcpStream, Exchange) {
+        let mut waiting = self.client_of_busy();
+        let mut slow = self.client_of_busy();
+        ask(&mut slow, "/slow");
+        let in_app = wait_for_request(&self.busy);
+        ask(&mut waiting, "/quick");
+        (waiting, slow, in_app)
+    }
+
     /// A connection that `busy` has accepted, and on which it has answered one request.
     fn client_of_busy(&self) -> TcpStream {
         let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
@@ -123,12 +134,7 @@ fn reply(front: &Front, exchange: Exchange, name: &str) {
 #[test]
 fn a_request_to_a_busy_worker_is_served_by_an_idle_one() {
     let siblings = siblings();
-    let mut waiting = siblings.client_of_busy();
-    let mut slow = siblings.client_of_busy();
-    ask(&mut slow, "/slow");
-    let in_app = wait_for_request(&siblings.busy);
-    // From now on `busy` runs the app, and collects nothing.
-    ask(&mut waiting, "/quick");
+    let (mut waiting, mut slow, in_app) = siblings.waiting_behind_a_slow_one();
     reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
     assert!(answer(&mut waiting).ends_with("idle /quick"));
     reply(&siblings.busy, in_app, "busy");
@@ -175,11 +181,7 @@ impl Siblings for Said {
 fn a_stuck_worker_is_not_counted_until_it_comes_round() {
     let said = Said::default();
     let siblings = two(said.clone(), None);
-    let mut slow = siblings.client_of_busy();
-    let mut waiting = siblings.client_of_busy();
-    ask(&mut slow, "/slow");
-    let in_app = wait_for_request(&siblings.busy);
-    ask(&mut waiting, "/quick");
+    let (_waiting, _slow, in_app) = siblings.waiting_behind_a_slow_one();
     reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
     assert!(said.0.lock().expect("unpoisoned").contains(&None));
     reply(&siblings.busy, in_app, "busy");
