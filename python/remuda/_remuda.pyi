@@ -120,7 +120,7 @@ class Worker:
         """The descriptor that a loop watches for reading."""
 
     def ready(self) -> None:
-        """Tell the master that requests can come."""
+        """Tell the master that requests can come, and wait for its word that they shall."""
 
     def run_blocking(self) -> None:
         """Serve until drained."""

@@ -27,10 +27,10 @@ def serve(duty: Duty) -> int:
         finally:
             ended.set()
 
+    worker.ready()
     # Daemons: a request that hangs must not keep the process alive after its time.
     for number in range(duty.plan["threads"]):
         threading.Thread(target=run, name=f"remuda-{number}", daemon=True).start()
-    worker.ready()
     # The kernel gives signals to the main thread as long as it can, and they end the wait.
     while not worker.beat():
         if ended.wait(BEAT_DRAINING_S if worker.draining else beat_seconds(duty.plan)):

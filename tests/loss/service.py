@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from serving import APPS, REMUDA, free_port, is_a_wish, parent_of, wait_until
@@ -100,6 +101,12 @@ class Service:
     def log(self) -> str:
         """All that it has written."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def log_around(self, moment: float) -> str:
+        """What it has written within a second of ``moment``, in seconds since the epoch."""
+        seconds = [time.localtime(moment + offset) for offset in (-1, 0, 1)]
+        stamps = tuple(time.strftime("[%Y-%m-%d %H:%M:%S", second) for second in seconds)
+        return "\n".join(line for line in self.log().splitlines() if line.startswith(stamps))
 
     def is_alive(self) -> bool:
         """Whether the master runs."""

@@ -39,6 +39,9 @@ words! {
     ToWorker {
         /// The master knows its process number: it may touch what workers share.
         Begin = b"begin",
+        /// It is wanted, and may take requests. Never before it has said that it is ready; until
+        /// then it may be killed at any time, and nothing is lost.
+        Serve = b"serve",
         /// Accept no more, finish what is held, leave. A successor accepts from now on.
         Drain = b"drain",
         /// The same, but first accept what already waits in the accept queue: no successor will.
@@ -54,7 +57,7 @@ words! {
 words! {
     /// What a worker tells the master.
     FromWorker {
-        /// It can take a request now.
+        /// It could take requests, and waits for [`ToWorker::Serve`].
         Ready = b"ready",
         /// It has served its `max_requests`; it goes on serving until told to drain.
         Spent = b"spent",

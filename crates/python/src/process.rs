@@ -106,6 +106,15 @@ pub(crate) fn is_known(py: Python<'_>, channel: RawFd) -> PyResult<bool> {
     }
 }
 
+/// Waits until the master has said something on `channel`, until a signal comes, or for `timeout`.
+pub(crate) fn await_word(channel: RawFd, timeout: Duration) {
+    // SAFETY: the worker's channel stays open as long as the process.
+    let channel = unsafe { BorrowedFd::borrow_raw(channel) };
+    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    // Whoever waits looks again, whatever has ended the wait.
+    let _ = poll(&mut [PollFd::new(channel, PollFlags::POLLIN)], timeout);
+}
+
 /// Gives free heap pages back to the kernel, so that workers do not inherit them.
 #[pyfunction]
 pub(crate) fn trim_heap() {

@@ -32,7 +32,7 @@ use crate::journal::PyJournal;
 use crate::memory_profile::MemoryProfile;
 use crate::memory_samples::MemorySamples;
 use crate::overdue::Flights;
-use crate::process::trim_heap;
+use crate::process::{await_word, trim_heap};
 use crate::serving::Serving;
 use crate::setup::AccessWriter;
 use crate::wsgi::{self, Closing, EnvironBuilder, Files, Phrases};
@@ -57,6 +57,8 @@ pub(crate) struct Worker {
     /// When time limits were last applied.
     swept: Cell<u64>,
     left: Cell<bool>,
+    /// The master has said that it may take requests.
+    may_serve: Cell<bool>,
     /// The master's end of the channel is closed.
     orphaned: Cell<bool>,
 }
@@ -189,6 +191,7 @@ impl Worker {
             turns: Cell::new(0),
             swept: Cell::new(0),
             left: Cell::new(false),
+            may_serve: Cell::new(false),
             orphaned: Cell::new(false),
         })
     }
@@ -198,11 +201,23 @@ impl Worker {
         self.front().fd()
     }
 
-    /// Tells the master that requests can come.
-    fn ready(&self) {
+    /// Tells the master that requests can come, and waits for its word that they shall: a worker that
+    /// is not wanted any more is killed, which would lose what it had taken meanwhile.
+    fn ready(&self, py: Python<'_>) -> PyResult<()> {
         self.serving.line.claim(std::process::id(), now_ns());
-        self.serving.say(FromWorker::Ready);
-        title::show_state("serving");
+        self.listen();
+        while !self.may_serve.get() && !self.front().is_draining() {
+            // Again and again: a word to a worker that was too busy to read may be lost.
+            self.serving.say(FromWorker::Ready);
+            py.detach(|| await_word(self.serving.channel, PACE));
+            py.check_signals()?;
+            self.serving.line.beat(now_ns());
+            self.listen();
+        }
+        if self.may_serve.get() {
+            title::show_state("serving");
+        }
+        Ok(())
     }
 
     /// Serves until drained. Signal handlers of Python run between requests.
@@ -494,6 +509,7 @@ impl Worker {
                 Ok(length) => match ToWorker::try_from(&packet[..length]) {
                     // Waited for before this worker took its listeners.
                     Ok(ToWorker::Begin) => {}
+                    Ok(ToWorker::Serve) => self.may_serve.set(true),
                     Ok(ToWorker::Drain) => self.obey(Drain::ToSiblings),
                     Ok(ToWorker::DrainQueue) => self.obey(Drain::Last),
                     Ok(ToWorker::HandOver) => self.obey(Drain::Succeeded),

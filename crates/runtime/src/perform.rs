@@ -45,6 +45,7 @@ impl Shell {
             Action::ForkDirty { generation, worker } => self.fork_dirty(generation, worker),
             Action::Tell { worker, order } => {
                 let word = match order {
+                    Order::Serve => ToWorker::Serve,
                     Order::Drain => ToWorker::Drain,
                     Order::DrainQueue => ToWorker::DrainQueue,
                     Order::HandOver => ToWorker::HandOver,

@@ -115,6 +115,8 @@ pub(crate) struct ForkRequest {
 /// How much a worker takes from the accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accepts {
+    /// Nothing before the master's word.
+    NotYet,
     /// Whatever comes.
     All,
     /// What waits already; then it leaves.
@@ -134,7 +136,7 @@ pub(crate) struct WorkerLife {
     pub(crate) faults: Vec<WorkerFault>,
     /// It waits for the master's word that it may begin.
     pub(crate) waits: bool,
-    /// Since when it takes requests.
+    /// Since when it could take requests.
     pub(crate) ready_at: Option<Tick>,
     /// What it takes from the queue.
     pub(crate) accepts: Accepts,

@@ -446,6 +446,7 @@ impl<M: Master> World<'_, M> {
 
     fn tell(&mut self, worker: WorkerId, order: Order) {
         let word = match order {
+            Order::Serve => ToWorker::Serve,
             Order::Drain => ToWorker::Drain,
             Order::DrainQueue => ToWorker::DrainQueue,
             Order::HandOver => ToWorker::HandOver,
@@ -453,7 +454,7 @@ impl<M: Master> World<'_, M> {
         };
         let mut word = word.as_bytes().to_vec();
         let now = self.now;
-        if order != Order::Reopen
+        if !matches!(order, Order::Serve | Order::Reopen)
             && let Some(process) = self.kernel.worker_mut(worker)
         {
             process.told.drain.get_or_insert(now);

@@ -16,6 +16,8 @@ const LOOP_REQUESTS_MAX: usize = 4;
 /// A worker tells of modules that it has imported late after so many requests: so many more than
 /// those who lived before it.
 const LEARNED_AFTER: u64 = 3;
+/// One that waits to be told to serve says so often that it is ready.
+const ASKS_EVERY: Duration = Duration::from_secs(1);
 const LEARNED_EACH: u32 = 4;
 /// Requests go on so long after the faults, then no more come.
 const TRAFFIC_AFTER_CALM: Duration = Duration::from_secs(5);
@@ -24,6 +26,7 @@ impl<M: Master> World<'_, M> {
     pub(crate) fn worker_acts(&mut self, serial: Serial, deed: &Deed) {
         match deed {
             Deed::Boot => self.worker_has_booted(serial),
+            Deed::AskToServe => self.ask_to_serve(serial),
             Deed::FinishRequest(request) => self.finish_request(serial, *request),
             Deed::Listen => self.listen(serial),
             Deed::Leave => self.leave_when_done(serial),
@@ -73,9 +76,18 @@ impl<M: Master> World<'_, M> {
             let after = between(&mut rng, after / 2, after * 2);
             self.act(serial, after, Deed::End(ending));
         }
-        self.say(serial, Letter::Worker(id, FromWorker::Ready.as_bytes().to_vec()));
+        self.ask_to_serve(serial);
         self.listen(serial);
-        self.accept(serial);
+    }
+
+    /// Again and again: its word, or the answer, may be lost.
+    fn ask_to_serve(&mut self, serial: Serial) {
+        let Some(life) = self.life(serial) else { return };
+        if life.accepts == Accepts::NotYet {
+            let id = life.id;
+            self.act(serial, ASKS_EVERY, Deed::AskToServe);
+            self.say(serial, Letter::Worker(id, FromWorker::Ready.as_bytes().to_vec()));
+        }
     }
 
     fn wait_to_begin(&mut self, serial: Serial) {
@@ -110,27 +122,33 @@ impl<M: Master> World<'_, M> {
         };
         let Some(life) = self.life(serial) else { return };
         for word in inbox {
+            let takes_none_yet = life.accepts == Accepts::NotYet;
             match ToWorker::try_from(&word[..]) {
+                Ok(ToWorker::Serve) if takes_none_yet => life.accepts = Accepts::All,
                 Ok(ToWorker::Drain | ToWorker::HandOver) if !ignores => {
                     life.accepts = Accepts::Nothing
                 }
-                Ok(ToWorker::DrainQueue) if !ignores && life.accepts == Accepts::All => {
+                Ok(ToWorker::DrainQueue)
+                    if !ignores && (takes_none_yet || life.accepts == Accepts::All) =>
+                {
                     life.accepts = Accepts::Queue;
                 }
                 _ => {}
             }
         }
-        let obeys = life.accepts != Accepts::All;
+        let is_told_to_drain =
+            |life: &WorkerLife| matches!(life.accepts, Accepts::Queue | Accepts::Nothing);
+        let obeys = is_told_to_drain(life);
         if farewell && !ignores {
             life.accepts = Accepts::Nothing;
         }
-        let is_closed = life.accepts != Accepts::All;
+        let is_closed = is_told_to_drain(life);
         if obeys && !life.told_so {
             life.told_so = true;
             self.say(serial, Letter::Worker(id, FromWorker::Draining.as_bytes().to_vec()));
         }
+        self.accept(serial);
         if is_closed {
-            self.accept(serial);
             self.go_when_done(serial);
         }
     }
@@ -144,7 +162,7 @@ impl<M: Master> World<'_, M> {
             let Some(process) = self.kernel.find(serial) else { return };
             let can = process.is_alive() && process.stopped_until <= now;
             let Some(life) = process.worker().filter(|_| can) else { return };
-            let takes = life.accepts != Accepts::Nothing && !life.leaving;
+            let takes = matches!(life.accepts, Accepts::All | Accepts::Queue) && !life.leaving;
             if !takes || !life.is_awake(is_sync) || life.requests.len() >= room {
                 return;
             }
@@ -210,7 +228,7 @@ impl<M: Master> World<'_, M> {
         let queue_is_empty = self.queue.is_empty();
         let Some(life) = self.life(serial) else { return };
         let is_done = match life.accepts {
-            Accepts::All => false,
+            Accepts::NotYet | Accepts::All => false,
             Accepts::Queue => queue_is_empty,
             Accepts::Nothing => true,
         };

@@ -79,6 +79,8 @@ pub(crate) enum Deed {
     Greet,
     /// The boot is over.
     Boot,
+    /// A worker says that it is ready, unless it has heard that it may serve.
+    AskToServe,
     /// It ends, by itself or by a signal of somebody else's.
     End(Ending),
     /// It says what it was held up with.

@@ -242,7 +242,7 @@ impl<M: Master> World<'_, M> {
             faults,
             waits: false,
             ready_at: None,
-            accepts: Accepts::All,
+            accepts: Accepts::NotYet,
             told_so: false,
             leaving: false,
             requests: std::collections::BTreeMap::new(),

@@ -20,6 +20,8 @@ pub enum Signal {
 /// What a worker is told on its channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Take requests.
+    Serve,
     /// Accept no more, finish, leave.
     Drain,
     /// First accept what waits in the accept queue, then drain.

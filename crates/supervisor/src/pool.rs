@@ -134,7 +134,7 @@ impl Pool {
             0 => 0,
             most => most.saturating_add(random.up_to(plan.max_requests_jitter)),
         };
-        let state = WorkerState::Forking { deadline: now + plan.fork_timeout, ready: false };
+        let state = WorkerState::Forking { deadline: now + plan.fork_timeout };
         let lifetime = plan.max_age.map(|age| {
             let most = u64::try_from(plan.max_age_jitter.as_millis()).unwrap_or(u64::MAX);
             age.saturating_add(Duration::from_millis(random.up_to(most)))

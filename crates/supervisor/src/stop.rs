@@ -154,11 +154,7 @@ impl Supervisor {
                 self.leave_the_listeners(now, out);
             }
         }
-        // Whoever is not known yet may be told to drain, and must not take what is the new master's.
-        let has_heir = self.upgrade.heir().is_some();
-        let cause = if has_heir { Cause::HandOver } else { Cause::Stop };
         for id in self.pool.ids(|_| true) {
-            self.step_worker(id, Input::Cancel(cause), now, out);
             self.step_worker(id, Input::Quit, now, out);
         }
         self.step_arbiters(DirtyInput::Quit, now, out);

@@ -18,54 +18,39 @@ use crate::{
 ///             Forked            Ready             Drain               Exited
 ///   Forking ─────────▶ Booting ───────▶ Serving ────────▶ Draining ───────────▶ Gone
 ///      │                  │                │                │                    ▲
-///      │ Cancel, deadline │ Cancel         └─ Hung ─┐ ┌─────┘ Hung, deadline     │
-///      ▼                  ▼                         ▼ ▼                          │
-///   Unwanted ───────▶ Cancelled ─ Ready ─▶         Dumping                       │
-///      │     Forked       │         Draining          │ deadline                  │
-///      │ Forked (ready)   │ deadline                  ▼                           │
-///      ▼                  │                        Aborting                      │
-///   Draining              ▼                           │ deadline                  │
-///                       Dying ◀───────────────────────┘ ─────────────────────────┘
+///      │ Cancel, deadline │                └─ Hung ─┐ ┌─────┘ Hung, deadline     │
+///      ▼                  │                         ▼ ▼                          │
+///   Unwanted              │ Cancel,              Dumping                         │
+///      │                  │ deadline                │ deadline                   │
+///      │ Forked           │                         ▼                            │
+///      │                  │                      Aborting                        │
+///      │                  │                         │ deadline                   │
+///      └────────────────▶ Dying ◀───────────────────┘ ───────────────────────────┘
 ///                          ▲         Quit (any with a process)          Exited
 ///                          └──── deadline ──── Quitting ◀──
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerState {
-    /// The zygote was asked and has not answered. `ready`: the worker's own word was faster than
-    /// the zygote's answer, as they come on two channels.
+    /// The zygote was asked and has not answered.
     Forking {
         /// The zygote must have answered by then.
         deadline: Tick,
-        /// It has already said that it takes requests.
-        ready: bool,
     },
-    /// Asked for, but no longer wanted. `ready`: it takes requests, and was told to drain.
+    /// Asked for, but no longer wanted: killed as soon as its process is known.
     Unwanted {
         /// The zygote must have answered by then; `None` = it was killed for not answering.
         deadline: Option<Tick>,
         /// Why it is no longer wanted.
         cause: Cause,
-        /// It has said that it takes requests.
-        ready: bool,
     },
-    /// Forked, but not yet able to take a request.
+    /// Forked, and takes no request before it is told to: until then it may be killed without loss.
     Booting {
         /// Its process.
         pid: Pid,
         /// It must be ready by then.
         deadline: Tick,
     },
-    /// Forked, but no longer wanted. Killed at the next tick, unless its word that it takes
-    /// requests was on its way already: then it may hold one, and drains.
-    Cancelled {
-        /// Its process.
-        pid: Pid,
-        /// Now: words that have come are heard before the time is looked at.
-        deadline: Tick,
-        /// Why it is no longer wanted.
-        cause: Cause,
-    },
-    /// Takes requests.
+    /// Was told to take requests.
     Serving {
         /// Its process.
         pid: Pid,
@@ -124,7 +109,7 @@ pub(crate) enum Input {
     Forked(Pid),
     /// It could not be forked, or its zygote died before the answer.
     ForkFailed,
-    /// It takes requests.
+    /// It could take requests, and waits for our word.
     Ready,
     /// It has served its requests, or is to be replaced for another reason.
     Spent(Cause),
@@ -187,7 +172,7 @@ impl Worker {
             Input::Exited(ending) => self.bury(ending, out),
             Input::Forked(pid) => self.on_forked(pid, now, plan, out),
             Input::ForkFailed => self.on_fork_failed(out),
-            Input::Ready => self.on_ready(now, plan, out),
+            Input::Ready => self.on_ready(now, out),
             Input::Spent(cause) => {
                 if self.is_under_way() || self.is_serving() {
                     self.spent.get_or_insert(cause);
@@ -216,21 +201,13 @@ impl Worker {
 
     fn on_forked(&self, pid: Pid, now: Tick, plan: &Plan, out: &mut Vec<Action>) -> WorkerState {
         match self.state {
-            WorkerState::Forking { ready, .. } => {
+            WorkerState::Forking { .. } => {
                 out.push(self.forked(pid));
-                if ready {
-                    return self.serve(pid, now, out);
-                }
                 WorkerState::Booting { pid, deadline: now + plan.boot_timeout }
             }
-            WorkerState::Unwanted { cause, ready: true, .. } => {
+            WorkerState::Unwanted { cause, .. } => {
                 out.push(self.forked(pid));
-                out.push(self.draining(pid, cause));
-                WorkerState::Draining { pid, deadline: now + plan.graceful_timeout, cause }
-            }
-            WorkerState::Unwanted { cause, ready: false, .. } => {
-                out.push(self.forked(pid));
-                WorkerState::Cancelled { pid, deadline: now, cause }
+                kill(pid, cause, out)
             }
             state => {
                 out.push(answered_twice());
@@ -253,18 +230,18 @@ impl Worker {
         }
     }
 
-    fn on_ready(&self, now: Tick, plan: &Plan, out: &mut Vec<Action>) -> WorkerState {
+    fn on_ready(&self, now: Tick, out: &mut Vec<Action>) -> WorkerState {
         match self.state {
-            WorkerState::Forking { deadline, .. } => WorkerState::Forking { deadline, ready: true },
-            WorkerState::Booting { pid, .. } => self.serve(pid, now, out),
-            WorkerState::Unwanted { deadline, cause, ready: false } => {
-                out.push(self.tell_to_drain(cause));
-                WorkerState::Unwanted { deadline, cause, ready: true }
+            WorkerState::Booting { pid, .. } => {
+                let (worker, slot, took) = (self.id, self.slot, now.since(self.asked_at));
+                out.push(Action::Report(Notice::WorkerReady { worker, slot, pid, took }));
+                out.push(self.tell_to_serve());
+                WorkerState::Serving { pid, ready_at: now }
             }
-            WorkerState::Cancelled { pid, cause, .. } => {
-                out.push(self.tell_to_drain(cause));
-                out.push(self.draining(pid, cause));
-                WorkerState::Draining { pid, deadline: now + plan.graceful_timeout, cause }
+            // It has not heard us.
+            WorkerState::Serving { .. } => {
+                out.push(self.tell_to_serve());
+                self.state
             }
             state => state,
         }
@@ -329,14 +306,11 @@ impl Worker {
         match self.state {
             // The zygote is killed for this (see `supervisor`); the line stays taken until its
             // exit, because a worker that was forked after all would write there.
-            WorkerState::Forking { ready, .. } => {
+            WorkerState::Forking { .. } => {
                 out.push(self.fork_failed());
-                self.unwanted(None, Cause::BootTimeout, ready, out)
+                WorkerState::Unwanted { deadline: None, cause: Cause::BootTimeout }
             }
-            WorkerState::Unwanted { cause, ready, .. } => {
-                WorkerState::Unwanted { deadline: None, cause, ready }
-            }
-            WorkerState::Cancelled { pid, cause, .. } => kill(pid, cause, out),
+            WorkerState::Unwanted { cause, .. } => WorkerState::Unwanted { deadline: None, cause },
             // A slow boot gets no grace: the worker holds no request yet, so killing it loses
             // nothing, while waiting keeps the slot empty for longer.
             WorkerState::Booting { pid, .. } => {
@@ -362,21 +336,18 @@ impl Worker {
     /// The supervisor wants it to leave, in one of four tones.
     fn on_order(&self, order: Input, now: Tick, plan: &Plan, out: &mut Vec<Action>) -> WorkerState {
         use WorkerState::{
-            Aborting, Booting, Cancelled, Draining, Dumping, Dying, Forking, Gone, Quitting,
-            Serving, Unwanted,
+            Aborting, Booting, Draining, Dumping, Dying, Forking, Gone, Quitting, Serving, Unwanted,
         };
 
         match (self.state, order) {
-            (Forking { deadline, ready }, Input::Cancel(cause) | Input::Kill(cause)) => {
-                self.unwanted(Some(deadline), cause, ready, out)
+            (Forking { deadline }, Input::Cancel(cause) | Input::Kill(cause)) => {
+                Unwanted { deadline: Some(deadline), cause }
             }
-            (Forking { deadline, ready }, Input::Quit) => {
-                self.unwanted(Some(deadline), Cause::Stop, ready, out)
+            (Forking { deadline }, Input::Quit) => {
+                Unwanted { deadline: Some(deadline), cause: Cause::Stop }
             }
-            (Booting { pid, .. }, Input::Cancel(cause)) => Cancelled { pid, deadline: now, cause },
-            (Booting { pid, .. } | Cancelled { pid, .. }, Input::Quit) => {
-                kill(pid, Cause::Stop, out)
-            }
+            (Booting { pid, .. }, Input::Cancel(cause)) => kill(pid, cause, out),
+            (Booting { pid, .. }, Input::Quit) => kill(pid, Cause::Stop, out),
             (Serving { pid, .. }, Input::Drain { order, cause, deadline }) => {
                 out.push(Action::Tell { worker: self.id, order });
                 out.push(self.draining(pid, cause));
@@ -400,7 +371,6 @@ impl Worker {
             (Unwanted { .. } | Dying { .. } | Gone, Input::Kill(_)) => self.state,
             (
                 Booting { pid, .. }
-                | Cancelled { pid, .. }
                 | Serving { pid, .. }
                 | Draining { pid, .. }
                 | Dumping { pid, .. }
@@ -417,7 +387,6 @@ impl Worker {
         match self.state {
             WorkerState::Forking { deadline, .. }
             | WorkerState::Booting { deadline, .. }
-            | WorkerState::Cancelled { deadline, .. }
             | WorkerState::Draining { deadline, .. }
             | WorkerState::Dumping { deadline, .. }
             | WorkerState::Aborting { deadline, .. }
@@ -434,7 +403,6 @@ impl Worker {
     pub(crate) fn pid(&self) -> Option<Pid> {
         match self.state {
             WorkerState::Booting { pid, .. }
-            | WorkerState::Cancelled { pid, .. }
             | WorkerState::Serving { pid, .. }
             | WorkerState::Draining { pid, .. }
             | WorkerState::Dumping { pid, .. }
@@ -472,12 +440,14 @@ impl Worker {
         }
     }
 
-    /// It may still take a new connection: it serves, or has not read that it shall not. Whoever was
-    /// killed takes nothing.
+    /// It may still take a new connection: it serves, or will, or has not read that it shall not.
+    /// Whoever was killed, or will be, takes nothing.
     pub(crate) fn may_accept(&self) -> bool {
-        let is_ended = matches!(self.state, WorkerState::Dying { .. } | WorkerState::Gone);
-        let never_will = matches!(self.state, WorkerState::Unwanted { ready: false, .. });
-        !self.drains && !is_ended && !never_will
+        let never_will = matches!(
+            self.state,
+            WorkerState::Unwanted { .. } | WorkerState::Dying { .. } | WorkerState::Gone
+        );
+        !self.drains && !never_will
     }
 
     /// Its successor serves while it still finishes: it takes room within `max_surge`.
@@ -494,40 +464,6 @@ impl Worker {
     /// On its way out because of its memory.
     pub(crate) fn leaves_for_memory(&self) -> bool {
         self.cause() == Some(Cause::Memory) || self.spent == Some(Cause::Memory)
-    }
-
-    fn serve(&self, pid: Pid, now: Tick, out: &mut Vec<Action>) -> WorkerState {
-        out.push(Action::Report(Notice::WorkerReady {
-            worker: self.id,
-            slot: self.slot,
-            pid,
-            took: now.since(self.asked_at),
-        }));
-        WorkerState::Serving { pid, ready_at: now }
-    }
-
-    /// No longer wanted, and its process not known yet. One that takes requests is told to drain.
-    fn unwanted(
-        &self,
-        deadline: Option<Tick>,
-        cause: Cause,
-        ready: bool,
-        out: &mut Vec<Action>,
-    ) -> WorkerState {
-        if ready {
-            out.push(self.tell_to_drain(cause));
-        }
-        WorkerState::Unwanted { deadline, cause, ready }
-    }
-
-    /// Nobody else takes what waits in the queue when the service stops.
-    fn tell_to_drain(&self, cause: Cause) -> Action {
-        let order = match cause {
-            Cause::Stop => Order::DrainQueue,
-            Cause::HandOver => Order::HandOver,
-            _ => Order::Drain,
-        };
-        Action::Tell { worker: self.id, order }
     }
 
     fn bury(&self, ending: Ending, out: &mut Vec<Action>) -> WorkerState {
@@ -554,7 +490,6 @@ impl Worker {
             WorkerState::Draining { cause, .. }
             | WorkerState::Dumping { cause, .. }
             | WorkerState::Aborting { cause, .. }
-            | WorkerState::Cancelled { cause, .. }
             | WorkerState::Unwanted { cause, .. }
             | WorkerState::Dying { cause, .. } => Some(cause),
             WorkerState::Quitting { .. } => Some(Cause::Stop),
@@ -563,6 +498,10 @@ impl Worker {
             | WorkerState::Serving { .. }
             | WorkerState::Gone => None,
         }
+    }
+
+    fn tell_to_serve(&self) -> Action {
+        Action::Tell { worker: self.id, order: Order::Serve }
     }
 
     fn forked(&self, pid: Pid) -> Action {

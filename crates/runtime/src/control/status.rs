@@ -78,7 +78,7 @@ fn state(state: WorkerState) -> &'static str {
         WorkerState::Booting { .. } => "booting",
         WorkerState::Serving { .. } => "serving",
         WorkerState::Draining { .. } => "draining",
-        WorkerState::Unwanted { .. } | WorkerState::Cancelled { .. } => "cancelled",
+        WorkerState::Unwanted { .. } => "cancelled",
         WorkerState::Dumping { .. } | WorkerState::Aborting { .. } => "hung",
         WorkerState::Quitting { .. } => "quitting",
         WorkerState::Dying { .. } | WorkerState::Gone => "killed",

@@ -49,7 +49,6 @@ fn of_worker(state: WorkerState) -> Option<Tick> {
     match state {
         WorkerState::Forking { deadline, .. }
         | WorkerState::Booting { deadline, .. }
-        | WorkerState::Cancelled { deadline, .. }
         | WorkerState::Draining { deadline, .. }
         | WorkerState::Dumping { deadline, .. }
         | WorkerState::Aborting { deadline, .. }

@@ -1,7 +1,7 @@
 //! 13: What a worker says of itself, by word or on the scoreboard, true or not, touches nobody
 //! else; words about those who do not exist touch nobody.
 
-use remuda_supervisor::{Action, Event, Notice, SlotId, WorkerId};
+use remuda_supervisor::{Action, Event, Notice, SlotId, WorkerId, WorkerState, WorkerView};
 
 use super::{Invariant, Step, Violation};
 
@@ -40,7 +40,15 @@ fn concerns(step: &Step<'_>, action: &Action, speaker: WorkerId, slot: Option<Sl
     match *action {
         // The dirty arbiter of code that is no longer served goes, too.
         Action::Send { pid, .. } if step.before.arbiters.iter().any(|a| a.pid == Some(pid)) => true,
-        Action::Send { pid, .. } => step.was(speaker).is_some_and(|w| w.pid == Some(pid)),
+        Action::Send { pid, .. } => {
+            let was_under_way = |view: &&WorkerView| {
+                view.pid == Some(pid) && matches!(view.state, WorkerState::Booting { .. })
+            };
+            // With the speaker's code come its settings, and in them a smaller number.
+            let is_surplus = step.before.workers.iter().find(was_under_way);
+            is_surplus.is_some_and(|view| view.slot.0 >= step.after.wanted)
+                || step.was(speaker).is_some_and(|view| view.pid == Some(pid))
+        }
         Action::DumpStacks { worker, .. } => worker == speaker,
         Action::Tell { worker, .. } => {
             let its = step.is(worker).map(|view| view.slot);

@@ -55,7 +55,6 @@ impl Grace {
                         view.state,
                         WorkerState::Forking { .. }
                             | WorkerState::Unwanted { .. }
-                            | WorkerState::Cancelled { .. }
                             | WorkerState::Booting { .. }
                     )
                 });
@@ -144,7 +143,6 @@ fn overdue(step: &Step<'_>) -> Result<(), Violation> {
         let deadline = match worker.state {
             WorkerState::Forking { deadline, .. }
             | WorkerState::Booting { deadline, .. }
-            | WorkerState::Cancelled { deadline, .. }
             | WorkerState::Draining { deadline, .. }
             | WorkerState::Dumping { deadline, .. }
             | WorkerState::Aborting { deadline, .. }

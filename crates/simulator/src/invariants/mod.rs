@@ -182,7 +182,8 @@ impl<'a> Step<'a> {
     /// The workers that are told to drain in this step.
     pub(crate) fn told_to_drain(&self) -> impl Iterator<Item = (WorkerId, Order)> + use<'a> {
         self.actions.iter().filter_map(|action| match *action {
-            Action::Tell { worker, order } if order != Order::Reopen => Some((worker, order)),
+            Action::Tell { order: Order::Serve | Order::Reopen, .. } => None,
+            Action::Tell { worker, order } => Some((worker, order)),
             _ => None,
         })
     }

@@ -84,8 +84,7 @@ fn most(surge: u16, view: &Snapshot) -> usize {
 }
 
 fn is_unwanted(step: &Step<'_>, id: remuda_supervisor::WorkerId) -> bool {
-    let unwanted = |view: &remuda_supervisor::WorkerView| {
-        matches!(view.state, WorkerState::Unwanted { .. } | WorkerState::Cancelled { .. })
-    };
+    let unwanted =
+        |view: &remuda_supervisor::WorkerView| matches!(view.state, WorkerState::Unwanted { .. });
     step.was(id).is_some_and(unwanted) || step.is(id).is_some_and(unwanted)
 }

@@ -2,7 +2,7 @@
 //! or in the last moment before the kernel would do so for want of memory.
 //! So nobody who may hold requests is killed out of the blue.
 
-use remuda_supervisor::{Action, Event, Signal, Wish, WorkerState};
+use remuda_supervisor::{Action, Event, Signal, Wish};
 
 use super::{Invariant, Step, Violation};
 
@@ -31,7 +31,7 @@ impl Invariant for Requests {
             let no_grace = (step.plans_since(step.now).any(is_zero) || is_zero(&life.plan))
                 && step.told_to_drain().any(|(told, _)| told == life.id);
             let is_judged = !step.takes_too_much(life.id);
-            if is_judged && !was_asked && !no_grace && !word_is_missing(step, life) {
+            if is_judged && !was_asked && !no_grace {
                 let (id, count) = (life.id.0, life.requests.len());
                 let what = format!("worker {id} is killed with {count} requests, unasked");
                 return Err(step.violation(NAME, what));
@@ -39,17 +39,4 @@ impl Invariant for Requests {
         }
         Ok(())
     }
-}
-
-/// Its word that it is ready is late or lost: nobody can know that it serves.
-fn word_is_missing(step: &Step<'_>, life: &crate::process::WorkerLife) -> bool {
-    step.was(life.id).is_none_or(|view| match view.state {
-        WorkerState::Forking { ready, .. } => !ready,
-        // Whatever has come was heard before the time was looked at: its own, or that of a stop.
-        WorkerState::Booting { deadline, .. } | WorkerState::Cancelled { deadline, .. } => {
-            let is_over = deadline <= step.now || !step.is_running();
-            is_over && matches!(step.event, Event::Tick)
-        }
-        _ => false,
-    })
 }

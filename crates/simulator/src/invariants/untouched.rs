@@ -85,8 +85,8 @@ impl Untouched {
             let cancelled = |view: &WorkerView| {
                 matches!(
                     view.state,
-                    WorkerState::Cancelled { .. }
-                        | WorkerState::Unwanted { cause: Cause::Reload, .. }
+                    WorkerState::Unwanted { cause: Cause::Reload, .. }
+                        | WorkerState::Dying { cause: Cause::Reload, .. }
                 )
             };
             if in_pool && step.is(worker.worker).is_some_and(cancelled) {

@@ -261,12 +261,23 @@ pub(crate) fn notices(actions: &[Action]) -> Vec<Notice> {
     actions.iter().filter_map(notice).collect()
 }
 
+/// What workers were told, but that they shall serve.
 pub(crate) fn told(actions: &[Action]) -> Vec<(u64, Order)> {
     let order = |action: &Action| match action {
+        Action::Tell { order: Order::Serve, .. } => None,
         Action::Tell { worker, order } => Some((worker.0, *order)),
         _ => None,
     };
     actions.iter().filter_map(order).collect()
+}
+
+/// Who was told to serve.
+pub(crate) fn told_to_serve(actions: &[Action]) -> Vec<u64> {
+    let served = |action: &Action| match action {
+        Action::Tell { worker, order: Order::Serve } => Some(worker.0),
+        _ => None,
+    };
+    actions.iter().filter_map(served).collect()
 }
 
 pub(crate) fn sent(actions: &[Action]) -> Vec<(Pid, Signal)> {

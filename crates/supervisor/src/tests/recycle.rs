@@ -145,13 +145,11 @@ fn one_worker_less_drains_the_highest_slot_and_the_last_one_stays() {
 }
 
 #[test]
-fn worker_that_boots_in_a_slot_no_longer_wanted_is_killed_at_the_next_tick() {
+fn worker_that_boots_in_a_slot_no_longer_wanted_is_killed_at_once() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::MoreWorkers);
     let pid = driver.forked(3);
     driver.ask(Wish::FewerWorkers);
-    assert_eq!(sent(&driver.take()), []);
-    driver.pass(millis(0));
     assert_eq!(sent(&driver.take()), [(pid, Signal::Kill)]);
 
     driver.exit(3, KILLED);
@@ -159,7 +157,6 @@ fn worker_that_boots_in_a_slot_no_longer_wanted_is_killed_at_the_next_tick() {
     driver.ask(Wish::FewerWorkers);
     driver.take();
     let pid = driver.forked(4);
-    driver.pass(millis(0));
     assert_eq!(sent(&driver.take()), [(pid, Signal::Kill)]);
     assert_eq!(driver.state(4), Some(WorkerState::Dying { pid, cause: Cause::Scale }));
 }
@@ -186,38 +183,17 @@ fn only_as_many_stay_as_are_missing() {
     assert_eq!(driver.serving_workers(), [2, 3]);
 }
 
-/// It may hold a request by then.
+/// Its word may be on the way when it is given up: it waits for an answer, and holds nothing.
 #[test]
-fn worker_that_was_ready_before_it_was_killed_drains_instead() {
-    let drains = |driver: &mut Driver, worker| {
-        let actions = driver.take();
-        assert_eq!(told(&actions), [(worker, Order::Drain)]);
-        driver.pass(millis(0));
-        assert_eq!(sent(&driver.take()), []);
-        let deadline = driver.now + plan().graceful_timeout;
-        let is_draining = |state: &WorkerState| matches!(state, WorkerState::Draining { deadline: at, cause: Cause::Scale, .. } if *at == deadline);
-        assert!(driver.state(worker).as_ref().is_some_and(is_draining));
-    };
-    // Its word was on the way when it was given up.
+fn worker_that_is_ready_when_it_is_no_longer_wanted_is_never_told_to_serve() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::MoreWorkers);
-    driver.forked(3);
+    driver.take();
+    let pid = driver.forked(3);
     driver.ask(Wish::FewerWorkers);
     driver.ready(3);
-    drains(&mut driver, 3);
-    driver.exit(3, CLEAN);
-    // Its word came before the zygote's answer, and before it was given up; or after that.
-    for word_first in [true, false] {
-        let mut driver = Driver::settled(plan());
-        driver.ask(Wish::MoreWorkers);
-        if word_first {
-            driver.ready(3);
-        }
-        driver.ask(Wish::FewerWorkers);
-        if !word_first {
-            driver.ready(3);
-        }
-        driver.forked(3);
-        drains(&mut driver, 3);
-    }
+    let actions = driver.take();
+    assert_eq!(sent(&actions), [(pid, Signal::Kill)]);
+    assert_eq!(told_to_serve(&actions), []);
+    assert_eq!(told(&actions), []);
 }

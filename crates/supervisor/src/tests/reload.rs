@@ -249,7 +249,7 @@ fn boots_of_the_candidate_end_with_it_and_those_of_the_old_code_go_on() {
     driver.give(Event::Exited { pid: candidate, ending: CRASH });
     assert_eq!(given_up(&driver.take()), Some(None));
     assert!(matches!(driver.state(3), Some(WorkerState::Booting { .. })));
-    assert!(matches!(driver.state(4), Some(WorkerState::Cancelled { .. })));
+    assert!(matches!(driver.state(4), Some(WorkerState::Dying { .. })));
 }
 
 #[test]

@@ -47,15 +47,25 @@ fn serving_is_announced_once_when_all_are_ready() {
 }
 
 #[test]
-fn ready_may_overtake_the_answer_about_the_fork() {
+fn a_worker_serves_when_it_was_told_to_and_is_told_again_if_it_did_not_hear() {
     let mut driver = Driver::new(Plan { workers: 1, ..plan() });
     driver.give(Event::Start);
     driver.zygote_ready(1);
     driver.ready(1);
-    driver.take();
     driver.forked(1);
-    assert_eq!(driver.serving_workers(), [1]);
-    assert!(notices(&driver.take()).contains(&Notice::Serving { workers: 1 }));
+    assert_eq!(told_to_serve(&driver.take()), [], "nobody is ready whose process is not known");
+    driver.ready(1);
+    let actions = driver.take();
+    assert_eq!(told_to_serve(&actions), [1]);
+    assert!(notices(&actions).contains(&Notice::Serving { workers: 1 }));
+    driver.ready(1);
+    let actions = driver.take();
+    assert_eq!(told_to_serve(&actions), [1]);
+    assert_eq!(notices(&actions), [], "nothing new is told");
+    driver.ask(Wish::Stop);
+    driver.take();
+    driver.ready(1);
+    assert_eq!(told_to_serve(&driver.take()), [], "it drains");
 }
 
 #[test]

@@ -81,19 +81,20 @@ fn stop_kills_workers_that_are_not_ready_and_late_answers() {
 }
 
 #[test]
-fn worker_that_became_ready_as_the_stop_came_takes_its_share_of_the_queue() {
+fn workers_that_become_ready_as_the_stop_comes_are_killed_and_never_told_to_serve() {
     let mut driver = Driver::new(plan());
     driver.give(Event::Start);
     driver.zygote_ready(1);
-    driver.forked(1);
+    let first = driver.forked(1);
     driver.take();
     driver.ask(Wish::Stop);
     driver.ready(1);
+    let second = driver.forked(2);
     driver.ready(2);
-    assert_eq!(told(&driver.take()), [(1, Order::DrainQueue), (2, Order::DrainQueue)]);
-    driver.forked(2);
-    driver.pass(secs(1));
-    assert_eq!(sent(&driver.take()), []);
+    let actions = driver.take();
+    assert_eq!(told_to_serve(&actions), []);
+    assert_eq!(told(&actions), []);
+    assert_eq!(sent(&actions), [(first, Signal::Kill), (second, Signal::Kill)]);
 }
 
 #[test]

@@ -77,12 +77,10 @@ fn every_pair<S: Copy, I: Copy + Debug>(
 fn worker_states() -> Vec<WorkerState> {
     let (pid, deadline, cause) = (PID, LATER, Cause::Recycle);
     vec![
-        WorkerState::Forking { deadline, ready: false },
-        WorkerState::Forking { deadline, ready: true },
-        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Scale, ready: false },
-        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Stop, ready: true },
+        WorkerState::Forking { deadline },
+        WorkerState::Unwanted { deadline: Some(deadline), cause: Cause::Scale },
+        WorkerState::Unwanted { deadline: None, cause: Cause::BootTimeout },
         WorkerState::Booting { pid, deadline },
-        WorkerState::Cancelled { pid, deadline, cause: Cause::Scale },
         WorkerState::Serving { pid, ready_at: Tick(0) },
         WorkerState::Draining { pid, deadline, cause },
         WorkerState::Dumping { pid, deadline, cause: Cause::Hang },
@@ -114,11 +112,7 @@ fn worker_inputs() -> Vec<Input> {
 fn worker_name(state: WorkerState, spent: bool) -> String {
     let spent = if spent { "(spent)" } else { "" };
     match state {
-        WorkerState::Forking { ready: true, .. } => format!("Forking(ready){spent}"),
-        WorkerState::Unwanted { deadline: None, ready, .. } => {
-            format!("Unwanted({}stuck){spent}", if ready { "ready, " } else { "" })
-        }
-        WorkerState::Unwanted { ready: true, .. } => format!("Unwanted(ready){spent}"),
+        WorkerState::Unwanted { deadline: None, .. } => format!("Unwanted(stuck){spent}"),
         state => format!("{}{spent}", name(&format!("{state:?}"))),
     }
 }
@@ -284,7 +278,7 @@ fn every_state_carries_its_own_deadline() {
         .filter(|worker| worker.deadline().is_none())
         .map(|worker| worker_name(worker.state, false))
         .collect();
-    assert_eq!(waits, ["Serving", "Dying"]);
+    assert_eq!(waits, ["Unwanted(stuck)", "Serving", "Dying"]);
 
     let waits: Vec<_> = zygote_states()
         .into_iter()

@@ -1,6 +1,6 @@
 //! A new master beside this one.
 
-use super::driver::{CLEAN, CRASH, Driver, KILLED, plan, secs};
+use super::driver::{CLEAN, CRASH, Driver, KILLED, plan, secs, sent, told, told_to_serve};
 use crate::{Action, Event, Notice, Order, Phase, Pid, Plan, Signal, Stage, UpgradeFailure, Wish};
 
 const HEIR: Pid = Pid(9_000);
@@ -146,14 +146,13 @@ fn whoever_stops_the_old_master_has_decided_for_the_new_one() {
 fn quit_leaves_the_queue_to_the_new_master_also_in_workers_not_known_yet() {
     let mut driver = upgrading();
     driver.spent(1);
-    driver.ready(3);
     driver.take();
     driver.ask(Wish::Quit);
-    let orders = driver.take().into_iter().filter_map(|action| match action {
-        Action::Tell { order, .. } => Some(order),
-        _ => None,
-    });
-    assert_eq!(orders.collect::<Vec<_>>(), [Order::HandOver]);
+    let pid = driver.forked(3);
+    driver.ready(3);
+    let actions = driver.take();
+    assert_eq!((told(&actions), told_to_serve(&actions)), (vec![], vec![]));
+    assert!(sent(&actions).contains(&(pid, Signal::Kill)));
 }
 
 #[test]
