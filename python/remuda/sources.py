@@ -34,7 +34,7 @@ class Sources:
         self._others = tuple(other_peoples_folders())
         self._told: set[str] = set()
         self._channel: Channel | None = None
-        self._since = time.time()
+        self._since_ns = time.time_ns()
         self._start = [os.path.abspath(folder) for folder in folders]
 
     def tell(self, channel: Channel, error: BaseException | None = None) -> None:
@@ -43,7 +43,7 @@ class Sources:
             channel.send(
                 type="sources",
                 files=[path for path in paths if not path.endswith(os.sep)],
-                young=[path for path in paths if self._is_young(path)],
+                since_ns=self._since_ns,
                 folders=[path.rstrip(os.sep) or os.sep for path in paths if path.endswith(os.sep)],
             )
             self._told.update(paths)
@@ -51,19 +51,13 @@ class Sources:
     def begin_in_worker(self, channel_fd: int) -> None:
         """Tell by the channel of a forked worker from now on."""
         self._channel = Channel(os.dup(channel_fd), flags=_socket.MSG_DONTWAIT)
-        self._since = time.time()
+        self._since_ns = time.time_ns()
 
     def tell_from_worker(self, error: BaseException | None = None) -> None:
         """Tell without ever waiting for the master: what does not go out now does later."""
         if self._channel is not None:
             with suppress(OSError):
                 self.tell(self._channel, error)
-
-    def _is_young(self, path: str) -> bool:
-        try:
-            return not path.endswith(os.sep) and os.stat(path).st_mtime > self._since
-        except OSError:
-            return False
 
     def _fresh(self, error: BaseException | None) -> list[str]:
         """Paths that were not told yet; those of folders end in a slash."""

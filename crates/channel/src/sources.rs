@@ -8,10 +8,10 @@ pub struct Sources {
     /// Files that were loaded, or that could not be.
     #[serde(default)]
     pub files: Vec<String>,
-    /// Those of them that were written after the process began, and so perhaps after it had loaded
-    /// them.
+    /// When the process began, in nanoseconds since the epoch: what was written later may be other
+    /// than what it has loaded. `None` = nothing was.
     #[serde(default)]
-    pub young: Vec<String>,
+    pub since_ns: Option<i64>,
     /// Folders in which a new module would count.
     #[serde(default)]
     pub folders: Vec<String>,

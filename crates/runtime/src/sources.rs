@@ -128,17 +128,17 @@ impl Watched {
     }
 
     /// Begins to watch what a process has told of. A file that it may have loaded before it was
-    /// written counts as a change.
+    /// written counts as a change: whether so is asked once it is watched, or what is written in
+    /// between would be seen by nobody.
     pub(crate) fn add(&mut self, told: Sources) -> Option<Change> {
         if !self.is_on() {
             return None;
         }
-        let young = self.unknown(told.young, |watched| &watched.files);
         let files = self.unknown(told.files, |watched| &watched.files);
         let folders = self.unknown(told.folders, |watched| &watched.folders);
         // Not what else has come in the meantime: that is a change, and not looked at yet.
         let fresh: Vec<_> = files.iter().cloned().chain(modules_in(&folders)).collect();
-        self.files.extend(files);
+        self.files.extend(files.iter().cloned());
         self.folders.extend(folders);
         self.ask_the_kernel();
         for path in fresh {
@@ -146,8 +146,12 @@ impl Watched {
                 self.seen.entry(path).or_insert(stamp);
             }
         }
-        let more = young.len().saturating_sub(1);
-        young.into_iter().next().map(|file| Change { file, more })
+        let since_ns = told.since_ns?;
+        let mut young = files
+            .into_iter()
+            .filter(|file| self.seen.get(file).is_some_and(|stamp| is_young(stamp, since_ns)));
+        let file = young.next()?;
+        Some(Change { file, more: young.count() })
     }
 
     fn unknown(
@@ -289,6 +293,13 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((data.mtime(), data.mtime_nsec(), data.size(), data.ino()))
 }
 
+/// Whether it was written after `since_ns`. The clock of files is that of the kernel's last tick.
+fn is_young(&(seconds, nanoseconds, ..): &Stamp, since_ns: i64) -> bool {
+    const TICK_NS: i64 = 10_000_000;
+    let written_ns = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
+    written_ns.saturating_add(TICK_NS) > since_ns
+}
+
 /// `None` for what is no text that somebody would edit.
 fn digest(path: &Path) -> Option<Digest> {
     const BYTES_MAX: u64 = 1 << 20;
@@ -358,6 +369,7 @@ fn is_pattern(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
 
     use tempfile::TempDir;
     use tokio::time::timeout;
@@ -501,10 +513,26 @@ mod tests {
         write(&file, "");
         let mut watched = watched(start.path(), true, Vec::new());
         let files = vec![text(&file)];
-        let told = Sources { files: files.clone(), young: files, folders: Vec::new() };
+        let told = Sources { files, since_ns: Some(0), folders: Vec::new() };
         assert_eq!(watched.add(told.clone()), Some(Change { file, more: 0 }));
         assert_eq!(watched.add(told), None);
         assert_eq!(watched.look(), None);
+    }
+
+    #[tokio::test]
+    async fn only_what_was_written_since_the_process_began_may_be_other_than_what_it_has_loaded() {
+        let (start, elsewhere) = (folder(), folder());
+        let file = elsewhere.path().join("late.py");
+        write(&file, "");
+        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let opened = fs::File::options().write(true).open(&file).expect("opened");
+        opened.set_modified(written).expect("set");
+        for (since_s, is_change) in [(101, false), (99, true)] {
+            let mut watched = watched(start.path(), true, Vec::new());
+            let since_ns = Some(since_s * 1_000_000_000);
+            let told = Sources { files: vec![text(&file)], since_ns, folders: Vec::new() };
+            assert_eq!(watched.add(told).is_some(), is_change, "since {since_s}");
+        }
     }
 
     #[tokio::test]
