@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,16 @@ class Container:
 def contain(tmp_path: Path):
     """``with contain(...) as server``: as ``serve``, but as PID 1. ``prepare`` runs before."""
 
+    @contextmanager
     def start(*args: str, prepare: str = "", **rest):
         script = f'{prepare}\nexec "$@"'
         before = [*NAMESPACES, "sh", "-ec", script, "sh"]
-        return serving(tmp_path, *args, before=before, **rest)
+        with serving(tmp_path, *args, before=before, **rest) as server:
+            yield server
+            if server.process.poll() is None:
+                # `unshare` would not pass a signal on.
+                Container(server).send(signal.SIGTERM)
+                server.wait()
 
     return start
 

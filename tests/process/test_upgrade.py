@@ -138,7 +138,7 @@ def test_a_new_master_that_dies_while_it_boots_changes_nothing(serve, masters, n
 
 def test_a_new_master_that_is_never_ready_is_killed(serve, tmp_path, masters):
     write_app(tmp_path, "one")
-    env = ENV | {"GUNICORN_BOOT_TIMEOUT": "6"}
+    env = ENV | {"GUNICORN_BOOT_TIMEOUT": "6", "GUNICORN_GRACEFUL_TIMEOUT": "2"}
     with serve(app="versioned:app", cwd=tmp_path, env=env) as server:
         before = server.workers()
         new = upgrade(server, masters)
