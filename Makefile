@@ -53,7 +53,7 @@ ALONE := tests/loss tests/request/test_fairness.py
 
 test-python: build load $(VENV)/.tools $(VENV)/.site $(GUNICORN)/.built ## Real processes, real Django, real databases
 	cd $(SITE) && ../../$(BIN)/python manage.py test --verbosity 1
-	$(BIN)/python -m pytest -n 4 tests --ignore tests/loss --ignore tests/request/test_fairness.py
+	$(BIN)/python -m pytest -n 4 --dist worksteal tests --ignore tests/loss --ignore tests/request/test_fairness.py
 	$(BIN)/python -m pytest $(ALONE)
 
 autobahn: build ## WebSocket conformance: the Autobahn test suite (WSTEST=path/to/wstest)
