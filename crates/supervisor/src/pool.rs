@@ -87,6 +87,12 @@ impl Pool {
         seats
     }
 
+    /// Who serves in each slot, wanted or not; of several the newest, as numbers grow.
+    pub(crate) fn newest_serving(&self) -> BTreeMap<SlotId, WorkerId> {
+        let serving = self.workers().filter(|worker| worker.is_serving());
+        serving.map(|worker| (worker.slot, worker.id)).collect()
+    }
+
     /// Forks that `generation`'s zygote has not answered.
     pub(crate) fn is_owed_a_fork_by(&self, generation: Generation) -> bool {
         self.workers().any(|worker| worker.generation == generation && worker.is_asked_for())

@@ -5,6 +5,8 @@
 //! a hang and a crash need no code of their own. The order of the rules matters: room is made
 //! before it is filled, and a zygote is chosen before it is forked.
 
+use std::cmp::Reverse;
+
 use crate::edits::Edits;
 use crate::pool::Seat;
 use crate::refresh::Refresh;
@@ -51,13 +53,15 @@ impl Supervisor {
     }
 
     /// Empties the slots that are no longer wanted. As long as nobody serves in one of the others,
-    /// a worker beyond them stays in its stead.
+    /// a worker beyond them stays in its stead, of the newest code that there is.
     fn shrink(&mut self, now: Tick, out: &mut Vec<Action>) {
         let wanted = self.wanted;
         let stand_in = |seat: &&Seat| seat.serving.is_none();
         let stand_ins = self.pool.seats(wanted).iter().filter(stand_in).count();
         let mut kept = 0;
-        for id in self.pool.ids(|worker| worker.slot.0 >= wanted) {
+        let mut beyond = self.pool.ids(|worker| worker.slot.0 >= wanted);
+        beyond.sort_by_key(|id| Reverse(self.pool.worker(*id).map(|worker| worker.generation)));
+        for id in beyond {
             if self.pool.worker(id).is_some_and(Worker::is_serving) && kept < stand_ins {
                 kept += 1;
                 continue;
@@ -67,14 +71,11 @@ impl Supervisor {
         }
     }
 
-    /// Drains the workers whose successor serves in the same slot.
+    /// Drains the workers whose successor serves in the same slot, wanted or not: nobody needs two
+    /// to stand in for one.
     fn relieve(&mut self, now: Tick, out: &mut Vec<Action>) {
-        let seats = self.pool.seats(self.wanted);
-        // Slots that are no longer wanted have no seat: their workers go by another rule.
-        let is_newest = |worker: &Worker| {
-            let seat = seats.get(usize::from(worker.slot.0));
-            seat.is_none_or(|seat| seat.serving == Some(worker.id))
-        };
+        let newest = self.pool.newest_serving();
+        let is_newest = |worker: &Worker| newest.get(&worker.slot) == Some(&worker.id);
         for id in self.pool.ids(|worker| worker.is_serving() && !is_newest(worker)) {
             let spent = self.pool.worker(id).and_then(|worker| worker.spent);
             let cause = spent.unwrap_or(Cause::Reload);

@@ -440,6 +440,38 @@ fn replan(driver: &mut Driver, generation: u32, plan: Plan) {
 }
 
 #[test]
+fn of_two_in_a_slot_that_new_settings_close_the_newer_one_stands_in() {
+    let mut driver = Driver::settled(Plan { workers: 3, ..plan() });
+    driver.exit(1, CRASH);
+    driver.exit(2, CRASH);
+    driver.forked(4);
+    driver.forked(5);
+    driver.ask(Wish::Reload);
+    replan(&mut driver, 2, Plan { workers: 1, ..plan() });
+    driver.zygote_ready(2);
+    driver.take();
+    driver.boot(6);
+    assert_eq!(told(&driver.take()), [(3, Order::Drain)], "6 serves in its slot");
+    assert_eq!(driver.serving_workers(), [6], "in the stead of 4, which boots");
+    driver.ask(Wish::MoreWorkers);
+    driver.ask(Wish::MoreWorkers);
+    assert_eq!(told(&driver.take()), [], "nobody is one too many");
+}
+
+#[test]
+fn who_stands_in_for_a_slot_without_a_server_is_of_the_newest_code() {
+    let mut driver = Driver::settled(Plan { workers: 3, ..plan() });
+    driver.exit(1, CRASH);
+    driver.forked(4);
+    driver.ask(Wish::Reload);
+    replan(&mut driver, 2, Plan { workers: 1, ..plan() });
+    driver.zygote_ready(2);
+    // In slot 1, while an old one serves in slot 2.
+    driver.boot(5);
+    assert_eq!(driver.serving_workers(), [5], "in the stead of 4, which boots");
+}
+
+#[test]
 fn new_settings_count_once_a_worker_of_the_new_generation_serves() {
     let mut driver = Driver::settled(plan());
     driver.ask(Wish::Reload);
