@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from http_client import get
-from serving import APPS, REMUDA, is_a_wish, memory_kib, wait_until
+from http_client import Client, get
+from serving import APPS, REMUDA, conf, is_a_wish, memory_kib, wait_until
 
 LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[INFO\] (.*)")
 
@@ -286,3 +288,34 @@ def test_port_and_web_concurrency_of_the_platform_are_honoured(serve):
     with serve(env=env, bind=False, port=port) as server:
         assert get(port).status == 200
         assert len(server.workers()) == 2
+
+
+READY_WHEN_TOLD = """
+import pathlib, time
+
+def post_worker_init(worker):
+    pathlib.Path("here").touch()
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+"""
+
+
+def test_a_worker_that_is_ready_takes_no_request_before_the_master_says_so(
+    serve, site, worker_class
+):
+    """Until then it may be killed, since it holds nothing."""
+    app = "echo_asgi:app" if worker_class == "asgi" else "lab:app"
+    file = conf(site, READY_WHEN_TOLD)
+    options = ("--config", str(file), "--worker-class", worker_class)
+    with serve(*options, app=app, cwd=site, ready=False) as server:
+        wait_until((site / "here").exists, "the worker is nearly ready")
+        server.send(signal.SIGSTOP)
+        with Client(server.port) as client:
+            client.send(b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+            (site / "go").touch()
+            time.sleep(1.5)
+            try:
+                assert not client.has_answer()
+            finally:
+                server.send(signal.SIGCONT)
+            assert client.read().status == 200
