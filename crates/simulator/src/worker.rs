@@ -16,9 +16,9 @@ const LOOP_REQUESTS_MAX: usize = 4;
 /// A worker tells of modules that it has imported late after so many requests: so many more than
 /// those who lived before it.
 const LEARNED_AFTER: u64 = 3;
+const LEARNED_EACH: u32 = 4;
 /// One that waits to be told to serve says so often that it is ready.
 const ASKS_EVERY: Duration = Duration::from_secs(1);
-const LEARNED_EACH: u32 = 4;
 /// Requests go on so long after the faults, then no more come.
 const TRAFFIC_AFTER_CALM: Duration = Duration::from_secs(5);
 
