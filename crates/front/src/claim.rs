@@ -4,7 +4,7 @@
 //! descriptor: any worker can serve it. So the front lets go of it then, and claims it again before
 //! it reads. Both are one atomic step, since the lookout may reach for it at the same time.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use socket2::Socket;
 
@@ -16,6 +16,8 @@ pub(crate) struct Claim {
     holder: AtomicU8,
     /// Who answers the request that is with the app.
     answer: AtomicU8,
+    /// It has come from a sibling, and has had no request here since.
+    is_guest: AtomicBool,
 }
 
 /// The front works on it.
@@ -50,7 +52,13 @@ pub(crate) enum Claimed {
 impl Claim {
     /// The front's own at first.
     pub(crate) fn new(socket: Socket, listener: usize) -> Self {
-        Self { socket, listener, holder: AtomicU8::new(FRONT), answer: AtomicU8::new(NO_REQUEST) }
+        Self {
+            socket,
+            listener,
+            holder: AtomicU8::new(FRONT),
+            answer: AtomicU8::new(NO_REQUEST),
+            is_guest: AtomicBool::new(false),
+        }
     }
 
     /// The front lets go. `served`: it has had requests.
@@ -96,6 +104,16 @@ impl Claim {
         let swapped =
             self.answer.compare_exchange(AWAITED, BY_LOOKOUT, Ordering::AcqRel, Ordering::Acquire);
         swapped.is_ok()
+    }
+
+    /// It has come from a sibling, or it is served here after that.
+    pub(crate) fn set_guest(&self, is_guest: bool) {
+        self.is_guest.store(is_guest, Ordering::Relaxed);
+    }
+
+    /// Whether it has come from a sibling and still waits for its turn.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.is_guest.load(Ordering::Relaxed)
     }
 
     /// Whether somebody could take it.

@@ -65,10 +65,11 @@ impl Front {
         // The sibling may be one of before a reload, with other settings.
         let forbidden = self.door.forbids(peer).then_some(Stage::Opening(Step::Forbidden));
         let stage = forbidden.unwrap_or(Stage::Parked);
-        if let Some(wire) = self.add(passed.socket, peer, passed.listener, stage)
-            && passed.served
-        {
-            wire.phase.set(Phase::Idle);
+        if let Some(wire) = self.add(passed.socket, peer, passed.listener, stage) {
+            wire.claim.set_guest(true);
+            if passed.served {
+                wire.phase.set(Phase::Idle);
+            }
         }
     }
 

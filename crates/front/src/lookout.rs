@@ -252,8 +252,13 @@ impl Shared {
         if !poll(&mut fds, timeout).is_ok_and(|count| count > 0) {
             return;
         }
-        let ready = fds.iter().map(|fd| fd.any() == Some(true)).collect::<Vec<_>>();
-        for ((key, claim), _) in free.iter().zip(ready).filter(|(_, ready)| *ready) {
+        let is_ready = |fd: &PollFd<'_>| fd.any() == Some(true);
+        let ready = free.iter().zip(&fds).filter(|(_, fd)| is_ready(fd)).map(|(free, _)| free);
+        let mut ready: Vec<_> = ready.collect();
+        // Guests last: each change of workers costs a connection its place in a line, and some would
+        // go from one to the other for seconds while all are busy.
+        ready.sort_by_key(|(_, claim)| claim.is_guest());
+        for (key, claim) in ready {
             if !is_stuck() || !self.pass_on(relay, *key, claim, pause) {
                 return;
             }

@@ -240,6 +240,7 @@ impl Wire {
 
     pub(crate) fn begin_turn(&self) -> Rc<Turn> {
         self.served_here.set(true);
+        self.claim.set_guest(false);
         let turn = Rc::new(Turn::default());
         self.turns.borrow_mut().push(turn.clone());
         turn

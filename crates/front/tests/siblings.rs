@@ -73,13 +73,17 @@ impl Two {
         (waiting, slow, in_app)
     }
 
-    /// A connection that `busy` has accepted, and on which it has answered one request.
     fn client_of_busy(&self) -> TcpStream {
+        self.client_of(&self.busy)
+    }
+
+    /// A connection that one of them has accepted, and on which it has answered one request.
+    fn client_of(&self, front: &Front) -> TcpStream {
         let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
         client.set_read_timeout(Some(DEADLINE)).expect("timeout");
         ask(&mut client, "/first");
-        reply(&self.busy, wait_for_request(&self.busy), "busy");
-        assert!(answer(&mut client).ends_with("busy /first"));
+        reply(front, wait_for_request(front), "one of them");
+        assert!(answer(&mut client).ends_with("one of them /first"));
         client
     }
 }
@@ -126,6 +130,16 @@ fn wait_for_request(front: &Front) -> Exchange {
     }
 }
 
+/// Lets a front come round until it holds so many connections.
+fn collect_until(front: &Front, connections: usize) {
+    let deadline = Instant::now() + DEADLINE;
+    while front.connections() != connections {
+        front.collect().expect("collect");
+        assert!(front.next_exchange().is_none(), "nobody has asked");
+        assert!(Instant::now() < deadline, "it holds {} connections", front.connections());
+    }
+}
+
 fn reply(front: &Front, exchange: Exchange, name: &str) {
     let text = format!("{name} {}", exchange.head.uri.path());
     exchange.reply(front, Response::new(Content::Whole(Bytes::from(text))));
@@ -145,6 +159,32 @@ fn a_request_to_a_busy_worker_is_served_by_an_idle_one() {
     ask(&mut waiting, "/again");
     reply(&siblings.idle, wait_for_request(&siblings.idle), "idle");
     assert!(answer(&mut waiting).ends_with("idle /again"));
+}
+
+/// Otherwise it would go from one busy worker to the other, always to the end of their lines.
+#[test]
+fn what_has_just_come_from_a_sibling_is_the_last_to_be_passed_on() {
+    let siblings = siblings();
+    let (busy, idle) = (&siblings.busy, &siblings.idle);
+    let (mut guest, mut slow) = (siblings.client_of(idle), siblings.client_of(idle));
+    let (leaves, mut own) = (siblings.client_of(busy), siblings.client_of(busy));
+    // Its place is the guest's, in front of the other.
+    drop(leaves);
+    collect_until(busy, 1);
+    ask(&mut slow, "/slow");
+    let in_app = wait_for_request(idle);
+    ask(&mut own, "/own");
+    ask(&mut guest, "/guest");
+    let deadline = Instant::now() + DEADLINE;
+    while busy.connections() < 2 {
+        busy.collect().expect("collect");
+        assert!(Instant::now() < deadline, "nobody has passed the guest on");
+    }
+    reply(idle, in_app, "idle");
+    let passed = wait_for_request(idle);
+    assert_eq!(passed.head.uri.path(), "/own");
+    reply(idle, passed, "idle");
+    assert!(answer(&mut own).ends_with("idle /own"));
 }
 
 #[test]
