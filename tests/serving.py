@@ -206,13 +206,16 @@ def end(server: Server) -> None:
     if server.process.poll() is None:
         family = server.children()
         # A test may have left requests that go on for long.
-        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL):
+        for number in (signal.SIGTERM, signal.SIGQUIT):
             server.send(number)
             try:
                 server.process.wait(5)
                 break
             except subprocess.TimeoutExpired:
                 continue
+        else:
+            server.process.kill()
+            server.process.wait()
     for pid in family:
         if parent_of(pid) == 1 or parent_of(pid) == server.pid:
             try:
